@@ -106,7 +106,4 @@ class VectorEnv(Protocol):
     def set_state(self, slot: int, state: bytes) -> None:
         """Put a slot into a state of `get_state`; it plays on exactly as the original would."""
 
-    def observe(self, obs: Observation) -> None:
-        """Write the current observation of every slot again, without advancing any game or random stream."""
-
     def close(self) -> None: ...

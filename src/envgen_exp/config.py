@@ -1,0 +1,389 @@
+"""The schema of conf/, in its frozen form; the mutable form that Hydra wants is derived from it.
+
+A field's line below it is its documentation: `--help` and the reference are made from it.
+`register()` puts the derived schemas into Hydra's store, `freeze()` turns a composed config into a frozen `RunConfig`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from envgen_exp.errors import ConfigError
+
+
+class Engine(Enum):
+    """Which implementation of a family's game is stepped."""
+
+    native = "native"
+    reference = "reference"
+
+
+class Observe(Enum):
+    """What the agent sees."""
+
+    pixels = "pixels"
+    symbolic = "symbolic"
+
+
+class Network(Enum):
+    """The agent's network."""
+
+    moon = "moon"
+    envgen = "envgen"
+    nature = "nature"
+    symbolic = "symbolic"
+    tiny = "tiny"
+
+
+class Device(Enum):
+    """Where the network runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Precision(Enum):
+    """Number format of the network's forward and backward pass."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class LLMKind(Enum):
+    """What stands behind the client."""
+
+    offline = "offline"
+    litellm = "litellm"
+    replay = "replay"
+
+
+class Prompt(Enum):
+    """Which templates the designer's messages are made from."""
+
+    paper = "paper"
+    rich = "rich"
+    obfuscated = "obfuscated"
+
+
+class TrackerKind(Enum):
+    """Where metrics go besides metrics.jsonl."""
+
+    wandb = "wandb"
+    none = "none"
+
+
+class TrackerMode(Enum):
+    """W&B's mode; auto is online with a key and offline without."""
+
+    auto = "auto"
+    online = "online"
+    offline = "offline"
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """An environment family; a family's own settings stand in a subclass."""
+
+    name: str = MISSING
+    """The family, as registered."""
+    engine: Engine = Engine.native
+    """Which implementation of the game."""
+    observation: Observe = Observe.pixels
+    """What the agent sees."""
+    num_threads: int = 0
+    """Threads that step environments; 0 takes what the machine has."""
+
+
+@dataclass(frozen=True)
+class CrafterConfig(EnvConfig):
+    """Crafter (Hafner 2021)."""
+
+    name: str = "crafter"
+    """The family, as registered."""
+    designed_length: int = 1024
+    """Steps after which an episode in a designed world is truncated."""
+    original_length: int = 10_000
+    """Steps after which an episode of the original is truncated."""
+
+
+@dataclass(frozen=True)
+class LLMConfig:
+    """A language model, or what stands in for one."""
+
+    name: str = MISSING
+    """What tables and folders call it."""
+    kind: LLMKind = LLMKind.litellm
+    """What stands behind the client."""
+    model: str = ""
+    """litellm's name of the model, e.g. openai/gpt-4o."""
+    key_variable: str = ""
+    """The environment variable that holds the key; empty where none is needed."""
+    api_base: str | None = None
+    """Address of the server, e.g. http://127.0.0.1:8000/v1; null is the provider's own."""
+    temperature: float = 0.0
+    """Sampling temperature; the paper uses 0."""
+    seed: int | None = None
+    """Sampling seed, where the provider knows one."""
+    max_tokens: int = 4096
+    """Most tokens of a reply."""
+    structured: bool = True
+    """Ask for JSON by schema where the model supports it."""
+    timeout: float = 120.0
+    """Seconds until one request is given up."""
+    max_attempts: int = 6
+    """Most requests for one completion, the first included."""
+    max_wait: float = 60.0
+    """Most seconds between two attempts; a longer Retry-After ends the call."""
+    max_repairs: int = 2
+    """How often a reply that can't be used goes back to the model."""
+    max_calls: int | None = None
+    """Cap on requests of a run, resumes included; null is no cap."""
+    max_dollars: float | None = None
+    """Cap on the cost of a run in US dollars, resumes included; null is no cap."""
+    input_price: float | None = None
+    """Dollars per million prompt tokens, where litellm does not know the model."""
+    output_price: float | None = None
+    """Dollars per million completion tokens, where litellm does not know the model."""
+    check_key: bool = False
+    """Send one real request before the run to see whether the key works."""
+    replay_from: str | None = None
+    """Run folder whose recorded replies serve (typed as llm.from=FOLDER)."""
+    strict: bool = True
+    """Refuse a replayed request that differs from the recorded one."""
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Proximal policy optimisation, with cleanrl's names; defaults are the paper's."""
+
+    name: str = MISSING
+    """What tables and folders call it."""
+    network: Network = Network.moon
+    """The agent's network."""
+    num_envs: int = 8
+    """Environments side by side."""
+    num_steps: int = 512
+    """Steps of each environment in a rollout."""
+    learning_rate: float = 3e-4
+    """Adam's step size."""
+    gamma: float = 0.95
+    """Discount."""
+    gae_lambda: float = 0.65
+    """Lambda of the generalised advantage estimate."""
+    update_epochs: int = 3
+    """Passes over a rollout."""
+    num_minibatches: int = 8
+    """Minibatches of a pass."""
+    clip_coef: float = 0.2
+    """Clip range of the policy ratio."""
+    ent_coef: float = 0.01
+    """Weight of the entropy bonus."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this norm."""
+    value_norm_decay: float = 0.99
+    """Decay of the debiased moving average that normalises value targets."""
+    bootstrap_timeouts: bool = False
+    """Add the value of the last observation where an episode ran out of time."""
+    anneal_lr: bool = False
+    """Bring the learning rate down to zero over the run's training steps."""
+    clip_vloss: bool = False
+    """Clip the value loss as the policy's."""
+    precision: Precision = Precision.float32
+    """Number format of forward and backward pass; auto chooses by device and processor."""
+
+
+@dataclass(frozen=True)
+class DesignerConfig:
+    """Who writes the designs; a designer's own settings stand in a subclass."""
+
+    name: str = MISSING
+    """The designer, as registered."""
+    num_designs: int = 4
+    """Designs of a cycle."""
+    prompt: Prompt = Prompt.rich
+    """Which templates the messages are made from."""
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Environment steps of the training phases."""
+
+    designed_steps: int = 120_000
+    """Steps in designed worlds, each cycle."""
+    original_steps: int = 120_000
+    """Steps in the original, each cycle."""
+    final_steps: int = 1_000_000
+    """Steps in the original after the last cycle."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The two evaluations in the original: feedback for the designer, report for the score."""
+
+    feedback_seeds: int = 12
+    """Seeds over which the designer's feedback has its spread."""
+    feedback_episodes: int = 10
+    """Episodes of each of those seeds."""
+    report_episodes: int = 1000
+    """Episodes of the report evaluation, which carries the score."""
+    num_envs: int = 32
+    """Environments side by side in the report evaluation."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When a running phase is saved."""
+
+    every_steps: int = 50_000
+    """Environment steps between two checkpoints; 0 is never by steps."""
+    every_seconds: float = 120.0
+    """Seconds between two checkpoints; 0 is never by time."""
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """The published view of metrics.jsonl."""
+
+    kind: TrackerKind = TrackerKind.wandb
+    """Where metrics go besides metrics.jsonl."""
+    mode: TrackerMode = TrackerMode.auto
+    """W&B's mode."""
+    project: str = "envgen"
+    """W&B project."""
+    entity: str | None = None
+    """W&B user or team."""
+    group: str | None = None
+    """W&B group; null is family-designer-llm-ppo."""
+    tags: list[str] = field(default_factory=list)
+    """W&B tags besides family, designer and llm."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run."""
+
+    seed: int = 0
+    """Root of every random stream."""
+    cycles: int = 4
+    """Rounds of design, training and evaluation."""
+    device: Device = Device.auto
+    """Where the network runs."""
+    num_threads: int = 0
+    """Threads of torch on the CPU; 0 takes what the machine has."""
+    dry_run: bool = False
+    """Print the plan and the first messages, ask and train nothing."""
+    runs_dir: str = "runs"
+    """Where new run folders are made."""
+    folder: str | None = None
+    """This run's folder; null makes one below runs_dir."""
+    resume: str | None = None
+    """Folder of an earlier run to go on with."""
+    env: EnvConfig = MISSING
+    llm: LLMConfig = MISSING
+    ppo: PPOConfig = MISSING
+    designer: DesignerConfig = MISSING
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    tracker: TrackerConfig = MISSING
+
+
+NOT_IDENTITY = ("tracker", "checkpoint", "runs_dir", "folder", "resume", "num_threads", "dry_run", "env.num_threads")
+"""Keys that may differ between a run and its resume: they change no result."""
+
+_T = TypeVar("_T")
+_schemas: dict[type, type] = {}
+
+
+def schema(frozen: type) -> type:
+    """The mutable twin of a frozen config class, which is what Hydra and OmegaConf accept as a schema."""
+    if frozen not in _schemas:
+        hints = typing.get_type_hints(frozen)
+        inherited = [base for base in frozen.__bases__ if dataclasses.is_dataclass(base)]
+        own = []
+        for f in dataclasses.fields(frozen):
+            hint = hints[f.name]
+            nested = dataclasses.is_dataclass(hint) and isinstance(hint, type)
+            hint = schema(hint) if nested else hint
+            if f.default_factory is not dataclasses.MISSING:
+                factory = schema(f.default_factory) if nested else f.default_factory  # type: ignore[arg-type]
+                own.append((f.name, hint, field(default_factory=factory)))
+            else:
+                own.append((f.name, hint, field(default=f.default)))
+        bases = tuple(schema(base) for base in inherited)
+        _schemas[frozen] = dataclasses.make_dataclass(frozen.__name__, own, bases=bases)
+        _schemas[frozen].__module__ = frozen.__module__
+    return _schemas[frozen]
+
+
+def register() -> None:
+    """Put the schemas into Hydra's store; conf/ refers to them as `schema` and `<group>/schema_<name>`."""
+    store = ConfigStore.instance()
+    for group, name, cls in (
+        (None, "schema", RunConfig),
+        ("env", "schema_crafter", CrafterConfig),
+        ("llm", "schema_llm", LLMConfig),
+        ("ppo", "schema_ppo", PPOConfig),
+        ("designer", "schema_designer", DesignerConfig),
+        ("tracker", "schema_tracker", TrackerConfig),
+    ):
+        store.store(name=name, group=group, node=schema(cls))
+
+
+def freeze(composed: DictConfig) -> RunConfig:
+    """The composed config as frozen dataclasses; raises ConfigError for a missing value."""
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise ConfigError(f"config: no value for {', '.join(missing)}")
+    frozen: RunConfig = _freeze(OmegaConf.to_object(composed))
+    return frozen
+
+
+def _freeze(value: Any) -> Any:
+    frozen_types = {twin: frozen for frozen, twin in _schemas.items()}
+    if type(value) in frozen_types:
+        names = [f.name for f in dataclasses.fields(value)]
+        return frozen_types[type(value)](**{name: _freeze(getattr(value, name)) for name in names})
+    return value
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A frozen config as plain values for YAML and JSON; enums by name."""
+
+    def convert(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: convert(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, Enum):
+            return value.name
+        if isinstance(value, list | tuple):
+            return [convert(item) for item in value]
+        return value
+
+    result: dict[str, Any] = convert(config)
+    return result
+
+
+def identity(config: RunConfig) -> str:
+    """What makes two runs the same experiment: a hash over everything that can change a result."""
+    values = plain(config)
+    for key in NOT_IDENTITY:
+        *parents, last = key.split(".")
+        node = values
+        for parent in parents:
+            node = node[parent]
+        node.pop(last, None)
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
