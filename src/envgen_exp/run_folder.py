@@ -1,0 +1,245 @@
+"""The only owner of paths in a run's folder: identity, lock, atomic writes, finished phases.
+
+    config.yaml      the resolved config, its identity, versions and what was chosen at start
+    phases/          one JSON for each finished phase, numbered in order
+    llm/             ledger.jsonl and calls/
+    metrics.jsonl    the truth of every curve; holds no clock readings
+    timings.jsonl    clock readings
+    episodes.jsonl   one line for each finished training or evaluation episode
+    checkpoints/     the last two
+    summary.json     what the table at the end shows
+    wandb/           a published view
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from envgen_exp.config import NOT_IDENTITY, RunConfig, identity, plain
+from envgen_exp.errors import IdentityError, LockError, RunFolderError
+
+FORMAT = 1
+"""Version of the folder's layout and file formats."""
+
+MIN_FREE_BYTES = 64 * 2**20
+"""A run does not start with less free disk space than this: two checkpoints of the laptop network and its logs."""
+
+
+@contextmanager
+def disk_errors(what: Path) -> Iterator[None]:
+    """Turn an operating system's refusal to read or write into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RunFolderError(f"no disk space left to write {what}: free some and resume") from error
+        raise RunFolderError(f"can't write {what}: {error.strerror or error}") from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a reader, or a run that was killed here, sees the old file or the new one."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, keys as they come."""
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run folder; RunFolderError where it can't be."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"can't read {path}: {error}") from error
+
+
+class RunFolder:
+    """An open run folder; it is locked for as long as the process lives or until `close`."""
+
+    def __init__(self, path: Path, lock: IO[str]) -> None:
+        self.path = path
+        self._lock = lock
+
+    # Where things are. Nobody else spells these names.
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def llm(self) -> Path:
+        return self.path / "llm"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timings(self) -> Path:
+        return self.path / "timings.jsonl"
+
+    @property
+    def episodes(self) -> Path:
+        return self.path / "episodes.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def summary_file(self) -> Path:
+        return self.path / "summary.json"
+
+    # Opening
+
+    @classmethod
+    def create(cls, config: RunConfig, *, versions: Mapping[str, str], chosen: Mapping[str, Any]) -> RunFolder:
+        """Make the folder of a new run, or raise RunFolderError with nothing written."""
+        path = Path(config.folder) if config.folder else _new_path(config)
+        if (path / "config.yaml").exists():
+            raise RunFolderError(f"folder={path} holds a run already: go on with it by resume={path}")
+        if path.exists() and (not path.is_dir() or any(p.name != "lock" for p in path.iterdir())):
+            raise RunFolderError(f"folder={path} is not an empty folder; choose another name")
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(path).free
+        if free < MIN_FREE_BYTES:
+            raise RunFolderError(
+                f"no disk space left for {path}: {free / 2**20:.0f} MiB free, {MIN_FREE_BYTES / 2**20:.0f} MiB needed"
+            )
+        folder = cls(path, _lock(path))
+        document = {
+            "format": FORMAT,
+            "identity": identity(config),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": dict(versions),
+            "chosen": dict(chosen),
+            "config": plain(config),
+        }
+        write_atomic(folder.config_file, yaml.safe_dump(document, sort_keys=False).encode())
+        return folder
+
+    @classmethod
+    def reopen(cls, config: RunConfig) -> RunFolder:
+        """Open the folder that `config.resume` names; IdentityError where the config is another run's."""
+        assert config.resume is not None
+        path = Path(config.resume)
+        document = read_config(path)
+        if document["identity"] != identity(config):
+            changes = _differences(document["config"], plain(config))
+            raise IdentityError(
+                f"resume={path}: this would be another run ({'; '.join(changes) or 'other defaults'}); "
+                "only tracker, checkpoint, paths and threads may change on resume"
+            )
+        return cls(path, _lock(path))
+
+    def close(self) -> None:
+        """Give the lock back."""
+        self._lock.close()
+
+    # Phases
+
+    def _phase_file(self, index: int, name: str) -> Path:
+        return self.path / "phases" / f"{index:03d}-{name}.json"
+
+    def finish_phase(self, index: int, name: str, result: Mapping[str, Any]) -> None:
+        """The one atomic write that ends a phase."""
+        write_json(self._phase_file(index, name), {"format": FORMAT, "phase": name, **result})
+
+    def finished_phase(self, index: int, name: str) -> dict[str, Any]:
+        """What a finished phase left; RunFolderError where it is missing."""
+        value: dict[str, Any] = read_json(self._phase_file(index, name))
+        return value
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config.yaml of a run folder as plain values; RunFolderError where the folder is no run of this version."""
+    if not path.is_dir():
+        raise RunFolderError(f"{path} is not a folder")
+    file = path / "config.yaml"
+    if not file.is_file():
+        raise RunFolderError(f"{path} is not a run's folder: it has no config.yaml")
+    try:
+        document = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunFolderError(f"can't read {file}: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict) or not {"format", "identity", "config"} <= document.keys():
+        raise RunFolderError(f"{file} is not a run's config: it lacks format, identity or config")
+    if document["format"] != FORMAT:
+        raise RunFolderError(f"{path} was written in format {document['format']}; this version reads format {FORMAT}")
+    return document
+
+
+def _new_path(config: RunConfig) -> Path:
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{stamp}-{config.env.name}-{config.designer.name}-{config.llm.name}-{config.ppo.name}-s{config.seed}"
+    path = Path(config.runs_dir) / name
+    number = 1
+    while path.exists():
+        number += 1
+        path = Path(config.runs_dir) / f"{name}-{number}"
+    return path
+
+
+def _lock(path: Path) -> IO[str]:
+    # The kernel drops the lock with its process, however that dies, so a dead owner's lock is free.
+    file = path / "lock"
+    with disk_errors(file):
+        handle = file.open("a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.seek(0)
+        owner = handle.read().strip()
+        handle.close()
+        raise LockError(f"{path} is in use by process {owner or 'unknown'}: wait for it or end it") from error
+    with disk_errors(file):
+        handle.seek(0)
+        handle.truncate()
+        handle.write(str(os.getpid()))
+        handle.flush()
+    return handle
+
+
+def _differences(stored: Mapping[str, Any], typed: Mapping[str, Any], prefix: str = "") -> list[str]:
+    lines = []
+    for key in stored.keys() | typed.keys():
+        name = prefix + key
+        old, new = stored.get(key), typed.get(key)
+        if name in NOT_IDENTITY or old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += _differences(old, new, f"{name}.")
+        else:
+            lines.append(f"{name} was {old}, is {new}")
+    return sorted(lines)
