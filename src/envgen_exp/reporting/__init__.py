@@ -1,0 +1,1 @@
+"""What is read from finished runs: statistics, the table of a run, the table of a sweep."""

@@ -1,0 +1,245 @@
+"""The append-only JSONL logs that are the truth of a run, and the one table of metric names.
+
+metrics.jsonl holds what must be equal after a resume: no clock readings. timings.jsonl holds the clock readings and
+episodes.jsonl one `EpisodeRecord` a line. ``python -m envgen_exp.tracking.metrics`` prints docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envgen_exp.envs.vector import EpisodeRecord
+from envgen_exp.errors import RunFolderError
+from envgen_exp.run_folder import disk_errors
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One name of a row; `<skill>` in it stands for each skill of the family."""
+
+    name: str
+    unit: str
+    doc: str
+    clock: bool = False
+    """A clock reading, which belongs into timings.jsonl."""
+
+
+_KINDS = {
+    "designed": "the latest training episodes in designed worlds",
+    "original": "the latest training episodes in the original",
+    "feedback": "the feedback evaluation that the designer sees",
+    "report": "the report evaluation, which carries the score",
+}
+
+METRICS: tuple[Metric, ...] = (
+    *(Metric(f"skill/{kind}/<skill>", "share", f"Episodes that showed the skill, in {d}.") for kind, d in _KINDS.items()),
+    *(Metric(f"return/{kind}", "reward", f"Mean episode return, in {d}.") for kind, d in _KINDS.items()),
+    *(Metric(f"length/{kind}", "steps", f"Mean episode length, in {d}.") for kind, d in _KINDS.items()),
+    *(Metric(f"episodes/{kind}", "episodes", f"How many episodes those numbers rest on: {d}.") for kind, d in _KINDS.items()),
+    Metric("score/report", "%", "The headline: the family's score from the report evaluation."),
+    Metric("score/report_low", "%", "Lower end of its 95 % interval over episodes."),
+    Metric("score/report_high", "%", "Upper end of its 95 % interval over episodes."),
+    Metric("score/feedback", "%", "The score from a feedback evaluation: few episodes, so noisy and biased low."),
+    Metric("score/training_last_phase", "%", "The paper's score: over the training episodes of the last phase."),
+    Metric("return/training_last_phase", "reward", "The paper's reward: mean return of training episodes, last 100 k steps."),
+    Metric("loss/policy", "loss", "Clipped policy loss, mean over the minibatches of an update."),
+    Metric("loss/value", "loss", "Value loss, before vf_coef."),
+    Metric("loss/entropy", "nats", "Entropy of the policy."),
+    Metric("loss/approx_kl", "nats", "Estimated KL divergence of the new policy from the one that collected."),
+    Metric("loss/clip_fraction", "share", "Samples whose ratio was clipped."),
+    Metric("loss/explained_variance", "share", "Variance of the returns that the value function explains."),
+    Metric("loss/grad_norm", "norm", "Norm of the gradient before it is scaled down."),
+    Metric("loss/learning_rate", "rate", "Adam's step size."),
+    Metric("llm/calls", "calls", "Requests to a language model so far; the offline stand-in counts none."),
+    Metric("llm/prompt_tokens", "tokens", "Prompt tokens so far."),
+    Metric("llm/completion_tokens", "tokens", "Completion tokens so far."),
+    Metric("llm/cost_dollars", "dollars", "Cost of the calls so far, where prices are known."),
+    Metric("designs/repaired", "designs", "Notes on the cycle's designs: what was corrected, filled in or refused."),
+    Metric("steps/designed", "steps", "Training steps in designed worlds so far."),
+    Metric("steps/original", "steps", "Training steps in the original so far."),
+    Metric("steps/feedback", "steps", "Steps of feedback evaluations so far; they train nothing."),
+    Metric("steps/report", "steps", "Steps of the report evaluation; they train nothing."),
+    Metric("speed/steps_per_second", "steps/s", "Environment steps a second since the phase or the resume began.", clock=True),
+    Metric("seconds/collect", "s", "Time of the rollout.", clock=True),
+    Metric("seconds/update", "s", "Time of the update.", clock=True),
+    Metric("seconds/phase", "s", "Time of the phase so far, all resumes added.", clock=True),
+)
+"""Every name that may stand in metrics.jsonl or timings.jsonl beside step, phase and cycle."""
+
+
+@functools.lru_cache(maxsize=4096)
+def describe(name: str) -> Metric | None:
+    """The table's entry for a metric's full name, e.g. 'skill/report/collect_coal'; None if it has none."""
+    for metric in METRICS:
+        if re.fullmatch(re.escape(metric.name).replace("<skill>", "[a-z0-9_]+"), name):
+            return metric
+    return None
+
+
+def row(step: int, phase: str, cycle: int, values: Mapping[str, Any], *, clock: bool = False) -> dict[str, Any]:
+    """A row of metrics.jsonl (`clock=False`) or timings.jsonl: `step` counts training steps of the whole run.
+
+    Raises ValueError for a name that the table does not have or has for the other log.
+    """
+    for name in values:
+        metric = describe(name)
+        if metric is None or metric.clock != clock:
+            raise ValueError(f"{name!r} is no {'clock reading' if clock else 'metric'} of tracking.metrics.METRICS")
+    return {"step": step, "phase": phase, "cycle": cycle, **dict(sorted(values.items()))}
+
+
+def episode_row(step: int, phase: str, cycle: int, record: EpisodeRecord) -> dict[str, Any]:
+    """A row of episodes.jsonl."""
+    return {"step": step, "phase": phase, "cycle": cycle, **dataclasses.asdict(record)}
+
+
+def episode_values(kind: str, skills: Sequence[str], records: Sequence[EpisodeRecord]) -> dict[str, float]:
+    """Success rates, mean return and mean length of `records`, named for `kind`; empty without records."""
+    if not records:
+        return {}
+    shown = np.array([record.skills for record in records]) > 0
+    values = {f"skill/{kind}/{skill}": float(rate) for skill, rate in zip(skills, shown.mean(axis=0), strict=True)}
+    values[f"return/{kind}"] = float(np.mean([record.episode_return for record in records]))
+    values[f"length/{kind}"] = float(np.mean([record.length for record in records]))
+    values[f"episodes/{kind}"] = len(records)
+    return values
+
+
+class Log:
+    """One JSONL file that only grows; rows wait in memory until `flush`.
+
+    Floats are written so that reading gives the same float; NaN and infinities become null. Keys keep the row's order.
+    A failed write leaves the file as it was before and the rows waiting.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._waiting: list[bytes] = []
+        with disk_errors(self.path):
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._size = _whole_lines(self.path)
+            os.ftruncate(self._file, self._size)
+
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Add one row; it is on disk after the next `flush`."""
+        self._waiting.append(json.dumps(_jsonable(values), allow_nan=False, separators=(",", ":")).encode() + b"\n")
+
+    def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add several rows."""
+        for values in rows:
+            self.append(values)
+
+    def flush(self) -> None:
+        """Hand the waiting rows to the operating system; raises RunFolderError, e.g. on a full disk."""
+        data = b"".join(self._waiting)
+        with disk_errors(self.path):
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.pwrite(self._file, data[written:], self._size + written)
+            except OSError:
+                os.ftruncate(self._file, self._size)
+                raise
+        self._size += len(data)
+        self._waiting.clear()
+
+    def position(self) -> int:
+        """Bytes in the file once all rows are safely on disk: what a checkpoint notes and `cut` takes."""
+        self.flush()
+        with disk_errors(self.path):
+            os.fsync(self._file)
+        return self._size
+
+    def close(self) -> None:
+        """Flush and close."""
+        try:
+            self.flush()
+        finally:
+            os.close(self._file)
+
+    @staticmethod
+    def cut(path: Path | str, position: int) -> None:
+        """Bring the file back to what it was when `position()` gave `position`; a missing file counts as empty.
+
+        Raises RunFolderError where the file can't have been in that state.
+        """
+        path = Path(path)
+        with disk_errors(path):
+            data = path.read_bytes() if path.exists() else b""
+            if len(data) < position or (position and data[position - 1 : position] != b"\n"):
+                raise RunFolderError(f"{path}: has {len(data)} bytes and no row that ends at byte {position}, where the "
+                                     "checkpoint left it; the file was changed or belongs to another run")
+            if len(data) > position:
+                os.truncate(path, position)
+
+
+def read(path: Path | str) -> Iterator[dict[str, Any]]:
+    """The rows of a log, also of one that is being written; a torn last line is left out, a missing file is empty.
+
+    Raises RunFolderError for a line that is no row.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"can't read {path}: {error.strerror}") from error
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            values = json.loads(line)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            raise RunFolderError(f"{path}, line {number}: not a row of JSON")
+        yield values
+
+
+def reference() -> str:
+    """docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Every row of `metrics.jsonl` and `timings.jsonl` has `step` (training steps of the whole run, designed and original",
+        "together), `phase` and `cycle` (from 1; 0 outside of cycles), then some of the names below. W&B shows the same names",
+        "against `step`. `metrics.jsonl` holds no clock reading: a run that is killed and resumed writes it byte for byte",
+        "the same. `null` is a number that does not exist, such as the explained variance of constant returns.",
+        "",
+        "`episodes.jsonl` has a line for each finished episode: the three keys above, then the fields of",
+        "`envgen_exp.envs.vector.EpisodeRecord`; `skills` counts how often each skill was shown, in the family's order.",
+    ]
+    for title, clock in (("metrics.jsonl", False), ("timings.jsonl", True)):
+        lines += ["", f"## {title}", "", "| name | unit | what it is |", "|---|---|---|"]
+        lines += [f"| `{m.name}` | {m.unit} | {m.doc} |" for m in METRICS if m.clock is clock]
+    return "\n".join(lines) + "\n"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return value
+
+
+def _whole_lines(path: Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
