@@ -1,0 +1,45 @@
+"""The installed crafter package, for all of this folder: rules and textures come from here and from nowhere else.
+
+The package imports gym where there is one, only to register itself, and gym then prints that it is unmaintained.
+Crafter does without it, so it is hidden while the package loads; whoever has imported gym before is not disturbed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_hidden = "gym" not in sys.modules
+if _hidden:
+    sys.modules["gym"] = None  # type: ignore[assignment]
+try:
+    from crafter import constants, engine, env, objects, worldgen
+finally:
+    if _hidden:
+        del sys.modules["gym"]
+
+ACTIONS: tuple[str, ...] = tuple(constants.actions)
+"""The 17 actions; an action is an index into this."""
+MATERIALS: tuple[str, ...] = tuple(constants.materials)
+"""The 12 materials; a material's id in the maps is its index + 1."""
+ITEMS: tuple[str, ...] = tuple(constants.items)
+"""The 16 items of the inventory, the four vital ones first."""
+SKILLS: tuple[str, ...] = tuple(constants.achievements)
+"""The 22 achievements, in the order of `VectorEnv.skills`."""
+AREA = (64, 64)
+"""Cells of a world, x and y."""
+CHUNK = (12, 12)
+"""Cells of the chunks in which the package balances the number of creatures."""
+
+__all__ = [
+    "ACTIONS",
+    "AREA",
+    "CHUNK",
+    "ITEMS",
+    "MATERIALS",
+    "SKILLS",
+    "constants",
+    "engine",
+    "env",
+    "objects",
+    "worldgen",
+]
