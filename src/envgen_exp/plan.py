@@ -1,0 +1,122 @@
+"""What a run is going to do, said before it does it: phases, steps of each kind, LLM calls, cost and time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from envgen_exp import seeding
+from envgen_exp.config import RunConfig
+from envgen_exp.envs.family import Family
+from envgen_exp.rl.ppo import Learner, TrainingPhase
+
+
+@dataclass(frozen=True)
+class PlannedPhase:
+    """One phase of a run; `name` is its name in the run's folder."""
+
+    name: str
+    kind: str
+    """design, designed, original, feedback or report."""
+    cycle: int
+    steps: int = 0
+    """Training steps; 0 for phases that don't train."""
+    episodes: int = 0
+    """Evaluation episodes; 0 for phases that don't evaluate."""
+
+
+def phases(config: RunConfig) -> list[PlannedPhase]:
+    """Every phase of the run, in order."""
+    schedule, evaluation = config.schedule, config.evaluation
+    feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
+    planned = []
+    for cycle in range(1, config.cycles + 1):
+        planned += [
+            PlannedPhase(f"cycle{cycle}-design", "design", cycle),
+            PlannedPhase(f"cycle{cycle}-train-designed", "designed", cycle, steps=schedule.designed_steps),
+            PlannedPhase(f"cycle{cycle}-train-original", "original", cycle, steps=schedule.original_steps),
+            PlannedPhase(f"cycle{cycle}-evaluate", "feedback", cycle, episodes=feedback),
+        ]
+    planned += [
+        PlannedPhase("final", "original", config.cycles, steps=schedule.final_steps),
+        PlannedPhase("report-evaluation", "report", config.cycles, episodes=evaluation.report_episodes),
+    ]
+    return planned
+
+
+def training_steps(config: RunConfig) -> int:
+    """Environment steps of all training phases together."""
+    return sum(phase.steps for phase in phases(config))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Rates of this machine with this family, network and settings."""
+
+    training: float
+    """Training steps a second, updates included."""
+    playing: float
+    """Steps a second without updates."""
+
+
+_EXPECTED_EPISODE = 200
+"""Steps of an evaluation episode assumed for the time that a plan names; a random agent's Crafter episode has 170."""
+
+
+def measure(config: RunConfig, family: Family, device: torch.device) -> Speed:
+    """Time a short rollout and its update on a learner and worlds of their own; draws from no stream of the run."""
+    ppo = config.ppo
+    learner = Learner.create(ppo, family.observation_spec, family.num_actions, seed=0, device=device)
+    seeds = seeding.integers(config.seed, "measure", count=ppo.num_envs)
+    env = family.vector([None] * ppo.num_envs, seeds, seeding.WorldSet.VALIDATION)
+    steps = ppo.num_envs * max(8, min(ppo.num_steps, 512 // ppo.num_envs))
+    try:
+        for _ in range(2):  # the first pays for warming up
+            training = TrainingPhase(learner, env, steps, ppo, total_train_steps=steps)
+            start = time.perf_counter()
+            update = sum(rollout.timings["update_seconds"] for rollout in training)
+            seconds = time.perf_counter() - start
+    finally:
+        env.close()
+    return Speed(training=steps / seconds, playing=steps / max(seconds - update, 1e-9))
+
+
+def expected_seconds(config: RunConfig, speed: Speed) -> float:
+    """Expected time of the whole run without the language model's, from rates measured just before."""
+    episodes = sum(phase.episodes for phase in phases(config))
+    return training_steps(config) / speed.training + episodes * _EXPECTED_EPISODE / speed.playing
+
+
+def describe(config: RunConfig, *, uses_llm: bool, dollars: float | None, speed: Speed, chosen: dict[str, object]) -> str:
+    """The plan as a few lines of text."""
+    schedule, evaluation = config.schedule, config.evaluation
+    kinds = "designed worlds" if config.designer.name != "original" else "the original (no designs)"
+    if uses_llm:
+        cost = "unknown price" if dollars is None else f"about ${dollars:.2f}"
+        llm = f"{config.cycles} calls to {config.llm.model or config.llm.name} (more where a reply needs repair), {cost}"
+    elif config.designer.name == "original":
+        llm = "0 (designer=original asks no language model)"
+    else:
+        llm = f"0 (llm={config.llm.name} is not a language model)"
+    lines = [
+        f"plan      {config.env.name}, designer={config.designer.name}, llm={config.llm.name}, ppo={config.ppo.name}, seed={config.seed}",
+        f"training  {config.cycles} x ({schedule.designed_steps:,} steps in {kinds} + {schedule.original_steps:,} in the original)"
+        f" + {schedule.final_steps:,} in the original = {training_steps(config):,} steps",
+        f"evaluation  {config.cycles} x {evaluation.feedback_seeds * evaluation.feedback_episodes} episodes for feedback,"
+        f" {evaluation.report_episodes:,} for the score (in the original, counted apart)",
+        f"LLM calls {llm}",
+        "device    " + ", ".join(f"{key} {value}" for key, value in chosen.items()),
+        f"time      about {duration(expected_seconds(config, speed))} at {speed.training:,.0f} training steps/s"
+        " (measured just now on a fresh agent)",
+    ]
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

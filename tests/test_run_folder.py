@@ -1,0 +1,162 @@
+"""A run folder: identity, lock, atomic writes, refusals; and the checkpoints in it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+
+from envgen_exp import checkpoint
+from envgen_exp.config import RunConfig, freeze, identity, register
+from envgen_exp.errors import CheckpointError, EnvGenError, IdentityError, LockError, RunFolderError
+from envgen_exp.run_folder import RunFolder, read_config, write_atomic
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def composed(*overrides: str) -> RunConfig:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return freeze(compose("config", overrides=list(overrides)))
+
+
+def make(path: Path, *overrides: str) -> RunFolder:
+    return RunFolder.create(composed(f"folder={path}", *overrides), versions={"torch": "x"}, chosen={"device": "cpu"})
+
+
+def test_create_writes_config_and_reopen_reads_it(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run", "cycles=3")
+    folder.finish_phase(0, "cycle1-design", {"designs": [1, 2]})
+    folder.close()
+    document = read_config(tmp_path / "run")
+    assert document["config"]["cycles"] == 3
+    assert document["identity"] == identity(composed("cycles=3"))
+    again = RunFolder.reopen(composed("cycles=3", f"resume={tmp_path / 'run'}", "tracker.project=other"))
+    assert again.finished_phase(0, "cycle1-design")["designs"] == [1, 2]
+    again.close()
+
+
+def test_new_folders_have_names_of_their_own(tmp_path: Path) -> None:
+    paths = set()
+    for _ in range(3):
+        folder = RunFolder.create(composed(f"runs_dir={tmp_path}"), versions={}, chosen={})
+        paths.add(folder.path)
+        folder.close()
+    assert len(paths) == 3
+
+
+@pytest.mark.parametrize("change", ["seed=1", "cycles=2", "ppo.gamma=0.9", "schedule.final_steps=7", "llm.temperature=1"])
+def test_another_identity_is_refused_and_named(tmp_path: Path, change: str) -> None:
+    make(tmp_path / "run").close()
+    with pytest.raises(IdentityError, match=change.split("=")[0]):
+        RunFolder.reopen(composed(f"resume={tmp_path / 'run'}", change))
+
+
+@pytest.mark.parametrize("change", ["tracker.project=p", "num_threads=1", "env.num_threads=1", "checkpoint.every_steps=9"])
+def test_what_changes_no_result_may_change(tmp_path: Path, change: str) -> None:
+    make(tmp_path / "run").close()
+    RunFolder.reopen(composed(f"resume={tmp_path / 'run'}", change)).close()
+
+
+def test_foreign_folders_are_refused(tmp_path: Path) -> None:
+    def refused(folder: Path) -> str:
+        with pytest.raises(RunFolderError) as caught:
+            RunFolder.reopen(composed(f"resume={folder}"))
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "not a folder" in refused(tmp_path / "none")
+    assert "no config.yaml" in refused(tmp_path)
+    (tmp_path / "config.yaml").write_text("a: [")
+    assert "can't read" in refused(tmp_path)
+    (tmp_path / "config.yaml").write_text("a: 1")
+    assert "lacks" in refused(tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"format": 99, "identity": "", "config": {}}))
+    assert "format 99" in refused(tmp_path)
+
+
+def test_a_used_or_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "run").close()
+    with pytest.raises(RunFolderError, match="resume="):
+        make(tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("x")
+    with pytest.raises(RunFolderError, match="not an empty folder"):
+        make(tmp_path / "other")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunFolderError, match="can't write"):
+        make(tmp_path / "file" / "run")
+
+
+def test_lock_keeps_a_second_process_out_and_dies_with_its_owner(tmp_path: Path) -> None:
+    make(tmp_path / "run").close()
+    config = composed(f"resume={tmp_path / 'run'}")
+    reading, writing = os.pipe()
+    owner = os.fork()
+    if owner == 0:  # the other process: takes the lock and holds it until it is killed
+        held = RunFolder.reopen(config)
+        os.write(writing, held.path.name.encode())
+        signal.pause()
+    try:
+        assert os.read(reading, 10) == b"run"
+        with pytest.raises(LockError, match=str(owner)):
+            RunFolder.reopen(config)
+    finally:
+        os.kill(owner, signal.SIGKILL)
+        os.waitpid(owner, 0)
+        os.close(reading)
+        os.close(writing)
+    RunFolder.reopen(config).close()
+
+
+def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
+    import resource
+
+    file = tmp_path / "a.json"
+    write_atomic(file, b"old")
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(RunFolderError, match="no disk space left"):
+            write_atomic(file, b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_checkpoints_keep_two_and_pass_over_damaged_ones(tmp_path: Path) -> None:
+    assert checkpoint.load_latest(tmp_path) == (0, None, [])
+    for number in (1, 2, 3):
+        checkpoint.save(tmp_path, number, {"n": number, "w": torch.full((3,), float(number))})
+    assert sorted(p.name for p in tmp_path.glob("*.pt")) == ["000002.pt", "000003.pt"]
+    number, state, notes = checkpoint.load_latest(tmp_path)
+    assert (number, state["n"] if state else None, notes) == (3, 3, [])
+
+    whole = (tmp_path / "000003.pt").read_bytes()
+    for damaged in (whole[:-1], b"", bytes([whole[0]]) + bytes([whole[1] ^ 1]) + whole[2:]):
+        (tmp_path / "000003.pt").write_bytes(damaged)
+        number, state, notes = checkpoint.load_latest(tmp_path)
+        assert state is not None
+        assert (number, state["n"], len(notes)) == (2, 2, 1)
+    (tmp_path / "000003.pt").unlink()
+    assert checkpoint.load_latest(tmp_path)[0] == 2
+    (tmp_path / "000002.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        checkpoint.load_latest(tmp_path)
+
+
+def test_every_error_is_one_of_the_tree() -> None:
+    from envgen_exp import errors
+
+    classes = [c for c in vars(errors).values() if isinstance(c, type)]
+    assert all(issubclass(c, EnvGenError) and c.exit_status in (1, 2) for c in classes)
+    assert errors.__doc__ is not None
+    assert all(c.__name__ in errors.__doc__ for c in classes)
