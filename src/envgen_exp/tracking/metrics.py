@@ -43,16 +43,26 @@ _KINDS = {
 }
 
 METRICS: tuple[Metric, ...] = (
-    *(Metric(f"skill/{kind}/<skill>", "share", f"Episodes that showed the skill, in {d}.") for kind, d in _KINDS.items()),
+    *(
+        Metric(f"skill/{kind}/<skill>", "share", f"Episodes that showed the skill, in {d}.")
+        for kind, d in _KINDS.items()
+    ),
     *(Metric(f"return/{kind}", "reward", f"Mean episode return, in {d}.") for kind, d in _KINDS.items()),
     *(Metric(f"length/{kind}", "steps", f"Mean episode length, in {d}.") for kind, d in _KINDS.items()),
-    *(Metric(f"episodes/{kind}", "episodes", f"How many episodes those numbers rest on: {d}.") for kind, d in _KINDS.items()),
+    *(
+        Metric(f"episodes/{kind}", "episodes", f"How many episodes those numbers rest on: {d}.")
+        for kind, d in _KINDS.items()
+    ),
     Metric("score/report", "%", "The headline: the family's score from the report evaluation."),
     Metric("score/report_low", "%", "Lower end of its 95 % interval over episodes."),
     Metric("score/report_high", "%", "Upper end of its 95 % interval over episodes."),
     Metric("score/feedback", "%", "The score from a feedback evaluation: few episodes, so noisy and biased low."),
     Metric("score/training_last_phase", "%", "The paper's score: over the training episodes of the last phase."),
-    Metric("return/training_last_phase", "reward", "The paper's reward: mean return of training episodes, last 100 k steps."),
+    Metric(
+        "return/training_last_phase",
+        "reward",
+        "The paper's reward: mean return of training episodes, last 100 k steps.",
+    ),
     Metric("loss/policy", "loss", "Clipped policy loss, mean over the minibatches of an update."),
     Metric("loss/value", "loss", "Value loss, before vf_coef."),
     Metric("loss/entropy", "nats", "Entropy of the policy."),
@@ -70,7 +80,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("steps/original", "steps", "Training steps in the original so far."),
     Metric("steps/feedback", "steps", "Steps of feedback evaluations so far; they train nothing."),
     Metric("steps/report", "steps", "Steps of the report evaluation; they train nothing."),
-    Metric("speed/steps_per_second", "steps/s", "Environment steps a second since the phase or the resume began.", clock=True),
+    Metric(
+        "speed/steps_per_second",
+        "steps/s",
+        "Environment steps a second since the phase or the resume began.",
+        clock=True,
+    ),
     Metric("seconds/collect", "s", "Time of the rollout.", clock=True),
     Metric("seconds/update", "s", "Time of the update.", clock=True),
     Metric("seconds/phase", "s", "Time of the phase so far, all resumes added.", clock=True),
@@ -178,8 +193,10 @@ class Log:
         with disk_errors(path):
             data = path.read_bytes() if path.exists() else b""
             if len(data) < position or (position and data[position - 1 : position] != b"\n"):
-                raise RunFolderError(f"{path}: has {len(data)} bytes and no row that ends at byte {position}, where the "
-                                     "checkpoint left it; the file was changed or belongs to another run")
+                raise RunFolderError(
+                    f"{path}: has {len(data)} bytes and no row that ends at byte {position}, where the "
+                    "checkpoint left it; the file was changed or belongs to another run"
+                )
             if len(data) > position:
                 os.truncate(path, position)
 
