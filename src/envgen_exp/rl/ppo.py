@@ -1,0 +1,344 @@
+"""PPO as in the paper: what learns (`Learner`), one update, and a phase of exactly so many steps (`TrainingPhase`).
+
+The hyper-parameters' sources are in docs/ppo.md.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from envgen_exp import seeding
+from envgen_exp.config import PPOConfig
+from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, VectorEnv
+from envgen_exp.errors import CheckpointError, ConfigError, NumericsError, StateError
+from envgen_exp.rl.agent import Agent, choose_dtype, log_prob_and_entropy, make_agent
+from envgen_exp.rl.rollout import Rollout, RolloutBuffer, collect, finish
+from envgen_exp.rl.value_norm import ValueNorm
+
+STATE_VERSION = 1
+
+
+def policy_loss(logratio: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
+    """The clipped surrogate (Schulman et al. 2017, equation 7), negated; logratio is log pi_new - log pi_old, (B,)."""
+    ratio = logratio.exp()
+    clipped = ratio.clamp(1 - clip_coef, 1 + clip_coef)
+    return -torch.min(ratio * advantages, clipped * advantages).mean()
+
+
+def value_loss(values: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error, without a factor of one half; values and targets (B,), both normalised."""
+    return (values - targets).square().mean()
+
+
+def clipped_value_loss(values: Tensor, targets: Tensor, old_values: Tensor, clip_coef: float) -> Tensor:
+    """The larger of the errors with and without the change since the rollout clipped; all (B,), all normalised."""
+    clipped = old_values + (values - old_values).clamp(-clip_coef, clip_coef)
+    return torch.max((values - targets).square(), (clipped - targets).square()).mean()
+
+
+def normalize_advantages(advantages: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1 over all entries; a single one becomes 0."""
+    centred = advantages - advantages.mean()
+    std = advantages.std() if advantages.numel() > 1 else torch.zeros_like(centred)
+    return centred / (std + 1e-8)
+
+
+def minibatches(batch_size: int, minibatch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Random disjoint index sets (<= minibatch_size,) that together are all of a batch; sizes differ by one at most."""
+    permutation = torch.randperm(batch_size, generator=generator)
+    yield from permutation.tensor_split(math.ceil(batch_size / minibatch_size))
+
+
+class Learner:
+    """Everything that learns and carries on from phase to phase."""
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        agent: Agent,
+        action_generator: torch.Generator,
+        minibatch_generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.agent = agent.to(device)
+        self.agent.autocast_dtype = choose_dtype(config.precision, device)
+        self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate, eps=1e-8, fused=True)
+        self.value_norm = ValueNorm(config.value_norm_decay).to(device)
+        self.action_generator = action_generator
+        self.minibatch_generator = minibatch_generator
+        self.updates = 0
+        """Rollouts learned from."""
+        self.train_steps = 0
+        """Environment steps learned from."""
+
+    @classmethod
+    def create(
+        cls,
+        config: PPOConfig,
+        observation_spec: Mapping[str, ArraySpec],
+        num_actions: int,
+        seed: int,
+        device: torch.device,
+    ) -> Learner:
+        """A new learner, its weights equal on every device. Raises ConfigError where the network does not fit."""
+        weights = seeding.torch_generator(seed, "agent", "weights")
+        return cls(
+            config,
+            make_agent(config.network, observation_spec, num_actions, weights),
+            seeding.torch_generator(seed, "agent", "actions", device=device),
+            seeding.torch_generator(seed, "agent", "minibatches"),
+            device,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What was chosen, in plain values for a run's config.yaml."""
+        dtype = self.agent.autocast_dtype or torch.float32
+        return {
+            "network": self.config.network.name,
+            "parameters": sum(p.numel() for p in self.agent.parameters()),
+            "device": str(self.device),
+            "device_name": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+            "precision": str(dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything, of types that `torch.load(weights_only=True)` accepts."""
+        return {
+            "version": STATE_VERSION,
+            "network": self.config.network.name,
+            "agent": copy.deepcopy(self.agent.state_dict()),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "value_norm": copy.deepcopy(self.value_norm.state_dict()),
+            "action_generator": self.action_generator.get_state(),
+            "minibatch_generator": self.minibatch_generator.get_state(),
+            "updates": self.updates,
+            "train_steps": self.train_steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`, which is copied. Raises CheckpointError where it is of another kind."""
+        _check_version("learner", state)
+        if state["network"] != self.config.network.name:
+            raise CheckpointError(
+                f"checkpoint: holds the network {state['network']}, but this run has {self.config.network.name}"
+            )
+        try:
+            self.agent.load_state_dict(state["agent"])
+            self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+            self.value_norm.load_state_dict(state["value_norm"])
+            self.action_generator.set_state(state["action_generator"].cpu())
+            self.minibatch_generator.set_state(state["minibatch_generator"].cpu())
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"checkpoint: does not fit this agent: {_first_line(error)}") from error
+        self.updates = int(state["updates"])
+        self.train_steps = int(state["train_steps"])
+
+
+def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_steps: int) -> dict[str, float]:
+    """Learn from a rollout and return the metrics, means over all minibatches where not said otherwise.
+
+    A cut rollout is learned in fewer minibatches of the usual size, so that every step weighs about the same.
+    Raises NumericsError, before any weight is changed, for a loss or gradient that is not finite.
+    """
+    agent, optimizer, value_norm = learner.agent, learner.optimizer, learner.value_norm
+    obs = {name: x.flatten(0, 1) for name, x in rollout.obs.items()}
+    actions, logprobs, values, returns = (
+        x.flatten() for x in (rollout.actions, rollout.logprobs, rollout.values, rollout.returns)
+    )
+    advantages = normalize_advantages(rollout.advantages.flatten())
+    batch_size = len(actions)
+    minibatch_size = math.ceil(config.num_envs * config.num_steps / config.num_minibatches)
+
+    learning_rate = config.learning_rate
+    if config.anneal_lr:
+        learning_rate *= max(0.0, 1 - learner.train_steps / total_train_steps)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+    rows = []
+    for _ in range(config.update_epochs):
+        for index in minibatches(batch_size, minibatch_size, learner.minibatch_generator):
+            index = index.to(learner.device, non_blocking=True)
+            logits, new_values = agent({name: x[index] for name, x in obs.items()})
+            new_logprobs, entropy = log_prob_and_entropy(logits, actions[index])
+            logratio = new_logprobs - logprobs[index]
+            pg_loss = policy_loss(logratio, advantages[index], config.clip_coef)
+
+            value_norm.update(returns[index])
+            targets = value_norm.normalize(returns[index])
+            if config.clip_vloss:
+                old_values = value_norm.normalize(values[index])
+                v_loss = clipped_value_loss(new_values, targets, old_values, config.clip_coef)
+            else:
+                v_loss = value_loss(new_values, targets)
+
+            entropy_mean = entropy.mean()
+            loss = pg_loss - config.ent_coef * entropy_mean + config.vf_coef * v_loss
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            grad_norm = nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
+            if not torch.isfinite(loss.detach() + grad_norm):
+                raise NumericsError(
+                    f"update {learner.updates + 1} is not finite: policy loss {float(pg_loss)}, "
+                    f"value loss {float(v_loss)}, entropy {float(entropy_mean)}, gradient norm {float(grad_norm)}; "
+                    f"the weights are unchanged"
+                )
+            optimizer.step()
+
+            with torch.no_grad():
+                ratio = logratio.exp()
+                approx_kl = (ratio - 1 - logratio).mean()  # the k3 estimator, http://joschu.net/blog/kl-approx.html
+                clip_fraction = ((ratio - 1).abs() > config.clip_coef).float().mean()
+                rows.append(torch.stack([pg_loss, v_loss, entropy_mean, approx_kl, clip_fraction, grad_norm]))
+    learner.updates += 1
+    learner.train_steps += batch_size
+
+    names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
+    metrics = dict(zip(names, torch.stack(rows).mean(dim=0).tolist(), strict=True))
+    mean, std = value_norm.mean_and_std()
+    residual = (returns - values).var(correction=0) / returns.var(correction=0).clamp(min=1e-12)
+    metrics |= {
+        "explained_variance": 1 - float(residual),
+        "learning_rate": learning_rate,
+        "value_mean": float(mean),
+        "value_std": float(std),
+        "advantage_mean": float(rollout.advantages.mean()),
+        "advantage_std": float(rollout.advantages.std(correction=0)),
+    }
+    return metrics
+
+
+@dataclass(frozen=True)
+class RolloutReport:
+    """What one rollout and its update gave."""
+
+    steps: int
+    """Environment steps of this rollout, all environments together."""
+    steps_done: int
+    """Environment steps of the phase so far."""
+    metrics: dict[str, float]
+    """Losses and the like, as `update` returns them."""
+    episodes: list[EpisodeRecord]
+    """Episodes that ended in this rollout, in the order of their ends."""
+    timings: dict[str, float]
+    """Seconds by what they went to: env_seconds, inference_seconds, update_seconds; and steps."""
+
+
+class TrainingPhase:
+    """Training on one vector environment for exactly `steps` environment steps; iterating it trains.
+
+    The last rollout is cut to the exact count. Episodes in flight at the end enter no report. Between two rollouts
+    `state_dict` holds all that, with the learner's, is needed to go on exactly.
+    """
+
+    def __init__(self, learner: Learner, env: VectorEnv, steps: int, config: PPOConfig, total_train_steps: int) -> None:
+        if env.num_envs != config.num_envs:
+            raise ConfigError(f"ppo.num_envs is {config.num_envs}, but the environment has {env.num_envs} slots")
+        check_steps(steps, config)
+        self.learner, self.env, self.config = learner, env, config
+        self.steps, self.total_train_steps = steps, total_train_steps
+        self.steps_done = 0
+        self.buffer = RolloutBuffer(config.num_steps, config.num_envs, env.observation_spec, learner.device)
+        self._started = False
+
+    def __iter__(self) -> Iterator[RolloutReport]:
+        while self.steps_done < self.steps:
+            yield self._train_once()
+
+    def _train_once(self) -> RolloutReport:
+        learner, config, buffer = self.learner, self.config, self.buffer
+        if not self._started:
+            self.env.reset(buffer.obs_at[0])
+            self._started = True
+        num_steps = min(config.num_steps, (self.steps - self.steps_done) // config.num_envs)
+        collected = collect(
+            learner.agent,
+            learner.value_norm,
+            self.env,
+            buffer,
+            num_steps,
+            learner.action_generator,
+            bootstrap_timeouts=config.bootstrap_timeouts,
+        )
+        started = time.perf_counter()
+        rollout = finish(buffer, num_steps, config.gamma, config.gae_lambda)
+        metrics = update(learner, rollout, config, self.total_train_steps)
+        buffer.carry_over(num_steps)
+        steps = num_steps * config.num_envs
+        self.steps_done += steps
+        timings = {
+            "env_seconds": collected.env_seconds,
+            "inference_seconds": collected.inference_seconds,
+            "update_seconds": time.perf_counter() - started,
+            "steps": float(steps),
+        }
+        return RolloutReport(steps, self.steps_done, metrics, collected.episodes, timings)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps done, observations and every slot's state, of types that `torch.load(weights_only=True)` accepts."""
+        slots = [self.env.get_state(slot) for slot in range(self.env.num_envs)] if self._started else []
+        return {
+            "version": STATE_VERSION,
+            "steps": self.steps,
+            "steps_done": self.steps_done,
+            "obs": {name: x[0].clone() for name, x in self.buffer.obs.items()},
+            "slots": [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in slots],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict` of a phase with the same steps on a new environment.
+
+        Raises CheckpointError where it is of another phase.
+        """
+        _check_version("phase", state)
+        slots, obs = state["slots"], state["obs"]
+        shapes = {name: tuple(x[0].shape) for name, x in self.buffer.obs.items()}
+        if (
+            state["steps"] != self.steps
+            or len(slots) not in (0, self.env.num_envs)
+            or {name: tuple(x.shape) for name, x in obs.items()} != shapes
+        ):
+            raise CheckpointError(f"checkpoint: holds another phase than this one of {self.steps} steps")
+        try:
+            for slot, tensor in enumerate(slots):
+                self.env.set_state(slot, tensor.numpy().tobytes())
+        except StateError as error:
+            raise CheckpointError(f"checkpoint: slot {slot}: {error}") from error
+        for name, x in obs.items():
+            self.buffer.obs[name][0].copy_(x)
+        self.steps_done = int(state["steps_done"])
+        self._started = bool(slots)
+
+
+def check_steps(steps: int, config: PPOConfig) -> None:
+    """Raise ConfigError where a phase can't have exactly `steps` environment steps."""
+    if steps <= 0 or steps % config.num_envs:
+        below = steps // config.num_envs * config.num_envs
+        nearest = [n for n in (below, below + config.num_envs) if n > 0] or [config.num_envs]
+        raise ConfigError(
+            f"a phase of {steps} steps can't be shared by ppo.num_envs={config.num_envs}; "
+            f"nearest allowed: {' or '.join(str(n) for n in nearest)}"
+        )
+
+
+def _check_version(what: str, state: Mapping[str, Any]) -> None:
+    version = state.get("version")
+    if version != STATE_VERSION:
+        raise CheckpointError(
+            f"checkpoint: {what} state of version {version}, this program reads version {STATE_VERSION}"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
