@@ -1,0 +1,70 @@
+# What a developer and CI type. The first target that needs it makes the virtual environment; after that it costs nothing.
+#
+# PYTHON=python3.12 takes that Python, in an environment of its own (.venv-3.12). Without it, the first of python3.11,
+# python3.12 and python3 that fits is taken, in .venv. ARGS are handed on: make run ARGS="seed=1", make test ARGS="-k ppo".
+
+ifeq ($(origin PYTHON),undefined)
+  VENV := .venv
+else
+  VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SWEEP ?= multirun/smoke
+ARGS  ?=
+
+CXX_FILES = $(shell find native -name '*.h' -o -name '*.cc' 2>/dev/null)
+SLOW      = chaos or parity or long
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run sweep check test test-all parity chaos clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+$(STAMP): pyproject.toml constraints.txt
+	@for python in $(or $(PYTHON),python3.11 python3.12 python3); do \
+	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then echo "make: needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then "$$found" -m venv --clear $(VENV); fi
+	@echo "Installing into $(VENV): about 2 GB, a few minutes the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(STAMP) ## the virtual environment, as all targets below make it on first use
+
+run: $(STAMP) ## a whole small run: design, train, evaluate, feed back; no key, no network
+	$(BIN)/python run.py experiment=demo $(ARGS)
+
+sweep: $(STAMP) ## 2 designers × 2 seeds at smoke scale into SWEEP=multirun/smoke, and a table of them
+	$(BIN)/python run.py -m experiment=sweep_smoke hydra.sweep.dir=$(SWEEP) $(ARGS)
+	$(BIN)/python -m envgen_exp.report $(SWEEP)
+
+check: $(STAMP) ## ruff, mypy --strict, the floors, clang-format
+	@for tool in ruff mypy pytest clang-format; do \
+	  [ -x $(BIN)/$$tool ] || { echo "make check: $$tool is missing from $(VENV): rm $(STAMP) and make check again" >&2; exit 2; }; \
+	done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_floors.py
+	$(if $(CXX_FILES),$(BIN)/clang-format --dry-run -Werror $(CXX_FILES))
+
+test: $(STAMP) ## the tests that every change must pass
+	$(BIN)/pytest -n 2 -m "not ($(SLOW))" $(ARGS)
+
+test-all: $(STAMP) ## every test, the slow ones included
+	$(BIN)/pytest -n 2 $(ARGS)
+
+parity: $(STAMP) ## the engines against each other, step by step, at length
+	$(BIN)/pytest -m parity $(ARGS)
+
+chaos: $(STAMP) ## runs killed and resumed at many points
+	$(BIN)/pytest -m chaos $(ARGS)
+
+clean: ## remove virtual environments, builds and caches; runs/ and multirun/ stay
+	rm -rf .venv .venv-* build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests run.py -name __pycache__ -type d -prune -exec rm -rf {} +
