@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from envgen_exp.envs.vector import ArraySpec
 from envgen_exp.errors import DesignError, EngineError
 
 
-def check_array(name: str, array: object, shape: tuple[int, ...], dtype: type[np.generic] | np.dtype) -> None:
+def check_array(name: str, array: object, shape: tuple[int, ...], dtype: type[np.generic] | np.dtype[Any]) -> None:
     """A buffer must be a writeable array of this shape and dtype, C-contiguous but for its first axis."""
     if not isinstance(array, np.ndarray):
         raise EngineError(
@@ -88,3 +89,5 @@ def check_slots(designs: Sequence[Design | None], seeds: Sequence[int]) -> None:
         check_design(design)
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
             raise EngineError(f"seeds[{slot}]: needs an int, got {seed!r}")
+        if not -(2**63) <= seed < 2**63:
+            raise EngineError(f"seeds[{slot}]: {seed} does not fit into 64 bits")

@@ -6,19 +6,19 @@
 |---|---|---|---|
 | pixels | (64, 64, 3) | uint8 | rows, columns, RGB |
 
-`symbolic`: the same 9 x 7 cells and the same inventory as numbers, with neither light nor noise. One seed is one game in
-both observations: where a frame's night noise is drawn from the game's random stream, a symbolic observation takes the
-same draws.
+`symbolic`: the same 9 x 7 cells and the same inventory as numbers, with neither light nor noise. One seed is one game
+in both observations: where a frame's night noise is drawn from the game's random stream, a symbolic observation takes
+the same draws.
 
 | key | shape | dtype | meaning |
 |---|---|---|---|
-| view | (2, 9, 7) | uint8 | [0, x, y] is the material's id, [1, x, y] the object's; x grows to the right, y downwards |
-| inventory | (16,) | uint8 | counts in the order of `upstream.ITEMS`: health, food, drink, energy, then things and tools |
+| view | (2, 9, 7) | uint8 | [0, x, y] is the material's id, [1, x, y] the object's; x to the right, y downwards |
+| inventory | (16,) | uint8 | counts in the order of `upstream.ITEMS`: health, food, drink, energy, things, tools |
 | daylight | (1,) | float32 | 0 is the darkest, 1 the brightest |
 
 The player stands at [:, 4, 3]. A material's id is that of the package, its index in `upstream.MATERIALS` + 1, and 0 is
-outside the world. An object's id is its texture's index in `OBJECTS` + 1, and 0 is none: so it tells where the player and
-arrows face, whether the player sleeps (as in a frame, a sleeper's facing is hidden) and whether a plant is ripe.
+outside the world. An object's id is its texture's index in `OBJECTS` + 1, and 0 is none: so it tells where the player
+and arrows face, whether the player sleeps (as in a frame, a sleeper's facing is hidden) and whether a plant is ripe.
 """
 
 from __future__ import annotations

@@ -7,23 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import opensimplex
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Observe
-from envgen_exp.envs.crafter import buffers, upstream
-from envgen_exp.envs.crafter.design import (
-    CREATURE_DISTANCE,
-    ORE_GATE,
-    Terrain,
-    starting_items,
-    terrain,
-)
+from envgen_exp.envs.crafter import buffers, upstream, worldgen
+from envgen_exp.envs.crafter.design import starting_items, terrain
 from envgen_exp.envs.crafter.observation import NIGHT_BELOW, OBJECTS, UNIT, VIEW, observation_spec
-from envgen_exp.envs.crafter.upstream import ACTIONS, AREA, CHUNK, SKILLS
+from envgen_exp.envs.crafter.state import CHUNK_ROW, GAME, KINDS, OBJECT, SLOT, SlotState, decode, encode
+from envgen_exp.envs.crafter.upstream import ACTIONS, AREA, CHUNK, ITEMS, SKILLS
 from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, Observation
-from envgen_exp.errors import EngineError
+from envgen_exp.errors import EngineError, StateError
 from envgen_exp.seeding import WorldSet, world_seed
 
 OBJECT_IDS: Mapping[str, int] = {texture: index + 1 for index, texture in enumerate(OBJECTS)}
@@ -48,7 +42,7 @@ class OrderedWorld(upstream.engine.World):  # type: ignore[misc]
 
     def reset(self, seed: int | None = None) -> None:
         super().reset(seed)
-        self._chunks = collections.defaultdict(_OrderedSet)
+        self._chunks: dict[tuple[int, ...], _OrderedSet] = collections.defaultdict(_OrderedSet)
 
 
 class OrderedEnv(upstream.env.Env):  # type: ignore[misc]
@@ -71,11 +65,11 @@ class OrderedEnv(upstream.env.Env):  # type: ignore[misc]
         self._player = upstream.objects.Player(self._world, center)
         self._last_health = self._player.health
         self._world.add(self._player)
-        self._unlocked = set()
+        self._unlocked: set[str] = set()
         if design is None:
             upstream.worldgen.generate_world(self._world, self._player)
         else:
-            generate_designed_world(self._world, self._player, terrain(design))
+            worldgen.generate_world(self._world, self._player, terrain(design))
             self._player.inventory.update(starting_items(design))
         return self._obs()
 
@@ -104,94 +98,101 @@ class OrderedEnv(upstream.env.Env):  # type: ignore[misc]
             objects[tuple(thing.pos)] = OBJECT_IDS[thing.texture]
         return np.stack([self._world._mat_map, objects])
 
+    def save(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.uint32]]:
+        """The running game as GAME, OBJECTs, CHUNK_ROWs and members (see `state`)."""
+        world, player = self._world, self._player
+        _, key, pos, *_ = world.random.get_state()
+        game = np.zeros((), GAME)
+        for name, value in (
+            ("step", self._step),
+            ("last_health", self._last_health),
+            ("unlocked", [name in self._unlocked for name in SKILLS]),
+            ("mt_key", key),
+            ("mt_pos", pos),
+            ("materials", world._mat_map),
+            ("num_places", len(world._objects)),
+            ("facing", player.facing),
+            ("sleeping", player.sleeping),
+            ("player_last_health", player._last_health),
+            ("hunger", player._hunger),
+            ("thirst", player._thirst),
+            ("fatigue", player._fatigue),
+            ("recover", player._recover),
+            ("inventory", list(player.inventory.values())),
+            ("achievements", list(player.achievements.values())),
+        ):
+            game[name] = value
+        things = world.objects
+        objects = np.zeros(len(things), OBJECT)
+        for row, thing in zip(objects, things, strict=True):
+            kind = type(thing).__name__
+            row["place"] = world._obj_map[tuple(thing.pos)]
+            row["kind"] = KINDS.index(kind)
+            row["pos"] = thing.pos
+            row["health"] = thing.health
+            if kind in _TIMERS:
+                row["timer"] = getattr(thing, _TIMERS[kind])
+            elif kind == "Arrow":
+                row["facing"] = thing.facing
+        chunks = np.array([((xmin, ymin), len(m)) for (xmin, _, ymin, _), m in world._chunks.items()], CHUNK_ROW)
+        members = [world._obj_map[tuple(thing.pos)] for chunk in world._chunks.values() for thing in chunk]
+        return game, objects, chunks, np.array(members, np.uint32)
 
-def generate_designed_world(world: OrderedWorld, player: Any, numbers: Terrain) -> None:
-    """`crafter.worldgen.generate_world` with a design's numbers: the paper's generator.
-
-    Cells are visited x outer, y inner, first all materials and then all creatures. A uniform is drawn from the world's
-    stream only where all conditions that stand before it hold.
-    """
-    simplex = opensimplex.OpenSimplex(seed=world.random.randint(0, 2**31 - 1))
-    tunnels = np.zeros(AREA, bool)
-    for x in range(AREA[0]):
-        for y in range(AREA[1]):
-            _set_material(world, x, y, player, tunnels, simplex, numbers)
-    for x in range(AREA[0]):
-        for y in range(AREA[1]):
-            _set_creature(world, x, y, player, tunnels)
-
-
-def _set_material(
-    world: OrderedWorld, x: int, y: int, player: Any, tunnels: NDArray[np.bool_], simplex: Any, numbers: Terrain
-) -> None:
-    def noise(x: float, y: float, z: float, sizes: Any, normalize: bool = True) -> Any:
-        return upstream.worldgen._simplex(simplex, x, y, z, sizes, normalize)
-
-    uniform = world.random.uniform
-    start = 4 - np.sqrt((x - player.pos[0]) ** 2 + (y - player.pos[1]) ** 2)
-    start += 2 * noise(x, y, 8, 3)
-    start = 1 / (1 + np.exp(-start))
-    water = noise(x, y, 3, {15: 1, 5: 0.15}, False) + 0.1
-    water -= 2 * start
-    mountain = noise(x, y, 0, {15: 1, 5: 0.3})
-    mountain -= 4 * start + 0.3 * water
-
-    biome = numbers.biome
-    if biome.mountain_absolute:
-        mountain = abs(mountain)
-    mountain *= biome.mountain_scale
-    water *= biome.water_scale
-
-    if start > biome.start_threshold:
-        material = biome.start_material
-    elif mountain > 0.15:
-        if noise(x, y, 6, 7) > 0.15 and mountain > 0.3:
-            material = "path"
-        elif noise(2 * x, y / 5, 7, 3) > 0.4 or noise(x / 5, 2 * y, 7, 3) > 0.4:
-            material = "path"
-            tunnels[x, y] = True
-        elif mountain > ORE_GATE and uniform() > numbers.coal:
-            material = "coal"
-        elif mountain > ORE_GATE and uniform() > numbers.iron:
-            material = "iron"
-        elif mountain > ORE_GATE and uniform() > numbers.diamond:
-            material = "diamond"
-        elif mountain > 0.3 and noise(x, y, 6, 5) > 0.35:
-            material = "lava"
-        else:
-            material = "stone"
-    elif 0.25 < water <= 0.35 and noise(x, y, 4, 9) > -0.2:
-        material = "sand"
-    elif 0.3 < water:
-        material = "water"
-    elif noise(x, y, 5, 7) > 0 and uniform() > numbers.tree:
-        material = "tree"
-    else:
-        material = "grass"
-    world[x, y] = material
+    def load(self, state: SlotState, length: int) -> None:
+        """Put a game of `save` in place of the running one."""
+        game = state.game
+        assert game is not None
+        world = self._world
+        world.reset(seed=0)
+        world.random.set_state(("MT19937", game["mt_key"], int(game["mt_pos"])))
+        world._mat_map[:] = game["materials"]
+        world._objects = [None] * int(game["num_places"])
+        self._length = length
+        self._step = int(game["step"])
+        self._update_time()
+        self._last_health = int(game["last_health"])
+        self._unlocked = {name for name, flag in zip(SKILLS, game["unlocked"], strict=True) if flag}
+        for row in state.objects:
+            place, kind, pos = int(row["place"]), KINDS[row["kind"]], tuple(row["pos"].tolist())
+            if kind == "Player":
+                thing = self._player = upstream.objects.Player(world, pos)
+            elif kind == "Arrow":
+                thing = upstream.objects.Arrow(world, pos, row["facing"].astype(np.int64))
+            elif kind in ("Zombie", "Skeleton"):
+                thing = getattr(upstream.objects, kind)(world, pos, self._player)
+            else:
+                thing = getattr(upstream.objects, kind)(world, pos)
+            thing.health = int(row["health"])
+            if kind in _TIMERS:
+                setattr(thing, _TIMERS[kind], int(row["timer"]))
+            world._objects[place] = thing
+            world._obj_map[pos] = place
+        members = iter(state.members.tolist())
+        for row in state.chunks:
+            chunk = world._chunks[world.chunk_key(row["corner"].tolist())]
+            for _ in range(row["count"]):
+                chunk.add(world._objects[next(members)])
+        player = self._player
+        player.facing = tuple(game["facing"].tolist())
+        player.sleeping = bool(game["sleeping"])
+        player._last_health = int(game["player_last_health"])
+        player._hunger, player._thirst = float(game["hunger"]), float(game["thirst"])
+        player._fatigue, player._recover = float(game["fatigue"]), float(game["recover"])
+        player.inventory.update(zip(ITEMS, game["inventory"].tolist(), strict=True))
+        player.achievements.update(zip(SKILLS, game["achievements"].tolist(), strict=True))
 
 
-def _set_creature(world: OrderedWorld, x: int, y: int, player: Any, tunnels: NDArray[np.bool_]) -> None:
-    objects, uniform = upstream.objects, world.random.uniform
-    dist = np.sqrt((x - player.pos[0]) ** 2 + (y - player.pos[1]) ** 2)
-    material, _ = world[x, y]
-    if material not in upstream.constants.walkable:
-        return
-    far = dist > CREATURE_DISTANCE
-    if dist > 3 and material == "grass" and uniform() > 0.985:
-        world.add(objects.Cow(world, (x, y)))
-    elif far and uniform() > 0.993:
-        world.add(objects.Zombie(world, (x, y), player))
-    elif far and material == "path" and tunnels[x, y] and uniform() > 0.95:
-        world.add(objects.Skeleton(world, (x, y), player))
+_TIMERS: Mapping[str, str] = {"Zombie": "cooldown", "Skeleton": "reload", "Plant": "grown"}
+"""The counter of each class that has one."""
 
 
 class _Slot:
     """One environment of a vector: its game and what tells which game is next."""
 
-    def __init__(self, env: OrderedEnv, design: Design | None, seed: int) -> None:
+    def __init__(self, env: OrderedEnv, design: Design | None, seed: int, worlds: WorldSet | None) -> None:
         self.env = env
         self.seed = seed
+        self.worlds = worlds
         self.episode = 0
         """Episodes begun; 0 is before the first reset."""
         self.world_seed = 0
@@ -221,7 +222,7 @@ class ReferenceVector:
         self._config = config
         self._worlds = worlds
         self._slots = [
-            _Slot(OrderedEnv(config.observation), design, int(seed))
+            _Slot(OrderedEnv(config.observation), design, int(seed), worlds)
             for design, seed in zip(designs, seeds, strict=True)
         ]
         self._closed = False
@@ -307,6 +308,44 @@ class ReferenceVector:
         self._check_open()
         self._slots[buffers.check_slot(slot, self.num_envs)].next_design = buffers.check_design(design)
 
+    def get_state(self, slot: int) -> bytes:
+        self._check_open()
+        this = self._slots[buffers.check_slot(slot, self.num_envs)]
+        record = np.zeros((), SLOT)
+        for name, value in (
+            ("seed", this.seed),
+            ("worlds", -1 if this.worlds is None else this.worlds),
+            ("designed_length", self._config.designed_length),
+            ("original_length", self._config.original_length),
+            ("episode", this.episode),
+            ("world_seed", this.world_seed),
+            ("episode_return", this.episode_return),
+        ):
+            record[name] = value
+        none = None, np.zeros(0, OBJECT), np.zeros(0, CHUNK_ROW), np.zeros(0, np.uint32)
+        game = this.env.save() if this.episode else none
+        return encode(SlotState(record, this.design, this.next_design, *game))
+
+    def set_state(self, slot: int, state: bytes) -> None:
+        self._check_open()
+        this = self._slots[buffers.check_slot(slot, self.num_envs)]
+        found = decode(state)
+        ours = self._config.designed_length, self._config.original_length
+        theirs = int(found.slot["designed_length"]), int(found.slot["original_length"])
+        if theirs != ours:
+            raise StateError(
+                f"state: its episodes last {theirs[0]} steps in designed worlds and {theirs[1]} in the original, "
+                f"those of these environments {ours[0]} and {ours[1]}"
+            )
+        this.seed = int(found.slot["seed"])
+        this.worlds = None if found.slot["worlds"] < 0 else WorldSet(int(found.slot["worlds"]))
+        this.episode = int(found.slot["episode"])
+        this.world_seed = int(found.slot["world_seed"])
+        this.episode_return = float(found.slot["episode_return"])
+        this.design, this.next_design = found.design, found.next_design
+        if this.episode:
+            this.env.load(found, self._length(this.design))
+
     def close(self) -> None:
         self._closed = True
 
@@ -347,13 +386,15 @@ class ReferenceVector:
 
     def _start(self, index: int, obs: Observation) -> None:
         """Begin a slot's next episode and write its first observation."""
-        slot, config = self._slots[index], self._config
+        slot = self._slots[index]
         slot.episode += 1
         slot.design = slot.next_design
-        slot.world_seed = world_seed(slot.seed, slot.episode, self._worlds)
+        slot.world_seed = world_seed(slot.seed, slot.episode, slot.worlds)
         slot.episode_return = 0.0
-        length = config.original_length if slot.design is None else config.designed_length
-        _write(slot.env.start(slot.world_seed, slot.design, length), obs, index)
+        _write(slot.env.start(slot.world_seed, slot.design, self._length(slot.design)), obs, index)
+
+    def _length(self, design: Design | None) -> int:
+        return self._config.original_length if design is None else self._config.designed_length
 
 
 def _write(seen: Mapping[str, NDArray[Any]], obs: Observation, index: int) -> None:
