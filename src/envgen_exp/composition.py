@@ -1,0 +1,201 @@
+"""From what was typed to a checked, frozen config: one run, every run of a sweep, or a resumed one.
+
+Every error is a ConfigError (RunFolderError where a folder to resume is none) of one line, raised before anything is
+written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envgen_exp.config import RunConfig, freeze, identity, plain, register, schema
+from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
+from envgen_exp.explain import explain
+from envgen_exp.run_folder import read_config
+from envgen_exp.secrets import refuse_secrets_in
+from envgen_exp.validation import validate
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+"""conf/ of the clone that this file lies in."""
+
+_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError)
+"""What Hydra and OmegaConf raise for a wrong value, key, option or file."""
+
+
+def compose_run(overrides: Sequence[str], conf: Path = CONF) -> RunConfig:
+    """The config of one run; with resume=FOLDER that folder's config, changed by what was typed alone."""
+    parsed = _parse(overrides, conf)
+    for override in parsed:
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"{override.input_line}: several values make several runs: add -m (a list is written [a,b])"
+            )
+    resume = next((o.value() for o in reversed(parsed) if o.key_or_group == "resume"), None)
+    config = _frozen(parsed, conf) if resume is None else _resumed(Path(str(resume)), parsed, conf)
+    validate(config)
+    refuse_secrets_in(plain(config), os.environ)
+    return config
+
+
+def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> list[RunConfig]:
+    """The configs of all runs of a multirun, in the order in which Hydra's basic sweeper launches them."""
+    parsed = _parse(overrides, conf)
+    with _one_line(parsed, conf):
+        sweeper = _compose([o for o in parsed if not o.is_sweep_override()], conf, with_hydra=True).hydra.sweeper
+        params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    choices: dict[str, list[str]] = {}
+    for override in (*_parse(params, conf), *parsed):
+        key = override.get_key_element()
+        swept = override.is_sweep_override()
+        values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        choices[key] = [f"{key}={value}" for value in values]
+    configs: list[RunConfig] = []
+    seen: dict[str, str] = {}
+    for job in itertools.product(*choices.values()):
+        varied = " ".join(item for item, values in zip(job, choices.values(), strict=True) if len(values) > 1)
+        try:
+            config = compose_run(job, conf)
+        except EnvGenError as error:
+            raise type(error)(f"{error} (in the run {varied})" if varied else str(error)) from error
+        if config.folder is not None:
+            raise ConfigError(f"folder={config.folder}: the runs of a sweep can't share a folder; leave it out")
+        name = config.resume or identity(config)
+        if name in seen:
+            raise ConfigError(f"the runs '{seen[name]}' and '{varied}' of the sweep are one and the same experiment")
+        seen[name] = varied
+        configs.append(config)
+    return configs
+
+
+def load_config(folder: Path) -> RunConfig:
+    """The config that a run's folder was made with; RunFolderError where the folder holds none."""
+    return freeze(_structured(read_config(folder)["config"], folder))
+
+
+def _resumed(folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
+    values = plain(load_config(folder)) | {"folder": None}
+    groups = _groups(parsed, conf)
+    typed = plain(_frozen(groups, conf))
+    for override in groups:
+        if override.key_or_group in values:
+            values[override.key_or_group] = typed[override.key_or_group]
+        else:
+            # No section, e.g. an experiment: what it sets is where it differs from having none.
+            without = _frozen([other for other in groups if other is not override], conf)
+            _copy_differences(plain(without), typed, values)
+    config = _structured(values, folder)
+    with _one_line(parsed, conf):
+        for override in parsed:
+            if override not in groups and not override.key_or_group.startswith("hydra"):
+                OmegaConf.update(config, override.key_or_group, override.value())
+        return freeze(config)
+
+
+def _copy_differences(old: Mapping[str, Any], new: Mapping[str, Any], target: dict[str, Any]) -> None:
+    for name, value in new.items():
+        if isinstance(value, dict) and value.keys() == old[name].keys() == target[name].keys():
+            _copy_differences(old[name], value, target[name])
+        elif old[name] != value:
+            target[name] = value
+
+
+def _structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
+    """Plain values of a run's config.yaml under the schema that they were written from."""
+    register()
+    try:
+        base = OmegaConf.structured(schema(RunConfig))
+        for group, section in values.items():
+            if isinstance(section, dict) and OmegaConf.is_missing(base, group):
+                base[group] = OmegaConf.structured(_section_class(group, section))
+        base.merge_with(values)
+    except _ERRORS as error:
+        raise RunFolderError(f"{folder}/config.yaml is not of this version: {explain(error, [], CONF)}") from error
+    assert isinstance(base, DictConfig)
+    return base
+
+
+def _section_class(group: str, section: Mapping[str, Any]) -> type:
+    """The schema in Hydra's store that a section was written from: the one with its name, else with its keys."""
+    store = ConfigStore.instance()
+    nodes = [store.load(f"{group}/{name}").node for name in store.list(group)]
+    named = [
+        node for node in nodes if not OmegaConf.is_missing(node, "name") and node.get("name") == section.get("name")
+    ]
+    alike = [node for node in nodes if node.keys() == section.keys()]
+    if not named and not alike:
+        raise ValueError(f"no {group} has the keys {', '.join(section)}")
+    found = OmegaConf.get_type((named or alike)[0])
+    assert found is not None
+    return found
+
+
+def _frozen(parsed: Sequence[Override], conf: Path) -> RunConfig:
+    with _one_line(parsed, conf):
+        return freeze(_compose(parsed, conf))
+
+
+def _compose(parsed: Iterable[Override], conf: Path, *, with_hydra: bool = False) -> DictConfig:
+    register()
+    overrides = [str(override.input_line) for override in parsed]
+    with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
+        return compose("config", overrides=overrides, return_hydra_config=with_hydra)
+
+
+@contextmanager
+def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
+    try:
+        yield
+    except _ERRORS as error:
+        raise ConfigError(explain(error, parsed, conf)) from error
+
+
+def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
+    """Those that choose an option of a config group, e.g. ppo=paper."""
+    with _loader(conf) as loader:
+        return [override for override in parsed if loader.get_group_options(override.key_or_group)]
+
+
+@contextmanager
+def _loader(conf: Path) -> Iterator[ConfigLoader]:
+    with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
+    """The overrides as Hydra reads them; ConfigError for one that it can't read or that this project has no use for."""
+    parsed = []
+    with _loader(conf) as loader:
+        parser = OverridesParser.create(config_loader=loader)
+        for text in overrides:
+            try:
+                override = parser.parse_override(text)
+            except HydraException as error:
+                raise ConfigError(
+                    f"{text}: not of the form KEY=VALUE (in a shell, quote values with spaces, brackets or braces)"
+                ) from error
+            key = override.key_or_group
+            if not key.startswith("hydra"):
+                if not key or override.package is not None:
+                    raise ConfigError(f"{text}: not of the form KEY=VALUE, where KEY is one that --help lists")
+                if override.is_delete():
+                    raise ConfigError(f"{text}: nothing can be removed; {key}=VALUE sets another value")
+                if override.is_add() or override.is_force_add():
+                    raise ConfigError(f"{text}: no keys can be added; write it without +")
+            parsed.append(override)
+    return parsed

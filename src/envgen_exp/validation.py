@@ -1,0 +1,125 @@
+"""Refuses values that no run can have, before anything is written: one line with key, value and what is allowed.
+
+What a family, a network or a machine can't do is said by them; here stands what the config alone decides.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from envgen_exp.config import LLMKind, RunConfig, plain
+from envgen_exp.errors import ConfigError
+
+_Rule = tuple[Callable[[Any], bool], str]
+
+
+def _at_least(low: int) -> _Rule:
+    return lambda value: value >= low, f"{low} or more"
+
+
+def _between(low: float, high: float) -> _Rule:
+    return lambda value: low <= value <= high, f"from {low:g} to {high:g}"
+
+
+_POSITIVE: _Rule = (lambda value: value > 0, "above 0")
+_TEXT: _Rule = (lambda value: bool(value.strip()), "a text that is not empty")
+_NUM_ENVS: _Rule = _between(1, 4096)
+
+_RULES: dict[str, _Rule] = {
+    "seed": (lambda value: 0 <= value < 2**63, "from 0 to 2**63 - 1"),
+    "cycles": _at_least(1),
+    "num_threads": _at_least(0),
+    "runs_dir": _TEXT,
+    "env.num_threads": _at_least(0),
+    "env.designed_length": _at_least(1),
+    "env.original_length": _at_least(1),
+    "llm.temperature": _between(0, 2),
+    "llm.max_tokens": _at_least(1),
+    "llm.timeout": _POSITIVE,
+    "llm.max_attempts": _at_least(1),
+    "llm.max_wait": _at_least(0),
+    "llm.max_repairs": _at_least(0),
+    "llm.max_calls": _at_least(0),
+    "llm.max_dollars": _at_least(0),
+    "llm.input_price": _at_least(0),
+    "llm.output_price": _at_least(0),
+    "ppo.num_envs": _NUM_ENVS,
+    "ppo.num_steps": _at_least(1),
+    "ppo.learning_rate": _POSITIVE,
+    "ppo.gamma": _between(0, 1),
+    "ppo.gae_lambda": _between(0, 1),
+    "ppo.update_epochs": _at_least(1),
+    "ppo.num_minibatches": _at_least(1),
+    "ppo.clip_coef": _POSITIVE,
+    "ppo.ent_coef": _at_least(0),
+    "ppo.vf_coef": _at_least(0),
+    "ppo.max_grad_norm": _POSITIVE,
+    "ppo.value_norm_decay": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "designer.num_designs": _between(1, 64),
+    "schedule.designed_steps": _at_least(1),
+    "schedule.original_steps": _at_least(1),
+    "schedule.final_steps": _at_least(0),
+    "evaluation.feedback_seeds": (
+        lambda value: value >= 2,
+        "2 or more, since the designer is told the spread over seeds",
+    ),
+    "evaluation.feedback_episodes": _at_least(1),
+    "evaluation.report_episodes": _at_least(1),
+    "evaluation.num_envs": _NUM_ENVS,
+    "checkpoint.every_steps": _at_least(0),
+    "checkpoint.every_seconds": _at_least(0),
+    "tracker.project": _TEXT,
+}
+"""What each number or text may be; null is allowed where the schema allows it."""
+
+
+def validate(config: RunConfig) -> None:
+    """Raise ConfigError for the first value that is out of range or contradicts another."""
+    for key, value in _flat("", plain(config)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}={value}: allowed is a finite number")
+        accepts, allowed = _RULES.get(key, (lambda _: True, ""))
+        if value is not None and not accepts(value):
+            raise ConfigError(f"{key}={value}: allowed is {allowed}")
+    _check_ppo(config)
+    _check_llm(config)
+    if config.resume is not None and config.folder is not None:
+        raise ConfigError(f"folder={config.folder}: a resumed run stays in its folder; leave out folder or resume")
+
+
+def _check_ppo(config: RunConfig) -> None:
+    rollout = config.ppo.num_envs * config.ppo.num_steps
+    if config.ppo.num_minibatches > rollout:
+        raise ConfigError(
+            f"ppo.num_minibatches={config.ppo.num_minibatches}: allowed is at most the {rollout} steps of a rollout "
+            "(ppo.num_envs * ppo.num_steps)"
+        )
+
+
+def _check_llm(config: RunConfig) -> None:
+    llm = config.llm
+    if llm.kind is LLMKind.litellm and not llm.model:
+        raise ConfigError("llm.model is empty: allowed is litellm's name of a model, e.g. openai/gpt-4o")
+    if llm.kind is LLMKind.replay and llm.replay_from is None:
+        raise ConfigError("llm=replay needs the run whose replies serve again: llm.from=FOLDER")
+    if llm.kind is not LLMKind.replay and llm.replay_from is not None:
+        raise ConfigError(f"llm.from={llm.replay_from}: only llm=replay takes recorded replies")
+    if llm.key_variable and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", llm.key_variable):
+        # The value is not shown: it may be the key itself.
+        raise ConfigError("llm.key_variable is not the name of an environment variable, e.g. OPENAI_API_KEY")
+    if llm.api_base is not None:
+        address = urlsplit(llm.api_base)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ConfigError(f"llm.api_base={llm.api_base}: allowed is an address, e.g. http://127.0.0.1:8000/v1")
+
+
+def _flat(prefix: str, section: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in section.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield prefix + name, value
