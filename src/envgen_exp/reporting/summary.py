@@ -1,0 +1,246 @@
+"""The table at the end of a run: what the agent can do, how it got there, what it cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from envgen_exp.errors import RunFolderError
+from envgen_exp.reporting.statistics import difference, wilson
+from envgen_exp.tracking.progress import duration
+
+
+@dataclass(frozen=True)
+class Successes:
+    """Of so many episodes, how many showed each skill."""
+
+    episodes: int
+    successes: Mapping[str, int]
+
+    def rate(self, skill: str) -> float:
+        """Share of the episodes, in [0, 1]."""
+        return self.successes[skill] / self.episodes
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Everything that the table shows; a run's summary.json."""
+
+    folder: str
+    command: str
+    """What was typed to start the run, e.g. 'python run.py experiment=demo'."""
+    family: str
+    designer: str
+    llm: str
+    ppo: str
+    seed: int
+    uses_llm: bool
+    """Whether a real language model was asked: False for the offline stand-in and where nothing is designed."""
+    skills: tuple[str, ...]
+    """In the family's order."""
+    feedback: tuple[Successes, ...]
+    """The feedback evaluation of each cycle."""
+    feedback_scores: tuple[float, ...]
+    """Their scores, in percent."""
+    report: Successes
+    score: float
+    """Percent, from the report evaluation: the headline."""
+    score_low: float
+    score_high: float
+    reward: float
+    """Mean return of the report evaluation's episodes."""
+    training_score: float | None
+    """Percent, over the training episodes of the last phase, as the paper reads it; None where none ended."""
+    training_reward: float | None
+    """Mean return of the training episodes that ended in the last 100 k steps, as the paper reads it."""
+    training_episodes: int
+    """Training episodes that ended in the last phase."""
+    llm_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    """US dollars; None where the price is not known."""
+    steps: Mapping[str, int] = field(default_factory=dict)
+    """Environment steps by kind."""
+    seconds: float = 0.0
+    """Wall time, over all resumes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], source: str = "summary") -> RunSummary:
+        """Back from `to_json`; RunFolderError where a field is missing or unknown."""
+        try:
+            return cls(
+                **{
+                    **values,
+                    "skills": tuple(values["skills"]),
+                    "feedback": tuple(Successes(**one) for one in values["feedback"]),
+                    "feedback_scores": tuple(values["feedback_scores"]),
+                    "report": Successes(**values["report"]),
+                }
+            )
+        except (TypeError, KeyError) as error:
+            raise RunFolderError(f"{source} is no run's summary: {error}") from error
+
+
+def print_summary(summary: RunSummary, console: Console) -> None:
+    """Print `render`'s table."""
+    console.print(render(summary, console.width))
+
+
+def render(summary: RunSummary, width: int) -> RenderableType:
+    """The table and what belongs to it, for a terminal of `width` columns."""
+    return Group(_skills(summary, width), Text(), _facts(summary))
+
+
+CYCLE_WIDTH = 9
+NARROW = 60
+"""Columns below which the table is cut down."""
+
+
+def shown_cycles(num_cycles: int, room: int) -> list[int]:
+    """Which cycles (from 1) get a column where there is room for `room`: the first, then the latest."""
+    if num_cycles <= max(room, 2):
+        return list(range(1, num_cycles + 1))
+    return [1, *range(num_cycles - max(room, 2) + 2, num_cycles + 1)]
+
+
+def _skills(summary: RunSummary, width: int) -> Table:
+    # Numbers are never cut: on a narrow terminal the interval goes, then the cycles, then letters of the names.
+    name_width = max([len(skill) for skill in summary.skills] + [10])
+    intervals = width >= NARROW
+    room = (width - name_width - (38 if intervals else 20)) // CYCLE_WIDTH
+    cycles = shown_cycles(len(summary.feedback), room) if width >= NARROW // 2 + 10 else []
+    table = Table(
+        title=f"{summary.family}: success in the original, percent of episodes", title_justify="left", box=None
+    )
+    table.add_column("skill", overflow="ellipsis", no_wrap=True)
+    for cycle in cycles:
+        table.add_column(f"cycle {cycle}", justify="right", no_wrap=True)
+    table.add_column("report", justify="right", no_wrap=True)
+    if intervals:
+        table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("change", justify="right", no_wrap=True)
+    for skill in summary.skills:
+        report = summary.report
+        low, high = wilson(report.successes[skill], report.episodes)
+        row = [Text(skill), *(Text(percent(summary.feedback[cycle - 1].rate(skill))) for cycle in cycles)]
+        row.append(Text(percent(report.rate(skill)), style="bold"))
+        row += [Text(f"{percent(low)} - {percent(high)}")] if intervals else []
+        table.add_row(*row, _change(summary, skill))
+    table.add_section()
+    scores = [Text(f"{summary.feedback_scores[cycle - 1]:.1f}") for cycle in cycles]
+    scores.append(Text(f"{summary.score:.1f}", style="bold"))
+    scores += [Text(f"{summary.score_low:.1f} - {summary.score_high:.1f}")] if intervals else []
+    table.add_row(Text("score", style="bold"), *scores, Text())
+    few = summary.feedback[0].episodes if summary.feedback else 0
+    table.caption = (
+        f"cycle: feedback evaluation, {few:,} episodes; report: {summary.report.episodes:,} episodes; "
+        "change: report - cycle 1 in points, * where its 95 % interval leaves out 0"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _change(summary: RunSummary, skill: str) -> Text:
+    if not summary.feedback:
+        return Text()
+    first, last = summary.feedback[0], summary.report
+    points = 100 * (last.rate(skill) - first.rate(skill))
+    low, high = difference((first.successes[skill], first.episodes), (last.successes[skill], last.episodes))
+    if low <= 0 <= high:
+        return Text(f"{points:+.1f}  ", style="dim")
+    return Text(f"{points:+.1f} *", style="green" if points > 0 else "red")
+
+
+def _facts(summary: RunSummary) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+
+    def add(name: str, *lines: str) -> None:
+        table.add_row(Text(name), Text("\n".join(lines)))
+
+    add(
+        "score",
+        f"{summary.score:.2f} % [{summary.score_low:.2f}, {summary.score_high:.2f}], report evaluation,"
+        f" {summary.report.episodes:,} episodes in the original; mean return {summary.reward:.2f}",
+    )
+    add("training", training_line(summary))
+    add("LLM calls", llm_line(summary))
+    add("steps", steps_line(summary.steps))
+    add("wall time", duration(summary.seconds))
+    add("folder", summary.folder)
+    add("next", *next_commands(summary))
+    return table
+
+
+def training_line(summary: RunSummary) -> str:
+    """The paper's training-episode score in words, told apart from the report evaluation's."""
+    if summary.training_score is None:
+        return "no training episode ended in the last phase, so there is no training-episode score"
+    reward = "" if summary.training_reward is None else f", mean return {summary.training_reward:.2f}"
+    return (
+        f"training-episode score {summary.training_score:.2f} %{reward}"
+        f" ({summary.training_episodes:,} training episodes of the last phase, as the paper reads it)"
+    )
+
+
+def steps_line(steps: Mapping[str, int]) -> str:
+    """Environment steps in words: training by kind, then what trained nothing."""
+    training = {kind: count for kind, count in steps.items() if kind in ("designed", "original")}
+    others = [f"{kind} {count:,}" for kind, count in steps.items() if kind not in training]
+    kinds = " + ".join(f"{kind} {count:,}" for kind, count in training.items())
+    return ", ".join([f"training {kinds} = {sum(training.values()):,}", *others])
+
+
+def llm_line(summary: RunSummary) -> str:
+    """Calls, tokens and cost in words; what is no language model is named so."""
+    if summary.uses_llm:
+        cost = "price not known" if summary.cost is None else f"${summary.cost:.2f}"
+        tokens = f"{summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
+        return f"{summary.llm_calls} to {summary.llm}, {tokens}, {cost}"
+    if summary.designer == "original":
+        return "0 (designer=original asks for no designs)"
+    return f"0 ({summary.llm} stand-in, not an LLM)"
+
+
+def next_commands(summary: RunSummary) -> list[str]:
+    """Commands worth trying after this run."""
+    commands = [varied(summary.command, seed=str(summary.seed + 1))]
+    if summary.designer == "original":
+        commands.append(varied(summary.command, designer="adaptive"))
+    else:
+        commands.append(varied(summary.command, designer="original"))
+        if not summary.uses_llm:
+            commands.append(varied(summary.command, llm="gpt4"))
+    for offline in sorted(Path(summary.folder).glob("wandb/offline-run-*")):
+        commands.append(f"wandb sync {shlex.quote(str(offline))}")
+    commands.append(f"python -m envgen_exp.report {shlex.quote(summary.folder)}")
+    return commands
+
+
+def varied(command: str, **overrides: str) -> str:
+    """A run's command with other values; what names its folder goes."""
+    dropped = {*overrides, "resume", "folder"}
+    kept = [word for word in shlex.split(command) if word.split("=")[0].lstrip("+") not in dropped]
+    return shlex.join([*kept, *(f"{key}={value}" for key, value in overrides.items())])
+
+
+def percent(rate: float) -> str:
+    """A rate as percent: 12.3, 100, 0; small ones keep two digits."""
+    value = 100 * rate
+    if value in (0.0, 100.0):
+        return f"{value:.0f}"
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
