@@ -65,7 +65,10 @@ PREREQUISITES: tuple[tuple[str, str], ...] = (
 
 _BIOME = Setting(
     name="target_biome",
-    doc="What most of the world is: open grass, rock and tunnels, sand and water, or the stock game's mixture.",
+    doc=(
+        "What most of the world is: grassland (grass and trees, neither water nor rock), mountain (rock, ores, tunnels "
+        "and lava, no water), beaches (grass, water and sand, no rock) or natural (the original's mixture)."
+    ),
     default="natural",
     choices=("grassland", "mountain", "beaches", "natural"),
 )

@@ -13,6 +13,7 @@ from envgen_exp.config import CrafterConfig, Observe
 from envgen_exp.envs.crafter import buffers, upstream, worldgen
 from envgen_exp.envs.crafter.design import starting_items, terrain
 from envgen_exp.envs.crafter.observation import NIGHT_BELOW, OBJECTS, UNIT, VIEW, observation_spec
+from envgen_exp.envs.crafter.picture import draw_map
 from envgen_exp.envs.crafter.state import CHUNK_ROW, GAME, KINDS, OBJECT, SLOT, SlotState, decode, encode
 from envgen_exp.envs.crafter.upstream import ACTIONS, AREA, CHUNK, ITEMS, SKILLS
 from envgen_exp.envs.family import Design, design_key
@@ -44,13 +45,43 @@ class OrderedWorld(upstream.engine.World):  # type: ignore[misc]
         super().reset(seed)
         self._chunks: dict[tuple[int, ...], _OrderedSet] = collections.defaultdict(_OrderedSet)
 
+    def populate(self, seed: int, design: Design | None) -> Any:
+        """Make a new world of the design around a new player, who is returned."""
+        self.reset(seed=seed)
+        player = upstream.objects.Player(self, (AREA[0] // 2, AREA[1] // 2))
+        self.add(player)
+        if design is None:
+            upstream.worldgen.generate_world(self, player)
+        else:
+            worldgen.generate_world(self, player, terrain(design))
+            player.inventory.update(starting_items(design))
+        return player
+
+    def map(self) -> NDArray[np.uint8]:
+        """The whole world in the ids of a symbolic view, (2, 64, 64): materials and objects, x before y."""
+        objects = np.zeros(AREA, np.uint8)
+        for thing in self.objects:
+            objects[tuple(thing.pos)] = OBJECT_IDS[thing.texture]
+        return np.stack([self._mat_map, objects])
+
+
+def make_world(design: Design | None, seed: int) -> NDArray[np.uint8]:
+    """The world that an episode with this world seed starts in, in the ids of a symbolic view, (2, 64, 64)."""
+    world = _make_ordered_world()
+    world.populate(seed, design)
+    return world.map()
+
+
+def _make_ordered_world() -> OrderedWorld:
+    return OrderedWorld(AREA, upstream.constants.materials, CHUNK)
+
 
 class OrderedEnv(upstream.env.Env):  # type: ignore[misc]
     """crafter.Env with an ordered world, told which world to play; `observe` is what its steps return."""
 
     def __init__(self, observe: Observe) -> None:
         super().__init__(area=AREA, seed=0)
-        world = OrderedWorld(AREA, upstream.constants.materials, CHUNK)
+        world = _make_ordered_world()
         for part in (self, self._local_view, self._sem_view):
             part._world = world
         self._observe = observe
@@ -59,18 +90,10 @@ class OrderedEnv(upstream.env.Env):  # type: ignore[misc]
         """`crafter.Env.reset` with the world's seed, the design and the episode's length given; the observation."""
         self._length = length
         self._step = 0
-        self._world.reset(seed=seed)
+        self._player = self._world.populate(seed, design)
         self._update_time()
-        center = AREA[0] // 2, AREA[1] // 2
-        self._player = upstream.objects.Player(self._world, center)
         self._last_health = self._player.health
-        self._world.add(self._player)
         self._unlocked: set[str] = set()
-        if design is None:
-            upstream.worldgen.generate_world(self._world, self._player)
-        else:
-            worldgen.generate_world(self._world, self._player, terrain(design))
-            self._player.inventory.update(starting_items(design))
         return self._obs()
 
     def _obs(self) -> dict[str, NDArray[Any]]:
@@ -87,16 +110,9 @@ class OrderedEnv(upstream.env.Env):  # type: ignore[misc]
 
     def _symbolic_view(self) -> NDArray[np.uint8]:
         margin = VIEW[0] // 2, VIEW[1] // 2
-        padded = np.pad(self.map(), ((0, 0), (margin[0], margin[0]), (margin[1], margin[1])))
+        padded = np.pad(self._world.map(), ((0, 0), (margin[0], margin[0]), (margin[1], margin[1])))
         x, y = self._player.pos
         return padded[:, x : x + VIEW[0], y : y + VIEW[1]]
-
-    def map(self) -> NDArray[np.uint8]:
-        """The whole world in the ids of a symbolic view, (2, 64, 64)."""
-        objects = np.zeros(AREA, np.uint8)
-        for thing in self._world.objects:
-            objects[tuple(thing.pos)] = OBJECT_IDS[thing.texture]
-        return np.stack([self._world._mat_map, objects])
 
     def save(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.uint32]]:
         """The running game as GAME, OBJECTs, CHUNK_ROWs and members (see `state`)."""
@@ -367,7 +383,12 @@ class ReferenceVector:
 
     def maps(self) -> NDArray[np.uint8]:
         """Each slot's world in the ids of a symbolic view, (num_envs, 2, 64, 64): materials and objects, x before y."""
-        return np.stack([env.map() for env in self._games()])
+        return np.stack([env._world.map() for env in self._games()])
+
+    def picture(self, slot: int, unit: int = 8) -> NDArray[np.uint8]:
+        """A slot's whole world, drawn off-screen without light or noise: (64 * unit, 64 * unit, 3) uint8."""
+        index = buffers.check_slot(slot, self.num_envs)
+        return draw_map(self.maps()[index], unit)
 
     def daylight(self) -> NDArray[np.float64]:
         """Each slot's daylight, (num_envs,)."""
