@@ -104,9 +104,11 @@ def render(summary: RunSummary, width: int) -> RenderableType:
     return Group(_skills(summary, width), Text(), _facts(summary))
 
 
-CYCLE_WIDTH = 9
 NARROW = 60
-"""Columns below which the table is cut down."""
+"""Columns of a terminal below which the skills' intervals are left out."""
+
+NARROWER = 48
+"""Columns below which the cycles are left out too."""
 
 
 def shown_cycles(num_cycles: int, room: int) -> list[int]:
@@ -117,21 +119,20 @@ def shown_cycles(num_cycles: int, room: int) -> list[int]:
 
 
 def _skills(summary: RunSummary, width: int) -> Table:
-    # Numbers are never cut: on a narrow terminal the interval goes, then the cycles, then letters of the names.
-    name_width = max([len(skill) for skill in summary.skills] + [10])
+    # Numbers are never cut: on a narrow terminal whole columns go, then letters of the names.
     intervals = width >= NARROW
-    room = (width - name_width - (38 if intervals else 20)) // CYCLE_WIDTH
-    cycles = shown_cycles(len(summary.feedback), room) if width >= NARROW // 2 + 10 else []
+    ends = ["report", "95 % interval", "change"] if intervals else ["report", "change"]
+    names = max(len(skill) for skill in summary.skills)
+    room = (width - names - sum(len(end) + 2 for end in ends) - 2) // len("cycle 10  ")
+    cycles = shown_cycles(len(summary.feedback), room) if width >= NARROWER else []
+    headers = [*(f"cycle {cycle}" for cycle in cycles), *ends]
     table = Table(
         title=f"{summary.family}: success in the original, percent of episodes", title_justify="left", box=None
     )
-    table.add_column("skill", overflow="ellipsis", no_wrap=True)
-    for cycle in cycles:
-        table.add_column(f"cycle {cycle}", justify="right", no_wrap=True)
-    table.add_column("report", justify="right", no_wrap=True)
-    if intervals:
-        table.add_column("95 % interval", justify="right", no_wrap=True)
-    table.add_column("change", justify="right", no_wrap=True)
+    room = width - sum(len(header) + 2 for header in headers) - 2
+    table.add_column("skill", overflow="ellipsis", no_wrap=True, max_width=max(room, 5))
+    for header in headers:
+        table.add_column(header, justify="right", no_wrap=True)
     for skill in summary.skills:
         report = summary.report
         low, high = wilson(report.successes[skill], report.episodes)
