@@ -32,45 +32,39 @@ class Metric:
     unit: str
     doc: str
     clock: bool = False
-    """A clock reading, which belongs into timings.jsonl."""
+    """A clock reading or another thing of the machine's, which belongs into timings.jsonl."""
 
 
 _KINDS = {
-    "designed": "the latest training episodes in designed worlds",
-    "original": "the latest training episodes in the original",
+    "designed": "training episodes in designed worlds that ended since the last such row",
+    "original": "training episodes in the original that ended since the last such row",
     "feedback": "the feedback evaluation that the designer sees",
     "report": "the report evaluation, which carries the score",
 }
 
 METRICS: tuple[Metric, ...] = (
-    *(
-        Metric(f"skill/{kind}/<skill>", "share", f"Episodes that showed the skill, in {d}.")
-        for kind, d in _KINDS.items()
-    ),
-    *(Metric(f"return/{kind}", "reward", f"Mean episode return, in {d}.") for kind, d in _KINDS.items()),
-    *(Metric(f"length/{kind}", "steps", f"Mean episode length, in {d}.") for kind, d in _KINDS.items()),
-    *(
-        Metric(f"episodes/{kind}", "episodes", f"How many episodes those numbers rest on: {d}.")
-        for kind, d in _KINDS.items()
-    ),
+    *(Metric(f"skill/{kind}/<skill>", "share", f"Episodes that showed the skill: {d}.") for kind, d in _KINDS.items()),
+    *(Metric(f"return/{kind}", "reward", f"Mean episode return: {d}.") for kind, d in _KINDS.items()),
+    *(Metric(f"length/{kind}", "steps", f"Mean episode length: {d}.") for kind, d in _KINDS.items()),
+    *(Metric(f"episodes/{kind}", "episodes", f"What those numbers rest on: {d}.") for kind, d in _KINDS.items()),
     Metric("score/report", "%", "The headline: the family's score from the report evaluation."),
     Metric("score/report_low", "%", "Lower end of its 95 % interval over episodes."),
     Metric("score/report_high", "%", "Upper end of its 95 % interval over episodes."),
     Metric("score/feedback", "%", "The score from a feedback evaluation: few episodes, so noisy and biased low."),
     Metric("score/training_last_phase", "%", "The paper's score: over the training episodes of the last phase."),
-    Metric(
-        "return/training_last_phase",
-        "reward",
-        "The paper's reward: mean return of training episodes, last 100 k steps.",
-    ),
+    Metric("return/training_last", "reward", "The paper's reward: mean return of the latest training episodes."),
     Metric("loss/policy", "loss", "Clipped policy loss, mean over the minibatches of an update."),
     Metric("loss/value", "loss", "Value loss, before vf_coef."),
     Metric("loss/entropy", "nats", "Entropy of the policy."),
     Metric("loss/approx_kl", "nats", "Estimated KL divergence of the new policy from the one that collected."),
     Metric("loss/clip_fraction", "share", "Samples whose ratio was clipped."),
-    Metric("loss/explained_variance", "share", "Variance of the returns that the value function explains."),
     Metric("loss/grad_norm", "norm", "Norm of the gradient before it is scaled down."),
+    Metric("loss/explained_variance", "share", "Variance of the returns that the value function explains."),
     Metric("loss/learning_rate", "rate", "Adam's step size."),
+    Metric("loss/value_mean", "reward", "Mean by which value targets are normalised."),
+    Metric("loss/value_std", "reward", "Standard deviation by which value targets are normalised."),
+    Metric("loss/advantage_mean", "reward", "Mean advantage of the rollout, before it is normalised."),
+    Metric("loss/advantage_std", "reward", "Standard deviation of the advantages, before they are normalised."),
     Metric("llm/calls", "calls", "Requests to a language model so far; the offline stand-in counts none."),
     Metric("llm/prompt_tokens", "tokens", "Prompt tokens so far."),
     Metric("llm/completion_tokens", "tokens", "Completion tokens so far."),
@@ -80,15 +74,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("steps/original", "steps", "Training steps in the original so far."),
     Metric("steps/feedback", "steps", "Steps of feedback evaluations so far; they train nothing."),
     Metric("steps/report", "steps", "Steps of the report evaluation; they train nothing."),
-    Metric(
-        "speed/steps_per_second",
-        "steps/s",
-        "Environment steps a second since the phase or the resume began.",
-        clock=True,
-    ),
-    Metric("seconds/collect", "s", "Time of the rollout.", clock=True),
+    Metric("speed/steps_per_second", "steps/s", "Training steps a second in the rollout and its update.", clock=True),
+    Metric("seconds/env", "s", "Time of the rollout in the environments.", clock=True),
+    Metric("seconds/inference", "s", "Time of the rollout in the network.", clock=True),
     Metric("seconds/update", "s", "Time of the update.", clock=True),
-    Metric("seconds/phase", "s", "Time of the phase so far, all resumes added.", clock=True),
+    Metric("seconds/checkpoint", "s", "Time to write a checkpoint.", clock=True),
+    Metric("checkpoint/bytes", "bytes", "Size of a checkpoint.", clock=True),
 )
 """Every name that may stand in metrics.jsonl or timings.jsonl beside step, phase and cycle."""
 
@@ -105,13 +96,15 @@ def describe(name: str) -> Metric | None:
 def row(step: int, phase: str, cycle: int, values: Mapping[str, Any], *, clock: bool = False) -> dict[str, Any]:
     """A row of metrics.jsonl (`clock=False`) or timings.jsonl: `step` counts training steps of the whole run.
 
+    Its values are plain, with None for NaN and infinities, and sorted by name.
     Raises ValueError for a name that the table does not have or has for the other log.
     """
     for name in values:
         metric = describe(name)
         if metric is None or metric.clock != clock:
             raise ValueError(f"{name!r} is no {'clock reading' if clock else 'metric'} of tracking.metrics.METRICS")
-    return {"step": step, "phase": phase, "cycle": cycle, **dict(sorted(values.items()))}
+    made: dict[str, Any] = _jsonable({"step": step, "phase": phase, "cycle": cycle, **dict(sorted(values.items()))})
+    return made
 
 
 def episode_row(step: int, phase: str, cycle: int, record: EpisodeRecord) -> dict[str, Any]:
@@ -228,13 +221,14 @@ def reference() -> str:
     lines = [
         "# Metrics",
         "",
-        "Every row of `metrics.jsonl` and `timings.jsonl` has `step` (training steps of the whole run, designed and original",
-        "together), `phase` and `cycle` (from 1; 0 outside of cycles), then some of the names below. W&B shows the same names",
-        "against `step`. `metrics.jsonl` holds no clock reading: a run that is killed and resumed writes it byte for byte",
-        "the same. `null` is a number that does not exist, such as the explained variance of constant returns.",
+        "Every row of `metrics.jsonl` and `timings.jsonl` has `step` (training steps of the whole run, designed and",
+        "original together), `phase` and `cycle`, then some of the names below. W&B shows the same names against `step`.",
+        "`metrics.jsonl` holds no clock reading: a run that is killed and resumed writes it byte for byte the same.",
+        "`null` is a number that does not exist, such as the explained variance of constant returns.",
         "",
         "`episodes.jsonl` has a line for each finished episode: the three keys above, then the fields of",
-        "`envgen_exp.envs.vector.EpisodeRecord`; `skills` counts how often each skill was shown, in the family's order.",
+        "`envgen_exp.envs.vector.EpisodeRecord`; `skills` counts how often each skill was shown, in the family's",
+        "order.",
     ]
     for title, clock in (("metrics.jsonl", False), ("timings.jsonl", True)):
         lines += ["", f"## {title}", "", "| name | unit | what it is |", "|---|---|---|"]

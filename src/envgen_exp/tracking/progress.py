@@ -47,8 +47,9 @@ def make_console() -> Console:
     return Console(highlight=False)
 
 
-def make_progress(console: Console, *, total_steps: int = 0, done_steps: int = 0) -> Progress:
+def make_progress(console: Console | None = None, *, total_steps: int = 0, done_steps: int = 0) -> Progress:
     """Live on a terminal, plain lines elsewhere; the run has `total_steps` training steps, `done_steps` behind it."""
+    console = console or make_console()
     if console.file.isatty() and console.is_terminal and not console.is_dumb_terminal:
         return LiveProgress(console, total_steps, done_steps)
     return PlainProgress(lambda line: console.print(line, markup=False, soft_wrap=True))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode
 from envgen_exp.errors import ConfigError
+from envgen_exp.llm.redaction import redact
 from envgen_exp.run_folder import read_config, write_atomic
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ FINISH_SECONDS = 120.0
 class Tracker(Protocol):
     """Where a run publishes what it has logged."""
 
-    def start(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Begin, with the rows that metrics.jsonl holds already: none for a new run, those up to its checkpoint for a
-        resumed one. Comes before everything else."""
+    def start(self, rows: Iterable[Mapping[str, Any]], timings: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Begin, with the rows that metrics.jsonl and timings.jsonl hold already: none for a new run, those up to its
+        checkpoint for a resumed one. Comes before everything else."""
 
     def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
         """Show one row of metrics.jsonl, every row in order; `timing` are clock readings to show beside it."""
@@ -65,7 +66,7 @@ def make_tracker(config: RunConfig, folder: Path, warn: Callable[[str], None]) -
 class NoTracker:
     """Publishes nothing."""
 
-    def start(self, rows: Iterable[Mapping[str, Any]]) -> None: ...
+    def start(self, rows: Iterable[Mapping[str, Any]], timings: Iterable[Mapping[str, Any]] = ()) -> None: ...
 
     def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None: ...
 
@@ -89,7 +90,7 @@ class WandbTracker:
         self._designs: list[dict[str, Any]] = []
         self._designs_waiting = False
 
-    def start(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def start(self, rows: Iterable[Mapping[str, Any]], timings: Iterable[Mapping[str, Any]] = ()) -> None:
         with self._survives("could not start"):
             mode = resolve_mode(self._config.tracker)
             if mode == "disabled":
@@ -99,15 +100,18 @@ class WandbTracker:
             except Exception as error:
                 if mode == "offline":
                     raise
-                self._warn(f"W&B could not start online ({self._line(error)}); it goes on offline: `wandb sync` later")
+                self._warn(f"W&B could not start online ({_line(error)}); it goes on offline: `wandb sync` later")
                 self._run = self._init("offline")
             for name in ("phase", "cycle"):
                 self._run.define_metric(name, step_metric="step")
             self._run.define_metric("step", hidden=True)
             self._run.define_metric("*", step_metric="step")
             self._sent = self._run.step
+        beside: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for timing in timings:
+            beside.setdefault(_place(timing), {}).update(timing)
         for row in rows:
-            self.publish(row)
+            self.publish(row, beside.get(_place(row)))
 
     def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
         self._seen += 1
@@ -184,13 +188,7 @@ class WandbTracker:
             yield
         except Exception as error:  # noqa: BLE001  W&B raises what it likes
             self._run = None
-            self._warn(f"W&B {what} ({self._line(error)}); the run goes on without it, metrics.jsonl has everything")
-
-    @staticmethod
-    def _line(error: Exception) -> str:
-        text = " ".join(str(error).split())
-        key = os.environ.get("WANDB_API_KEY")
-        return f"{type(error).__name__}: {(text.replace(key, '***') if key else text)[:200]}"
+            self._warn(f"W&B {what} ({_line(error)}); the run goes on without it, metrics.jsonl has everything")
 
 
 def resolve_mode(config: TrackerConfig) -> Literal["online", "offline", "disabled"]:
@@ -226,6 +224,14 @@ def _run_id(folder: Path) -> str:
     if not file.exists():
         write_atomic(file, secrets.token_hex(4).encode())
     return file.read_text().strip()
+
+
+def _line(error: Exception) -> str:
+    return redact(f"{type(error).__name__}: {' '.join(str(error).split())}")[:300]
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["step"], row["phase"], row["cycle"]
 
 
 def _cell(value: Any) -> Any:
