@@ -170,7 +170,7 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
     for _ in range(config.update_epochs):
         for index in minibatches(batch_size, minibatch_size, learner.minibatch_generator):
             index = index.to(learner.device, non_blocking=True)
-            logits, new_values = agent({name: x[index] for name, x in obs.items()})
+            logits, new_values = agent({name: x.index_select(0, index) for name, x in obs.items()})
             new_logprobs, entropy = log_prob_and_entropy(logits, actions[index])
             logratio = new_logprobs - logprobs[index]
             pg_loss = policy_loss(logratio, advantages[index], config.clip_coef)
@@ -190,8 +190,8 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
             grad_norm = nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
             if not torch.isfinite(loss.detach() + grad_norm):
                 raise NumericsError(
-                    f"update {learner.updates + 1} is not finite: policy loss {float(pg_loss)}, "
-                    f"value loss {float(v_loss)}, entropy {float(entropy_mean)}, gradient norm {float(grad_norm)}; "
+                    f"update {learner.updates + 1} is not finite: policy loss {pg_loss.item()}, "
+                    f"value loss {v_loss.item()}, entropy {entropy_mean.item()}, gradient norm {grad_norm.item()}; "
                     f"the weights are unchanged"
                 )
             optimizer.step()
