@@ -128,7 +128,7 @@ class LLMConfig:
     model: str = ""
     """litellm's name of the model, e.g. openai/gpt-4o."""
     key_variable: str = ""
-    """The environment variable that holds the key; empty where none is needed."""
+    """The environment variable that holds the key; empty is the provider's own, and none for a server at api_base."""
     api_base: str | None = None
     """Address of the server, e.g. http://127.0.0.1:8000/v1; null is the provider's own."""
     temperature: float = 0.0

@@ -1,0 +1,154 @@
+"""EnvGen's designer: a language model that sees where the agent is weak and writes the next designs (arXiv 2403.12014).
+
+A cycle is one call. A reply that can't be used goes back with the exact problem, a bounded number of times; what is
+still missing then is filled from the last good designs, in the first cycle from the family's defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from envgen_exp.config import DesignerConfig
+from envgen_exp.designers.proposal import DEFAULT, DESIGNER, LAST, Proposal
+from envgen_exp.envs.family import Design, DesignCheck, Family, design_key
+from envgen_exp.llm.client import Client
+from envgen_exp.llm.prompt import Feedback, Prompter
+from envgen_exp.llm.source import Message
+from envgen_exp.llm.reply import Problem, Reply, parse_reply
+
+_KEPT = 20_000
+"""Characters of a reply that stay in the chat."""
+
+
+class Adaptive:
+    """The adaptive designer."""
+
+    uses_llm = True
+
+    def __init__(self, config: DesignerConfig, family: Family, client: Client | None) -> None:
+        self._family = family
+        self._client = client
+        self._prompter = Prompter(family, config.prompt, config.num_designs)
+        self._num_designs = config.num_designs
+        self._chat: list[Message] = []
+        self._last: Proposal | None = None
+        self._checked: dict[str, DesignCheck] = {}
+
+    def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
+        """Ask for the designs of a cycle; raises LLMError where the model gives no answer at all."""
+        assert self._client is not None, "designer=adaptive needs a client"
+        chat = [*self._chat, *self._question(feedback)]
+        talk = chat
+        best: Reply | None = None
+        repairs = 0
+        while True:
+            completion = self._client.complete(
+                talk, self._prompter.schema(), cycle=cycle, purpose="repair" if repairs else "design"
+            )
+            reply = self._read(completion.text, completion.finish)
+            if best is None or reply.usable >= best.usable:
+                best = reply
+            if not reply.problems or repairs == self._client.max_repairs:
+                break
+            repairs += 1
+            problems = [str(problem) for problem in reply.problems]
+            talk = [*chat, _said(completion.text), {"role": "user", "content": self._prompter.repair(problems)}]
+        proposal = self._proposal(best, repairs)
+        # Of a talk about repairs the chat keeps the end: what was wrong before is of no use later.
+        self._chat = [*chat, _said(completion.text)]
+        self._last = proposal
+        return proposal
+
+    def preview(self) -> list[list[Message]]:
+        """The first chat, and what a later cycle adds to it, with every rate at zero."""
+        designs = self._family.default_designs(self._num_designs)
+        zero = dict.fromkeys(self._family.skills, 0.0)
+        example = Feedback(cycle=1, designs=tuple(designs), mean=zero, sd=zero, episodes=0, steps_left=0)
+        return [self._question(None), [{"role": "user", "content": self._prompter.feedback(example)}]]
+
+    def example_reply(self) -> str:
+        """A typical answer, for an estimate of the cost."""
+        return self._prompter.example_reply()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The chat and the last proposal."""
+        return {"chat": [dict(message) for message in self._chat], "last": self._last and self._last.to_json()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._chat = [Message(role=message["role"], content=message["content"]) for message in state["chat"]]
+        self._last = Proposal.from_json(state["last"], self._family.design_model) if state["last"] else None
+
+    def _question(self, feedback: Feedback | None) -> list[Message]:
+        prompter = self._prompter
+        if feedback is None:
+            return [
+                {"role": "system", "content": prompter.system()},
+                {"role": "user", "content": prompter.first()},
+            ]
+        checks = self._last.checks if self._last else ()
+        return [{"role": "user", "content": prompter.feedback(feedback, checks)}]
+
+    def _read(self, text: str, finish: str) -> Reply:
+        """A reply's designs, with the family's objections among the problems."""
+        reply = parse_reply(
+            text,
+            self._prompter.wording,
+            self._family.design_model,
+            self._family.skills,
+            self._num_designs,
+            finish=finish,
+        )
+        designs = list(reply.designs)
+        problems = list(reply.problems)
+        for index, design in enumerate(designs):
+            if design is None:
+                continue
+            check = self._check(design)
+            if not check.playable:
+                why = "; ".join(check.findings) if self._prompter.rich else "no agent can play in its worlds"
+                problems.append(Problem(f"it can't be played: {why}", index + 1))
+                designs[index] = None
+            elif self._prompter.rich:
+                problems += self._contradictions(design, check, index + 1)
+        return replace(reply, designs=tuple(designs), problems=tuple(problems))
+
+    def _contradictions(self, design: Design, check: DesignCheck, number: int) -> list[Problem]:
+        """Skills that a design should train and that none of its sampled worlds allows."""
+        lost = [skill for skill in design.targets if skill in check.impossible]
+        if not lost:
+            return []
+        why = "; ".join(check.findings)
+        text = f"it should train {', '.join(lost)}, but in its worlds that is impossible ({why})"
+        return [Problem(text, number, fatal=False)]
+
+    def _check(self, design: Design) -> DesignCheck:
+        key = design_key(design)
+        if key not in self._checked:
+            self._checked[key] = self._family.check(design)
+        return self._checked[key]
+
+    def _proposal(self, reply: Reply, repairs: int) -> Proposal:
+        """The designs that serve, with whatever is missing filled in."""
+        # The original among the last designs can't happen here: every slot of a proposal of ours is a design.
+        last = [design for design in self._last.designs if design is not None] if self._last else []
+        spare = last or self._family.default_designs(self._num_designs)
+        source = LAST if last else DEFAULT
+        designs = [design or spare[index % len(spare)] for index, design in enumerate(reply.designs)]
+        filled = tuple(index + 1 for index, design in enumerate(reply.designs) if design is None)
+        notes = [*reply.notes, *(f"still wrong after {repairs} repairs: {problem}" for problem in reply.problems)]
+        if filled:
+            notes.append(f"{source} serve as design {', '.join(map(str, filled))}")
+        return Proposal(
+            designs=tuple(designs),
+            notes=tuple(notes),
+            checks=tuple(self._check(design) for design in designs),
+            source=source if reply.usable == 0 else DESIGNER,
+            filled=filled,
+            repairs=repairs,
+        )
+
+
+def _said(text: str) -> Message:
+    return {"role": "assistant", "content": text[:_KEPT]}

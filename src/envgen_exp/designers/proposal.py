@@ -1,0 +1,66 @@
+"""What a designer hands over: the designs of a cycle and where each came from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from envgen_exp.envs.family import Design, DesignCheck
+
+DESIGNER, LAST, DEFAULT = "designer", "last good designs", "default designs"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The designs of one cycle."""
+
+    designs: tuple[Design | None, ...]
+    """One for each slot of designed training; None is the original."""
+    notes: tuple[str, ...] = ()
+    """What was read leniently, clamped, refused or filled in."""
+    checks: tuple[DesignCheck | None, ...] = ()
+    """What sampling each design's worlds found; None for the original."""
+    source: str = DESIGNER
+    """Whose designs they are: the designer's, or, where no reply could be used, one of the other two."""
+    filled: tuple[int, ...] = ()
+    """Numbers, from 1, of the designs that are not the designer's own although others are."""
+    repairs: int = 0
+    """How often a reply went back to the model."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "designs": [None if design is None else design.model_dump(mode="json") for design in self.designs],
+            "notes": list(self.notes),
+            "checks": [None if check is None else _plain(check) for check in self.checks],
+            "source": self.source,
+            "filled": list(self.filled),
+            "repairs": self.repairs,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], model: type[Design]) -> Proposal:
+        """The proposal that `to_json` made plain; `model` is the family's design model."""
+
+        def design(raw: dict[str, Any]) -> Design:
+            return model(**{**raw, "targets": tuple(raw["targets"])})
+
+        def check(raw: dict[str, Any]) -> DesignCheck:
+            tuples = {name: tuple(raw[name]) for name in ("findings", "impossible")}
+            return DesignCheck(**{**raw, **tuples})
+
+        return cls(
+            designs=tuple(None if raw is None else design(raw) for raw in value["designs"]),
+            notes=tuple(value["notes"]),
+            checks=tuple(None if raw is None else check(raw) for raw in value["checks"]),
+            source=value["source"],
+            filled=tuple(value["filled"]),
+            repairs=value["repairs"],
+        )
+
+
+def _plain(check: DesignCheck) -> dict[str, Any]:
+    value = dataclasses.asdict(check)
+    return {**value, "findings": list(check.findings), "impossible": list(check.impossible)}

@@ -1,0 +1,281 @@
+"""The one way to ask a language model: retries, caps, the ledger, and answers that are never bought twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import tenacity
+
+from envgen_exp.config import LLMConfig, LLMKind
+from envgen_exp.envs.family import Family
+from envgen_exp.errors import BudgetError, ConfigError, LLMError, UnavailableError
+from envgen_exp.llm import prices, provider
+from envgen_exp.llm.ledger import MODEL, Address, Ledger, Totals, call_key, digest
+from envgen_exp.llm.offline import Offline
+from envgen_exp.llm.provider import Provider
+from envgen_exp.llm.replay import Replay
+from envgen_exp.llm.source import Answer, Message, RequestFailed, Source
+
+_log = logging.getLogger(__name__)
+
+_FIRST_WAIT = 1.0
+"""Seconds before the second attempt; each further wait is twice as long, with jitter, up to llm.max_wait."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A model's answer to a chat."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    """Dollars; None where the price is unknown."""
+    seconds: float
+    """From sending the successful request to the end of its answer."""
+    model: str
+    """The name that the server gave."""
+    attempts: int
+    """Requests that it took."""
+    call: int
+    """Its number in the ledger, from 1."""
+    finish: str = "stop"
+    """stop, length (cut by llm.max_tokens), refusal, content_filter, or what else the provider says."""
+
+
+class Client(Protocol):
+    """What a designer asks."""
+
+    @property
+    def max_repairs(self) -> int:
+        """How often a reply that can't be used may go back."""
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None = None,
+        *,
+        cycle: int,
+        purpose: str = "design",
+    ) -> Completion:
+        """The answer to a chat, from the model or, where an earlier process finished this very call, from disk.
+
+        `schema` is the JSON schema of the answer, for models that can be held to one. Raises BudgetError,
+        ReplayError or UnavailableError.
+        """
+
+    def totals(self) -> Totals:
+        """What the run has asked of real language models so far, resumes included."""
+
+
+def check_ready(config: LLMConfig) -> None:
+    """Refuse, before anything is written, what the first call would fail on.
+
+    Raises MissingKeyError without a key, ConfigError for a cap that can't be kept or an unknown provider,
+    RunFolderError for a folder that can't be replayed.
+    """
+    for name, least in (("max_attempts", 1), ("max_repairs", 0), ("max_tokens", 1), ("max_wait", 0), ("timeout", 0.1)):
+        if getattr(config, name) < least:
+            raise ConfigError(f"llm.{name}={getattr(config, name)}: allowed is {least} or more")
+    if config.kind is LLMKind.replay:
+        Replay(config)
+    if config.kind is LLMKind.litellm:
+        provider.check_key(config)
+        if config.max_dollars is not None and prices.prices(config) is None:
+            raise ConfigError(
+                f"llm.max_dollars={config.max_dollars} can't be kept: the price of {config.model} is unknown;"
+                " set llm.input_price and llm.output_price (dollars per million tokens)"
+            )
+
+
+def make_client(config: LLMConfig, folder: Path, family: Family, *, run: str) -> Client:
+    """The client of a run; `folder` is the run's llm/, `run` the name that ledger lines bear."""
+    source: Source
+    if config.kind is LLMKind.offline:
+        source = Offline(family.skill_rules)
+    elif config.kind is LLMKind.replay:
+        source = Replay(config)
+    else:
+        source = Provider(config)
+    client = RecordedClient(config, source, Ledger(folder, run))
+    if config.kind is LLMKind.litellm and config.check_key:
+        client.complete([{"role": "user", "content": "Answer with the word ok."}], cycle=0, purpose="check")
+    return client
+
+
+class RecordedClient:
+    """A client that keeps the ledger, the caps and the retries around whatever answers."""
+
+    def __init__(self, config: LLMConfig, source: Source, ledger: Ledger) -> None:
+        self._config = config
+        self._source = source
+        self._ledger = ledger
+        self._positions: Counter[tuple[int, str]] = Counter()
+        self._opened = False
+
+    @property
+    def max_repairs(self) -> int:
+        return self._source.max_repairs
+
+    def totals(self) -> Totals:
+        return self._ledger.totals()
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None = None,
+        *,
+        cycle: int,
+        purpose: str = "design",
+    ) -> Completion:
+        address = Address(cycle, purpose, self._positions[cycle, purpose])
+        self._positions[cycle, purpose] += 1
+        request = self._source.request(messages, schema)
+        key = call_key(address, digest(request))
+        record = self._ledger.finished(key)
+        if record is None:
+            record = self._buy(address, request, key)
+        answer = Answer(**record["answer"])
+        return Completion(
+            text=answer.text,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            cost=answer.cost,
+            seconds=answer.seconds,
+            model=answer.model,
+            attempts=record["attempts"],
+            call=record["call"],
+            finish=answer.finish,
+        )
+
+    def _buy(self, address: Address, request: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """Ask until there is an answer or no hope of one; returns the record that is now on disk."""
+        if not self._opened:
+            self._ledger.opened(self._source.client, self._source.model, self._source.max_repairs)
+            self._opened = True
+        call = self._ledger.next_call()
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, RequestFailed) and error.again),
+            stop=self._no_more,
+            wait=self._wait,
+            before_sleep=self._tell,
+            reraise=True,
+        )
+        start = time.monotonic()
+        try:
+            for attempt in retrying:
+                with attempt:
+                    number = attempt.retry_state.attempt_number
+                    return self._attempt(address, request, key, call, number)
+        except RequestFailed as failure:
+            line = self._epitaph(failure, retrying.statistics.get("attempt_number", 1), time.monotonic() - start)
+        raise UnavailableError(line)
+
+    def _attempt(
+        self, address: Address, request: Mapping[str, Any], key: str, call: int, attempt: int
+    ) -> dict[str, Any]:
+        """One request, with its lines in the ledger around it."""
+        reserve = self._source.reserve(request)
+        self._keep_caps(reserve)
+        ledger, source = self._ledger, self._source
+        ledger.sent(address, call, attempt, digest(request), client=source.client, model=source.model, reserve=reserve)
+        start = time.monotonic()
+        try:
+            answer = source.ask(request, address)
+        except RequestFailed as failure:
+            ledger.failed(
+                call,
+                attempt,
+                status=failure.status,
+                http=failure.http,
+                error=failure.detail,
+                seconds=time.monotonic() - start,
+                billed=failure.billed,
+            )
+            raise
+        except LLMError as error:
+            ledger.failed(call, attempt, status="refused", http=None, error=str(error), seconds=0.0, billed=False)
+            raise
+        except BaseException as error:
+            ledger.ended_unseen(call, attempt, type(error).__name__)
+            raise
+        record = {
+            "cycle": address.cycle,
+            "purpose": address.purpose,
+            "position": address.position,
+            "call": call,
+            "attempts": attempt,
+            "client": source.client,
+            "request": request,
+            "answer": dataclasses.asdict(answer),
+        }
+        ledger.answered(call, attempt, key, record)
+        return record
+
+    def _keep_caps(self, reserve: float | None) -> None:
+        config = self._config
+        if self._source.client != MODEL:
+            return
+        calls = self._ledger.totals().calls
+        if config.max_calls is not None and calls >= config.max_calls:
+            raise BudgetError(
+                f"llm.max_calls={config.max_calls}: the run has sent {calls} requests; the next is not sent"
+            )
+        if config.max_dollars is not None and reserve is not None:
+            spent = self._ledger.committed()
+            if spent + reserve > config.max_dollars:
+                raise BudgetError(
+                    f"llm.max_dollars={config.max_dollars:g}: ${spent:.4f} are spent or may be and the next request can"
+                    f" cost up to ${reserve:.4f}; it is not sent"
+                )
+
+    # tenacity's questions
+
+    def _no_more(self, state: tenacity.RetryCallState) -> bool:
+        wait = _failure(state).retry_after
+        return state.attempt_number >= self._config.max_attempts or (wait is not None and wait > self._config.max_wait)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        most = self._config.max_wait
+        backoff = tenacity.wait_exponential_jitter(initial=_FIRST_WAIT, max=most)(state)
+        return max(min(backoff, most), _failure(state).retry_after or 0.0)
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        _log.warning(
+            "llm=%s: %s (%s); next attempt in %.1f s, %d of %d are used",
+            self._config.name,
+            _failure(state).status,
+            _failure(state).detail,
+            seconds,
+            state.attempt_number,
+            self._config.max_attempts,
+        )
+
+    def _epitaph(self, failure: RequestFailed, attempts: int, seconds: float) -> str:
+        """The one line for a call that got no answer."""
+        config = self._config
+        status = failure.status + (f" (HTTP {failure.http})" if failure.http else "")
+        where = f" at {config.api_base}" if config.api_base else ""
+        line = f"llm={config.name}: {config.model}{where}: {status}"
+        if not failure.again:
+            return f"{line}: {failure.detail}"
+        if failure.retry_after is not None and failure.retry_after > config.max_wait:
+            return (
+                f"{line}: the server asks to wait {failure.retry_after:.0f} s, longer than"
+                f" llm.max_wait={config.max_wait:g}: {failure.detail}"
+            )
+        return f"{line} {attempts} times in {seconds:.0f} s, llm.max_attempts={config.max_attempts}: {failure.detail}"
+
+
+def _failure(state: tenacity.RetryCallState) -> RequestFailed:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, RequestFailed)
+    return error

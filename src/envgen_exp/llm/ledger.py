@@ -1,0 +1,246 @@
+"""Every request to a model, written down before it goes out and again when it has ended: what caps and bills rest on.
+
+    ledger.jsonl         one line for each event, append-only, on disk before the next thing happens
+    calls/<key>.json     request and answer of each finished call
+
+A request is `sent`, then `answered`, `failed` or, where the process died in between, `unknown`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envgen_exp.errors import RunFolderError
+from envgen_exp.run_folder import disk_errors, read_json, write_json
+
+LEDGER = "ledger.jsonl"
+CALLS = "calls"
+
+MODEL = "litellm"
+"""The client whose requests go to a real language model; the others' are recorded and count nothing."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a run has asked of real language models, resumes included."""
+
+    calls: int = 0
+    """Requests that were sent, those that failed and those whose end is unknown included."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    """Dollars, of the requests whose cost is known."""
+    cost_known: bool = True
+    """Whether `cost` is all of it: no price was unknown and no request ended unseen."""
+    unknown: int = 0
+    """Requests that were in flight when the process died."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Which call of a run: the `position`-th (from 0) of its purpose in its cycle."""
+
+    cycle: int
+    purpose: str
+    position: int
+
+    def __str__(self) -> str:
+        return f"cycle {self.cycle} {self.purpose} {self.position}"
+
+
+def digest(value: Any) -> str:
+    """A short hash of plain values."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class Ledger:
+    """The ledger of one run's llm/ folder; one process at a time (the run folder's lock)."""
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self._folder = folder
+        self._run = run
+        self._file = folder / LEDGER
+        self._events = read(folder, cut_torn_end=True)
+        self._settle()
+
+    # Writing
+
+    def opened(self, client: str, model: str, max_repairs: int) -> None:
+        """A process begins to use the ledger."""
+        self._append({"event": "opened", "client": client, "model": model, "max_repairs": max_repairs})
+
+    def sent(
+        self, address: Address, call: int, attempt: int, request: str, *, client: str, model: str, reserve: float | None
+    ) -> None:
+        """A request is about to go out; `reserve` is the most that it can cost in dollars, None where unknown."""
+        where = {"cycle": address.cycle, "purpose": address.purpose, "position": address.position}
+        request_of = {"call": call, "attempt": attempt, "request": request}
+        self._append(
+            {"event": "sent", **where, **request_of, "client": client, "model": model, "reserve": reserve, "at": _now()}
+        )
+
+    def answered(self, call: int, attempt: int, key: str, record: Mapping[str, Any]) -> None:
+        """A request was answered: the answer goes to its file, then its line to the ledger."""
+        write_json(self._call_file(key), record)
+        self._append({"event": "answered", "call": call, "attempt": attempt, **_outcome(key, record)})
+
+    def failed(
+        self, call: int, attempt: int, *, status: str, http: int | None, error: str, seconds: float, billed: bool
+    ) -> None:
+        """A request ended without an answer; `billed` where the provider may charge for it all the same."""
+        outcome = {"status": status, "http": http, "error": error, "seconds": round(seconds, 3), "billed": billed}
+        self._append({"event": "failed", "call": call, "attempt": attempt, **outcome})
+
+    def ended_unseen(self, call: int, attempt: int, why: str) -> None:
+        """Nobody saw how a request ended: the process was killed or interrupted."""
+        self._append({"event": "unknown", "call": call, "attempt": attempt, "status": "unknown", "error": why})
+
+    # Reading
+
+    def finished(self, key: str) -> dict[str, Any] | None:
+        """The record of a call that an earlier process finished."""
+        file = self._call_file(key)
+        if not file.exists():
+            return None
+        record: dict[str, Any] = read_json(file)
+        return record
+
+    def next_call(self) -> int:
+        """The number of the next call, counted from 1 over all resumes."""
+        return 1 + max((event["call"] for event in self._events if event["event"] == "sent"), default=0)
+
+    def totals(self) -> Totals:
+        """What real language models were asked so far."""
+        answers = [event for sent, event in self._requests() if event and event["event"] == "answered"]
+        unseen = [event for sent, event in self._requests() if event is None or event["event"] == "unknown"]
+        unpriced = [event for event in answers if event["cost"] is None]
+        billed = [event for _, event in self._requests() if event and event.get("billed")]
+        return Totals(
+            calls=len(self._requests()),
+            prompt_tokens=sum(event["prompt_tokens"] for event in answers),
+            completion_tokens=sum(event["completion_tokens"] for event in answers),
+            cost=sum(event["cost"] or 0.0 for event in answers),
+            cost_known=not unpriced and not unseen and not billed,
+            unknown=len(unseen),
+        )
+
+    def committed(self) -> float:
+        """Dollars that are spent or may be: known costs, and the reserve of every request whose cost nobody knows."""
+        total = 0.0
+        for sent, event in self._requests():
+            if event is None or event["event"] == "unknown" or event.get("billed"):
+                total += sent["reserve"] or 0.0
+            elif event["event"] == "answered":
+                total += (sent["reserve"] or 0.0) if event["cost"] is None else event["cost"]
+        return total
+
+    def _requests(self) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+        """Each request to a real language model with the event that ended it."""
+        ends = {
+            (event["call"], event["attempt"]): event
+            for event in self._events
+            if event["event"] in ("answered", "failed", "unknown")
+        }
+        return [
+            (event, ends.get((event["call"], event["attempt"])))
+            for event in self._events
+            if event["event"] == "sent" and event["client"] == MODEL
+        ]
+
+    # The files
+
+    def _settle(self) -> None:
+        """Give every request of an earlier process an end: its answer's file may be there although its line is not."""
+        ended = {(e["call"], e["attempt"]) for e in self._events if e["event"] in ("answered", "failed", "unknown")}
+        for event in [event for event in self._events if event["event"] == "sent"]:
+            number = (event["call"], event["attempt"])
+            if number in ended:
+                continue
+            key = call_key(Address(event["cycle"], event["purpose"], event["position"]), event["request"])
+            record = self.finished(key)
+            if record is not None and (record["call"], record["attempts"]) == number:
+                self._append({"event": "answered", "call": number[0], "attempt": number[1], **_outcome(key, record)})
+            else:
+                self.ended_unseen(*number, "the process ended while the request was in flight")
+
+    def _call_file(self, key: str) -> Path:
+        return self._folder / CALLS / f"{key}.json"
+
+    def _append(self, event: Mapping[str, Any]) -> None:
+        line = {"run": self._run, **event}
+        data = (json.dumps(line) + "\n").encode()
+        with disk_errors(self._file):
+            new = not self._file.exists()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                size = os.fstat(handle).st_size
+                try:
+                    written = os.write(handle, data)
+                    if written < len(data):
+                        os.write(handle, data[written:])
+                    os.fsync(handle)
+                except OSError:
+                    os.ftruncate(handle, size)
+                    raise
+            finally:
+                os.close(handle)
+            if new:
+                _sync_folder(self._folder)
+        self._events.append(line)
+
+
+def call_key(address: Address, request: str) -> str:
+    """The name of a finished call's file: a hash of where it stands in the run and of what was asked."""
+    return digest([address.cycle, address.purpose, address.position, request])
+
+
+def read(folder: Path, *, cut_torn_end: bool = False) -> list[dict[str, Any]]:
+    """The events of a ledger, oldest first; RunFolderError where it is damaged.
+
+    A last line without its end is a write that a kill cut short: what it announces had not happened yet. With
+    `cut_torn_end` it is removed from the file.
+    """
+    file = folder / LEDGER
+    if not file.exists():
+        return []
+    with disk_errors(file):
+        data = file.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if cut_torn_end and whole < len(data):
+            os.truncate(file, whole)
+    events = []
+    for number, line in enumerate(data[:whole].splitlines(), start=1):
+        try:
+            event = json.loads(line)
+            event["event"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{file} line {number} is damaged: what was spent can't be counted") from error
+        events.append(event)
+    return events
+
+
+def _outcome(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    answer = record["answer"]
+    names = ("prompt_tokens", "completion_tokens", "estimated", "cost", "seconds", "finish")
+    return {"status": "ok", **{name: answer[name] for name in names}, "file": f"{CALLS}/{key}.json"}
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,186 @@
+"""A rule-based stand-in for a language model: no key, no network, no calls; it is not a language model.
+
+It reads the very messages that a model would get (number of designs, vocabulary, success rates, complaints), knows a
+family's skill rules, and answers in the same form. Equal messages give equal answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from envgen_exp.envs.family import SkillRule
+from envgen_exp.llm.ledger import Address
+from envgen_exp.llm.source import Answer, Message
+
+REACH = 0.2
+"""A skill is within reach once every skill that it requires succeeds this often."""
+
+MASTERED = 0.95
+"""A skill that succeeds this often needs no design."""
+
+_TARGETS = 3
+"""Most skills that one design aims at."""
+
+_COUNT = re.compile(r"exactly (\d+) designs?")
+_SETTING = re.compile(r"^- (\w+): (.+?) \(default: (.+?)\)", re.MULTILINE)
+_RATE = re.compile(r"^- (\w+): (\d+(?:\.\d+)?)% ± ", re.MULTILINE)
+_COMPLAINT = re.compile(r"^- design (\d+): (.*)$", re.MULTILINE)
+
+
+class Offline:
+    """The stand-in as a source of answers."""
+
+    client = "offline"
+    model = "offline"
+    max_repairs = 2
+
+    def __init__(self, rules: Sequence[SkillRule]) -> None:
+        self._rules = rules
+
+    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The messages are all that it reads."""
+        return {"model": self.model, "messages": [dict(message) for message in messages]}
+
+    def reserve(self, request: Mapping[str, Any]) -> float | None:
+        """Nothing is paid."""
+        return 0.0
+
+    def ask(self, request: Mapping[str, Any], address: Address) -> Answer:
+        """The rules' answer."""
+        text = answer(request["messages"], self._rules)
+        return Answer(
+            text=text,
+            finish="stop",
+            prompt_tokens=0,
+            completion_tokens=0,
+            estimated=False,
+            cost=0.0,
+            seconds=0.0,
+            model=self.model,
+        )
+
+
+def answer(messages: Sequence[Message], rules: Sequence[SkillRule]) -> str:
+    """The stand-in's reply to a chat: JSON with designs aimed at the weakest skills within reach."""
+    asked = [message["content"] for message in messages if message["role"] == "user"]
+    text = "\n".join(asked)
+    counts = _COUNT.findall(text)
+    count = int(counts[-1]) if counts else 1
+    vocabulary = {name: allowed for name, allowed, _ in _SETTING.findall(text)}
+    rates: dict[str, float] = {}
+    for content in asked:
+        rates = {name: float(percent) / 100 for name, percent in _RATE.findall(content)} or rates
+    if not any(name in vocabulary for rule in rules for name in rule.settings):
+        return _write([_guess(vocabulary, f"{content_hash(text)}/{slot}") for slot in range(count)])
+    barred = _barred(messages, rules)
+    ranking = _ranking(rules, rates, count)
+    designs: list[dict[str, Any]] = []
+    for slot in range(count):
+        order = ranking[slot % len(ranking) :] + ranking[: slot % len(ranking)]
+        order = [rule for rule in order if rule.skill not in barred.get(slot + 1, set())] or order
+        made = [_design(order[start:], vocabulary, rates) for start in range(len(order))]
+        taken = [_settings_of(design) for design in designs]
+        # Two equal worlds teach no more than one: take the next skill instead.
+        designs.append(next((design for design in made if _settings_of(design) not in taken), made[0]))
+    return _write(designs)
+
+
+def content_hash(text: str) -> str:
+    """A hash of a text, equal in every process."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _ranking(rules: Sequence[SkillRule], rates: Mapping[str, float], count: int) -> list[SkillRule]:
+    """The skills in the order in which they should be trained."""
+    if not rates:
+        # Nothing is known yet: start the designs at evenly spaced levels of difficulty.
+        step = len(rules) / count
+        starts = [rules[int(slot * step)] for slot in range(min(count, len(rules)))]
+        return starts + [rule for rule in rules if rule not in starts]
+    weak = [
+        rule
+        for rule in rules
+        if rates.get(rule.skill, 0.0) < MASTERED and all(rates.get(name, 0.0) >= REACH for name in rule.requires)
+    ]
+    return sorted(weak or rules, key=lambda rule: rates.get(rule.skill, 0.0))
+
+
+def _design(order: Sequence[SkillRule], vocabulary: Mapping[str, str], rates: Mapping[str, float]) -> dict[str, Any]:
+    """A design for the first skill of `order`, and for the next ones whose settings agree with it."""
+    settings: dict[str, str | int] = {}
+    targets: list[str] = []
+    for rule in order:
+        wanted = {
+            name: _faded(value, rates.get(rule.skill, 0.0))
+            for name, value in rule.settings.items()
+            if name in vocabulary
+        }
+        agrees = all(
+            settings[name] == value or isinstance(value, int) for name, value in wanted.items() if name in settings
+        )
+        if targets and (not wanted or not agrees):
+            continue
+        for name, value in wanted.items():
+            known = settings.get(name, value)
+            settings[name] = max(known, value) if isinstance(known, int) and isinstance(value, int) else value
+        targets.append(rule.skill)
+        if len(targets) == _TARGETS:
+            break
+    first = targets[0]
+    if rates:
+        why = f"{first} succeeds in {rates.get(first, 0.0):.0%} of episodes, and what it requires is there"
+    else:
+        why = f"a first look at {first}"
+    return {"purpose": why, "targets": targets, **settings}
+
+
+def _faded(value: str | int, rate: float) -> str | int:
+    """Help fades as a skill is learnt: fewer starting items, but one at least."""
+    return max(1, round(value * (1 - rate))) if isinstance(value, int) and value > 0 else value
+
+
+def _barred(messages: Sequence[Message], rules: Sequence[SkillRule]) -> dict[int, set[str]]:
+    """Skills that a complaint after the latest rates took from a design, by the design's number."""
+    skills = {rule.skill for rule in rules}
+    barred: dict[int, set[str]] = {}
+    said: list[dict[str, Any]] = []
+    for message in messages:
+        content = message["content"]
+        if message["role"] == "assistant":
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                said = json.loads(content)["designs"]
+        elif _RATE.search(content):
+            barred.clear()
+        for number, complaint in _COMPLAINT.findall(content) if message["role"] == "user" else ():
+            slot = int(number)
+            named = skills.intersection(re.findall(r"\w+", complaint))
+            aimed = set(said[slot - 1].get("targets", ())) if 0 < slot <= len(said) else set()
+            barred.setdefault(slot, set()).update(named & aimed or aimed)
+    return barred
+
+
+def _guess(vocabulary: Mapping[str, str], seed: str) -> dict[str, Any]:
+    """A design from words that mean nothing to the rules, as in the ablation that hides them."""
+    chance = random.Random(seed)
+    settings: dict[str, Any] = {}
+    for name in chance.sample(sorted(vocabulary), min(_TARGETS, len(vocabulary))):
+        numbers = re.fullmatch(r"whole number from (\d+) to (\d+)", vocabulary[name])
+        if numbers:
+            settings[name] = chance.randint(int(numbers[1]), int(numbers[2]))
+        else:
+            settings[name] = chance.choice(vocabulary[name].split(" | "))
+    return {"purpose": "these settings have no names that the rules know: a guess", "targets": [], **settings}
+
+
+def _settings_of(design: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in design.items() if name not in ("purpose", "targets")}
+
+
+def _write(designs: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps({"designs": list(designs)}, indent=1)

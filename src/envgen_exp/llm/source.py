@@ -1,0 +1,86 @@
+"""What can stand behind a client: a provider, the offline stand-in, a recorded run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypedDict
+
+from envgen_exp.llm.ledger import Address
+
+
+class Message(TypedDict):
+    """One message of a chat; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one request, without secrets."""
+
+    text: str
+    finish: str
+    """stop, length (cut by max_tokens), refusal, content_filter, or what else the provider says."""
+    prompt_tokens: int
+    completion_tokens: int
+    estimated: bool
+    """Whether the tokens were counted here because the server did not say."""
+    cost: float | None
+    """Dollars; None where the price is unknown."""
+    seconds: float
+    model: str
+    """The name that the server gave."""
+
+
+class RequestFailed(Exception):  # noqa: N818 - an outcome that the client deals with; users see an EnvGenError
+    """A request ended without an answer."""
+
+    def __init__(
+        self,
+        status: str,
+        detail: str,
+        *,
+        http: int | None = None,
+        again: bool = False,
+        billed: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        """What happened, in words: 'rate limited', 'timed out', ..."""
+        self.detail = detail
+        """The server's or the library's own words, shortened and without secrets."""
+        self.http = http
+        self.again = again
+        """Whether the same request may succeed later."""
+        self.billed = billed
+        """Whether the provider may charge for it."""
+        self.retry_after = retry_after
+        """Seconds that the server asks to wait."""
+
+
+class Source(Protocol):
+    """What answers."""
+
+    @property
+    def client(self) -> str:
+        """The kind that ledger lines bear: litellm, offline or replay."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+
+    @property
+    def max_repairs(self) -> int:
+        """How often a reply that can't be used may go back."""
+
+    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The request as it is recorded and hashed: all that can change the answer, and no key."""
+
+    def reserve(self, request: Mapping[str, Any]) -> float | None:
+        """The most dollars that the request can cost; None where the price is unknown."""
+
+    def ask(self, request: Mapping[str, Any], address: Address) -> Answer:
+        """Send one request. Raises RequestFailed."""

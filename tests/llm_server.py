@@ -1,0 +1,310 @@
+"""A local HTTP server that speaks the OpenAI protocol and misbehaves on demand.
+
+In a test:  with LLMServer(reply) as server: server.script("429 after=0.2", "500", "ok")
+By hand:    python tests/llm_server.py --port 8000 [--script "500, 429 after=1, ok"]
+
+A script is a list of faults, one for each request; when it is used up, every request is answered well. By hand the
+good answers are designs for Crafter, written by the project's rule-based stand-in from the messages of the request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import email.utils
+import json
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+FAULTS = {
+    "ok": "a good answer",
+    "429": "too many requests; after=SECONDS or date=SECONDS sends Retry-After as a number or as a date",
+    "500": "internal server error",
+    "503": "overloaded; after=SECONDS as for 429",
+    "401": "key refused; the body repeats the Authorization header",
+    "400": "bad request; the body repeats the Authorization header",
+    "echo": "internal server error whose body and reason repeat the Authorization header",
+    "echo-reply": "a good answer whose text repeats the Authorization header",
+    "slow": "a good answer, for=SECONDS later",
+    "hang": "no answer until the client gives up",
+    "drip": "a good answer, byte by byte, one every=SECONDS",
+    "cut": "half of a good answer, then the connection is reset",
+    "cut-early": "the connection is reset before the first byte",
+    "bad-json": "status 200 with a body that is no JSON",
+    "no-choices": "status 200 with a JSON body of another kind",
+    "empty-choices": "a completion with no choices",
+    "empty": "a completion with an empty text",
+    "null": "a completion whose content is null",
+    "html": "status 200 with a page in place of JSON",
+    "stream": "server-sent events though none were asked for",
+    "huge": "a completion with a text of size=BYTES",
+    "length": "a good answer cut by max_tokens, finish_reason length",
+    "refusal": "a refusal in place of content",
+    "no-usage": "a good answer without token counts",
+    "broken": "a good answer cut in the middle of its JSON, finish_reason stop",
+}
+
+
+@dataclass
+class Seen:
+    """One request as it arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    fault: str
+    at: float = field(default_factory=time.monotonic)
+
+
+class LLMServer:
+    """The server, in threads of this process; `seen` holds every request that arrived whole."""
+
+    def __init__(self, reply: Callable[[list[dict[str, str]]], str], port: int = 0) -> None:
+        self.reply = reply
+        self.seen: list[Seen] = []
+        self.closing = threading.Event()
+        self.on_stage: Callable[[str], None] = lambda stage: None
+        """Called in a good answer with 'arrived', 'half' and 'answered'."""
+        self._script: deque[str] = deque()
+        self._lock = threading.Lock()
+        self._http = _Server(("127.0.0.1", port), _Handler)
+        self._http.owner = self
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._http.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def script(self, *faults: str) -> None:
+        """What to do with the next requests."""
+        for fault in faults:
+            if fault.split()[0] not in FAULTS:
+                raise ValueError(f"no fault {fault!r}; there are {', '.join(FAULTS)}")
+        with self._lock:
+            self._script = deque(faults)
+            self.seen.clear()
+
+    def next_fault(self) -> str:
+        with self._lock:
+            return self._script.popleft() if self._script else "ok"
+
+    def __enter__(self) -> LLMServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def wait(self) -> None:
+        """Serve until interrupted."""
+        self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    owner: LLMServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are the point of this server."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        owner = self.server.owner
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        fault, *words = owner.next_fault().split()
+        options = dict(word.split("=", 1) for word in words)
+        owner.seen.append(Seen(self.path, dict(self.headers.items()), body, fault))
+        # Every connection serves one request, so that a test can count connections too.
+        self.close_connection = True
+        self._answer(owner, fault, options, body)
+
+    def _answer(self, owner: LLMServer, fault: str, options: dict[str, str], body: dict[str, Any]) -> None:
+        authorization = self.headers.get("Authorization", "")
+        if fault in ("429", "503"):
+            extra = {}
+            if "after" in options:
+                extra["Retry-After"] = options["after"]
+            if "date" in options:
+                extra["Retry-After"] = email.utils.formatdate(time.time() + float(options["date"]), usegmt=True)
+            text = "Rate limit reached" if fault == "429" else "The server is overloaded"
+            self._error(int(fault), text, extra)
+        elif fault == "500":
+            self._error(500, "The server had an error", {})
+        elif fault in ("401", "400"):
+            text = "Incorrect API key provided" if fault == "401" else "This model does not exist"
+            self._error(int(fault), f"{text} (you sent {authorization})", {})
+        elif fault == "echo":
+            self._error(500, f"could not handle {dict(self.headers.items())}", {}, reason=f"Failed {authorization}")
+        elif fault == "hang":
+            owner.closing.wait()
+        elif fault == "cut-early":
+            self._reset()
+        elif fault == "bad-json":
+            self._send(200, b'{"id": "x", "choices": [{"mess', "application/json")
+        elif fault == "no-choices":
+            self._send(200, b'{"answer": "yes"}', "application/json")
+        elif fault == "empty-choices":
+            self._send(200, _completion(body, "", choices=[]), "application/json")
+        elif fault == "html":
+            self._send(200, b"<html><body>Welcome to the captive portal</body></html>", "text/html")
+        elif fault == "stream":
+            text = owner.reply(body["messages"])
+            events = b"".join(_event(body, text[i : i + 40]) for i in range(0, len(text), 40)) + b"data: [DONE]\n\n"
+            self._send(200, events, "text/event-stream")
+        else:
+            self._good(owner, fault, options, body, authorization)
+
+    def _good(
+        self, owner: LLMServer, fault: str, options: dict[str, str], body: dict[str, Any], authorization: str
+    ) -> None:
+        owner.on_stage("arrived")
+        text: str | None = owner.reply(body["messages"])
+        finish, refusal, usage = "stop", None, True
+        if fault == "slow":
+            owner.closing.wait(float(options["for"]))
+        elif fault == "huge":
+            text = "x" * int(options["size"])
+        elif fault == "length":
+            text, finish = str(text)[: len(str(text)) // 2], "length"
+        elif fault == "broken":
+            text = str(text)[: len(str(text)) // 2]
+        elif fault == "refusal":
+            text, refusal = None, "I can't help with that."
+        elif fault == "empty":
+            text = ""
+        elif fault == "null":
+            text = None
+        elif fault == "no-usage":
+            usage = False
+        elif fault == "echo-reply":
+            text = f"You sent {authorization}. {text}"
+        data = _completion(body, text, finish=finish, refusal=refusal, usage=usage)
+        if fault == "cut":
+            self._send(200, data, "application/json", until=len(data) // 2)
+            self._reset()
+        elif fault == "drip":
+            self._send(200, data, "application/json", until=0)
+            for byte in data:
+                if owner.closing.wait(float(options["every"])):
+                    return
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+        else:
+            self._send(200, data, "application/json", until=len(data) // 2)
+            self.wfile.flush()
+            owner.on_stage("half")
+            self.wfile.write(data[len(data) // 2 :])
+            self.wfile.flush()
+            owner.on_stage("answered")
+
+    def _error(self, status: int, text: str, extra: dict[str, str], reason: str | None = None) -> None:
+        data = json.dumps({"error": {"message": text, "type": "error", "param": None, "code": None}}).encode()
+        self._send(status, data, "application/json", extra=extra, reason=reason)
+
+    def _send(
+        self,
+        status: int,
+        data: bytes,
+        kind: str,
+        *,
+        until: int | None = None,
+        extra: dict[str, str] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        self.send_response(status, reason)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **(extra or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data[:until])
+        self.wfile.flush()
+
+    def _reset(self) -> None:
+        # Linger 0 makes close() send a reset in place of an orderly end.
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RD)
+        self.connection.close()
+
+
+def _completion(
+    body: dict[str, Any],
+    text: str | None,
+    *,
+    finish: str = "stop",
+    refusal: str | None = None,
+    usage: bool = True,
+    choices: list[Any] | None = None,
+) -> bytes:
+    message = {"role": "assistant", "content": text, "refusal": refusal}
+    value: dict[str, Any] = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": body.get("model", ""),
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}] if choices is None else choices,
+    }
+    if usage:
+        prompt = sum(len(m["content"]) for m in body.get("messages", [])) // 4
+        reply = len(text or "") // 4
+        value["usage"] = {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply}
+    return json.dumps(value).encode()
+
+
+def _event(body: dict[str, Any], text: str) -> bytes:
+    delta = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
+    value = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": body.get("model"), "choices": [delta]}
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0] if __doc__ else None,
+        epilog="faults: " + "; ".join(f"{name}: {gloss}" for name, gloss in FAULTS.items()),
+    )
+    parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--script", default="", help="faults for the first requests, separated by commas")
+    arguments = parser.parse_args()
+
+    from envgen_exp.envs.crafter.family import CrafterFamily  # imported here: the tests of llm/ need no game
+    from envgen_exp.llm.offline import answer
+
+    rules = CrafterFamily().skill_rules
+    with LLMServer(lambda messages: answer(messages, rules), arguments.port) as server:
+        if arguments.script:
+            server.script(*(fault.strip() for fault in arguments.script.split(",")))
+        print(f"llm=local llm.api_base={server.url}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()
