@@ -26,7 +26,12 @@ def composed(*overrides: str) -> RunConfig:
 
 
 def make(path: Path, *overrides: str) -> RunFolder:
-    return RunFolder.create(composed(f"folder={path}", *overrides), versions={"torch": "x"}, chosen={"device": "cpu"})
+    return RunFolder.create(
+        composed(f"folder={path}", *overrides),
+        command="python run.py",
+        versions={"torch": "x"},
+        chosen={"device": "cpu"},
+    )
 
 
 def test_create_writes_config_and_reopen_reads_it(tmp_path: Path) -> None:
@@ -44,20 +49,24 @@ def test_create_writes_config_and_reopen_reads_it(tmp_path: Path) -> None:
 def test_new_folders_have_names_of_their_own(tmp_path: Path) -> None:
     paths = set()
     for _ in range(3):
-        folder = RunFolder.create(composed(f"runs_dir={tmp_path}"), versions={}, chosen={})
+        folder = RunFolder.create(composed(f"runs_dir={tmp_path}"), command="", versions={}, chosen={})
         paths.add(folder.path)
         folder.close()
     assert len(paths) == 3
 
 
-@pytest.mark.parametrize("change", ["seed=1", "cycles=2", "ppo.gamma=0.9", "schedule.final_steps=7", "llm.temperature=1"])
+@pytest.mark.parametrize(
+    "change", ["seed=1", "cycles=2", "ppo.gamma=0.9", "schedule.final_steps=7", "llm.temperature=1"]
+)
 def test_another_identity_is_refused_and_named(tmp_path: Path, change: str) -> None:
     make(tmp_path / "run").close()
     with pytest.raises(IdentityError, match=change.split("=")[0]):
         RunFolder.reopen(composed(f"resume={tmp_path / 'run'}", change))
 
 
-@pytest.mark.parametrize("change", ["tracker.project=p", "num_threads=1", "env.num_threads=1", "checkpoint.every_steps=9"])
+@pytest.mark.parametrize(
+    "change", ["tracker.project=p", "num_threads=1", "env.num_threads=1", "checkpoint.every_steps=9"]
+)
 def test_what_changes_no_result_may_change(tmp_path: Path, change: str) -> None:
     make(tmp_path / "run").close()
     RunFolder.reopen(composed(f"resume={tmp_path / 'run'}", change)).close()

@@ -58,7 +58,9 @@ def test_generators_touch_no_global_state() -> None:
 
 
 def test_streams_are_equal_in_another_process() -> None:
-    code = "from envgen_exp import seeding as s; print(s.integers(7, 'x', count=3), s.world_seed(7, 3, s.WorldSet.REPORT))"
+    code = (
+        "from envgen_exp import seeding as s; print(s.integers(7, 'x', count=3), s.world_seed(7, 3, s.WorldSet.REPORT))"
+    )
     printed = {
         subprocess.run(
             [sys.executable, "-c", code],

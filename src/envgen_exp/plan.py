@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,9 @@ import torch
 from envgen_exp import seeding
 from envgen_exp.config import RunConfig
 from envgen_exp.envs.family import Family
+from envgen_exp.llm.prices import Expected
 from envgen_exp.rl.ppo import Learner, TrainingPhase
+from envgen_exp.tracking.progress import duration
 
 
 @dataclass(frozen=True)
@@ -89,34 +92,31 @@ def expected_seconds(config: RunConfig, speed: Speed) -> float:
     return training_steps(config) / speed.training + episodes * _EXPECTED_EPISODE / speed.playing
 
 
-def describe(config: RunConfig, *, uses_llm: bool, dollars: float | None, speed: Speed, chosen: dict[str, object]) -> str:
-    """The plan as a few lines of text."""
+def describe(config: RunConfig, *, chosen: Mapping[str, object], speed: Speed, expected: Expected | None) -> str:
+    """The plan as a few lines of text; `expected` is None where no language model is asked."""
     schedule, evaluation = config.schedule, config.evaluation
-    kinds = "designed worlds" if config.designer.name != "original" else "the original (no designs)"
-    if uses_llm:
-        cost = "unknown price" if dollars is None else f"about ${dollars:.2f}"
-        llm = f"{config.cycles} calls to {config.llm.model or config.llm.name} (more where a reply needs repair), {cost}"
-    elif config.designer.name == "original":
-        llm = "0 (designer=original asks no language model)"
-    else:
+    designs = config.designer.name != "original"
+    if expected:
+        cost = "price not known" if expected.cost is None else f"about ${expected.cost:.2f}"
+        llm = f"{expected.calls} to {config.llm.model} (more where a reply needs repair), {cost}"
+    elif designs:
         llm = f"0 (llm={config.llm.name} is not a language model)"
-    lines = [
-        f"plan      {config.env.name}, designer={config.designer.name}, llm={config.llm.name}, ppo={config.ppo.name}, seed={config.seed}",
-        f"training  {config.cycles} x ({schedule.designed_steps:,} steps in {kinds} + {schedule.original_steps:,} in the original)"
-        f" + {schedule.final_steps:,} in the original = {training_steps(config):,} steps",
-        f"evaluation  {config.cycles} x {evaluation.feedback_seeds * evaluation.feedback_episodes} episodes for feedback,"
-        f" {evaluation.report_episodes:,} for the score (in the original, counted apart)",
-        f"LLM calls {llm}",
-        "device    " + ", ".join(f"{key} {value}" for key, value in chosen.items()),
-        f"time      about {duration(expected_seconds(config, speed))} at {speed.training:,.0f} training steps/s"
-        " (measured just now on a fresh agent)",
-    ]
-    return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+    else:
+        llm = "0 (designer=original asks for no designs)"
+    where = "in designed worlds" if designs else "in the original in their place"
+    feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
+    return "\n".join(
+        (
+            f"plan        env={config.env.name} designer={config.designer.name} llm={config.llm.name} "
+            f"ppo={config.ppo.name} seed={config.seed}",
+            f"training    {config.cycles} cycles of {schedule.designed_steps:,} steps {where} and "
+            f"{schedule.original_steps:,} in the original, then {schedule.final_steps:,} in the original: "
+            f"{training_steps(config):,} steps",
+            f"evaluation  in the original, counted apart: {feedback:,} episodes after each cycle, "
+            f"{evaluation.report_episodes:,} at the end for the score",
+            f"LLM calls   {llm}",
+            f"machine     {', '.join(f'{key} {value}' for key, value in chosen.items())}",
+            f"time        about {duration(expected_seconds(config, speed))}: a fresh agent has just trained at "
+            f"{speed.training:,.0f} steps/s",
+        )
+    )

@@ -1,14 +1,14 @@
 """The only owner of paths in a run's folder: identity, lock, atomic writes, finished phases.
 
-    config.yaml      the resolved config, its identity, versions and what was chosen at start
-    phases/          one JSON for each finished phase, numbered in order
-    llm/             ledger.jsonl and calls/
-    metrics.jsonl    the truth of every curve; holds no clock readings
-    timings.jsonl    clock readings
-    episodes.jsonl   one line for each finished training or evaluation episode
-    checkpoints/     the last two
-    summary.json     what the table at the end shows
-    wandb/           a published view
+config.yaml      the resolved config, its identity, versions and what was chosen at start
+phases/          one JSON for each finished phase, numbered in order
+llm/             ledger.jsonl and calls/
+metrics.jsonl    the truth of every curve; holds no clock readings
+timings.jsonl    clock readings
+episodes.jsonl   one line for each finished training or evaluation episode
+checkpoints/     the last two
+summary.json     what the table at the end shows
+wandb/           a published view
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ class RunFolder:
     # Opening
 
     @classmethod
-    def create(cls, config: RunConfig, *, versions: Mapping[str, str], chosen: Mapping[str, Any]) -> RunFolder:
+    def create(
+        cls, config: RunConfig, *, command: str, versions: Mapping[str, str], chosen: Mapping[str, Any]
+    ) -> RunFolder:
         """Make the folder of a new run, or raise RunFolderError with nothing written."""
         path = Path(config.folder) if config.folder else _new_path(config)
         if (path / "config.yaml").exists():
@@ -141,6 +143,7 @@ class RunFolder:
         document = {
             "format": FORMAT,
             "identity": identity(config),
+            "command": command,
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": dict(versions),
             "chosen": dict(chosen),
@@ -193,8 +196,8 @@ def read_config(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RunFolderError(f"can't read {file}: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict) or not {"format", "identity", "config"} <= document.keys():
-        raise RunFolderError(f"{file} is not a run's config: it lacks format, identity or config")
+    if not isinstance(document, dict) or not {"format", "identity", "command", "config"} <= document.keys():
+        raise RunFolderError(f"{file} is not a run's config: it lacks format, identity, command or config")
     if document["format"] != FORMAT:
         raise RunFolderError(f"{path} was written in format {document['format']}; this version reads format {FORMAT}")
     return document

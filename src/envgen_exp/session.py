@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,9 +11,9 @@ from envgen_exp.config import RunConfig
 from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.plan import PlannedPhase, phases
 from envgen_exp.run_folder import RunFolder
-from envgen_exp.tracking.metrics import Log
-from envgen_exp.tracking.progress import Progress
-from envgen_exp.tracking.wandb import Tracker
+from envgen_exp.tracking import metrics
+from envgen_exp.tracking.progress import make_progress
+from envgen_exp.tracking.wandb import make_tracker
 
 STEP_KINDS = ("designed", "original", "feedback", "report")
 
@@ -26,46 +25,44 @@ class Session:
     together with the counters they are a checkpoint.
     """
 
-    def __init__(
-        self, config: RunConfig, folder: RunFolder, parts: Mapping[str, Any], tracker: Tracker, progress: Progress
-    ) -> None:
+    def __init__(self, config: RunConfig, folder: RunFolder, parts: Mapping[str, Any]) -> None:
+        """Open the run at its newest whole checkpoint, or at nothing."""
         self.folder = folder
-        self.tracker = tracker
-        self.progress = progress
         self.steps = dict.fromkeys(STEP_KINDS, 0)
         """Environment steps so far, by kind."""
         self.seconds = 0.0
         """Wall time so far, over all resumes."""
-        self.resumed_inside: dict[str, Any] | None = None
+        self.inside: dict[str, Any] | None = None
         """State of the phase that a checkpoint interrupted, for that phase to take up."""
-        self._config = config.checkpoint
         self._parts = parts
+        self._schedule = config.checkpoint
         self._phases = phases(config)
+        self.current = self._phases[0]
+        """The phase that runs."""
         self._position = 0
         self._walked = 0
-        self._checkpoint = 0
-        self._saved_steps = 0
-        self._saved_at = self._ticked_at = time.monotonic()
-        self._logs: dict[str, Log] = {}
-
-    # Opening
-
-    def start(self) -> list[str]:
-        """Open the logs at the newest whole checkpoint, or at nothing; returns a line for each thing to tell."""
-        self._checkpoint, state, notes = checkpoint.load_latest(self.folder.checkpoints)
-        paths = {"metrics": self.folder.metrics, "timings": self.folder.timings, "episodes": self.folder.episodes}
-        for name, path in paths.items():
-            Log.cut(path, state["logs"][name] if state else 0)
-            self._logs[name] = Log(path)
+        self._checkpoint, state, damaged = checkpoint.load_latest(folder.checkpoints)
+        logs = {"metrics": folder.metrics, "timings": folder.timings, "episodes": folder.episodes}
+        for name, path in logs.items():
+            metrics.Log.cut(path, state["logs"][name] if state else 0)
+        self._logs = {name: metrics.Log(path) for name, path in logs.items()}
         if state:
-            self._position = state["position"]
-            self.steps = dict(state["steps"])
-            self.seconds = state["seconds"]
-            self.resumed_inside = state["inside"]
-            for name, part in self._parts.items():
-                part.load_state_dict(state["parts"][name])
+            self._restore(state)
         self._saved_steps = self.trained
-        return notes
+        self._saved_at = self._ticked_at = time.monotonic()
+        self.progress = make_progress(total_steps=sum(phase.steps for phase in self._phases), done_steps=self.trained)
+        for line in damaged:
+            self.progress.message(f"passed over: {line}")
+        self.tracker = make_tracker(config, folder.path, self.progress.message)
+        self.tracker.start(metrics.read(folder.metrics))
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._position = state["position"]
+        self.steps = dict(state["steps"])
+        self.seconds = state["seconds"]
+        self.inside = state["inside"]
+        for name, part in self._parts.items():
+            part.load_state_dict(state["parts"][name])
 
     @property
     def trained(self) -> int:
@@ -89,19 +86,18 @@ class Session:
         self._walked += 1
         if index < self._position:
             return self.folder.finished_phase(index, planned.name)
-        self.progress.phase(planned.name, planned.steps or planned.episodes, planned.cycle)
         self.current = planned
         result = work(planned)
         self.folder.finish_phase(index, planned.name, result)
         self._position = index + 1
-        self.resumed_inside = None
+        self.inside = None
         self.save()
         return result
 
     def save_when_due(self, inside: Callable[[], dict[str, Any]]) -> None:
         """Write a checkpoint inside a phase if its schedule says so; `inside` gives the phase's state."""
-        by_steps = self._config.every_steps and self.trained - self._saved_steps >= self._config.every_steps
-        by_time = self._config.every_seconds and time.monotonic() - self._saved_at >= self._config.every_seconds
+        by_steps = self._schedule.every_steps and self.trained - self._saved_steps >= self._schedule.every_steps
+        by_time = self._schedule.every_seconds and time.monotonic() - self._saved_at >= self._schedule.every_seconds
         if by_steps or by_time:
             self.save(inside())
 
@@ -119,7 +115,10 @@ class Session:
         self._checkpoint += 1
         size = checkpoint.save(self.folder.checkpoints, self._checkpoint, state)
         self._saved_steps, self._saved_at = self.trained, time.monotonic()
-        self.time({"checkpoint_bytes": size, "checkpoint_seconds": self.tick()})
+        readings = {"checkpoint/bytes": size, "seconds/checkpoint": self.tick()}
+        self._logs["timings"].append(
+            metrics.row(self.trained, self.current.name, self.current.cycle, readings, clock=True)
+        )
 
     # Logs
 
@@ -130,33 +129,34 @@ class Session:
         self.seconds += passed
         return passed
 
-    def log(self, values: Mapping[str, float | int | None]) -> None:
-        """A row of metrics at the current training step."""
-        row = {"step": self.trained, "phase": self.current.name, "cycle": self.current.cycle, **values}
+    def log(self, values: Mapping[str, Any], readings: Mapping[str, Any] | None = None) -> None:
+        """A row of metrics at the current training step, and one of clock readings where there are some.
+
+        The names stand in tracking.metrics.METRICS.
+        """
+        where = (self.trained, self.current.name, self.current.cycle)
+        row = metrics.row(*where, values)
         self._logs["metrics"].append(row)
-        self.tracker.publish(row)
+        timing = metrics.row(*where, readings, clock=True) if readings else None
+        if timing:
+            self._logs["timings"].append(timing)
+        self.tracker.publish(row, timing)
 
-    def time(self, values: Mapping[str, float | int]) -> None:
-        """A row of clock readings at the current training step."""
-        self._logs["timings"].append({"step": self.trained, "phase": self.current.name, **values})
-
-    def episodes(self, records: Sequence[EpisodeRecord], skills: Sequence[str]) -> None:
+    def episodes(self, records: Sequence[EpisodeRecord]) -> None:
         """A row for each finished episode."""
-        for record in records:
-            shown = {skill: count for skill, count in zip(skills, record.skills, strict=True) if count}
-            row = {"step": self.trained, "phase": self.current.name, **vars(record), "skills": shown}
-            self._logs["episodes"].append(row)
+        self._logs["episodes"].extend(
+            metrics.episode_row(self.trained, self.current.name, self.current.cycle, record) for record in records
+        )
 
     def finished_episodes(self, phase: str) -> list[dict[str, Any]]:
-        """The rows of a phase's episodes, from the log."""
+        """The rows of a phase's finished episodes, from the log."""
         self._logs["episodes"].flush()
-        with self.folder.episodes.open() as file:
-            rows = (json.loads(line) for line in file)
-            return [row for row in rows if row["phase"] == phase]
+        return [row for row in metrics.read(self.folder.episodes) if row["phase"] == phase]
 
     def close(self) -> None:
-        """Close logs, tracker and display; a checkpoint is not written."""
-        for log in self._logs.values():
+        """Close logs, tracker and display, once; writes no checkpoint."""
+        logs, self._logs = self._logs, {}
+        for log in logs.values():
             log.close()
         self.tracker.close()
         self.progress.close()

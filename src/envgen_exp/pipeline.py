@@ -1,0 +1,383 @@
+"""The loop of the paper's figure: design, train in the designs, train in the original, evaluate, feed back.
+
+`run` is the loop. Below it stand its phases, each a few lines around designers/, rl/ and the session, which knows what
+is finished and where a resumed run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+
+from envgen_exp import plan, seeding
+from envgen_exp.config import Device, LLMKind, RunConfig
+from envgen_exp.designers import Feedback, Proposal, make_designer
+from envgen_exp.envs import make_family
+from envgen_exp.envs.family import Design, Family, design_key
+from envgen_exp.envs.vector import EpisodeRecord
+from envgen_exp.errors import ConfigError, EnvGenError
+from envgen_exp.llm.client import check_ready as check_llm
+from envgen_exp.llm.client import make_client
+from envgen_exp.llm.prices import Expected, expected_cost
+from envgen_exp.reporting.statistics import score_interval
+from envgen_exp.reporting.summary import RunSummary, Successes, print_summary
+from envgen_exp.rl.allocator import keep_large_buffers
+from envgen_exp.rl.evaluate import SkillReport, evaluate
+from envgen_exp.rl.ppo import Learner, TrainingPhase, check_steps
+from envgen_exp.run_folder import RunFolder, read_config, write_json
+from envgen_exp.seeding import WorldSet
+from envgen_exp.session import Session
+from envgen_exp.stopping import Stop, Stopped, stoppable
+from envgen_exp.tracking.metrics import episode_values
+from envgen_exp.tracking.progress import make_console
+from envgen_exp.tracking.wandb import check_ready as check_tracker
+
+WINDOW_STEPS = 10_000
+"""Training-episode statistics are logged once for the episodes that end within so many steps."""
+
+REWARD_STEPS = 100_000
+"""The paper's reward is the mean return of the training episodes that end within the last so many steps."""
+
+
+def run(config: RunConfig, argv: Sequence[str]) -> int:
+    """Do the whole run, or what is left of it, and return the exit status. Raises EnvGenError.
+
+    `argv` is what was typed, for the command that repeats the run.
+    """
+    keep_large_buffers()
+    torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
+    refuse_what_cannot_run(config)
+    family, device = make_family(config.env), choose_device(config.device)
+    learner = Learner.create(config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=device)
+    chosen = {"engine": family.engine, **learner.describe()}
+    if not config.resume:
+        speed = plan.measure(config, family, device)
+        print(plan.describe(config, chosen=chosen, speed=speed, expected=expected_calls(config, family)), flush=True)
+    if config.dry_run:
+        return 0
+    with stoppable() as stop, contextlib.closing(open_folder(config, chosen, argv)) as folder:
+        this = Run(config, folder, family, learner, stop)
+        try:
+            feedback = None
+            for cycle in range(1, config.cycles + 1):
+                proposal = this.design(cycle, feedback)
+                this.train(proposal.designs)
+                this.train([None])
+                feedback = this.evaluate(cycle, proposal)
+            this.train([None])
+            this.report()
+        except Stopped as stopped:
+            this.close()
+            print(f"stopped by {stopped}; to go on:\npython run.py resume={shlex.quote(str(folder.path))}", flush=True)
+            return stopped.exit_status
+        except EnvGenError as error:
+            error.add_note(f"to go on: python run.py resume={shlex.quote(str(folder.path))}")
+            raise
+        finally:
+            this.close()
+    return 0
+
+
+def expected_calls(config: RunConfig, family: Family) -> Expected | None:
+    """What the language model will be asked for; None where none is asked."""
+    designer = make_designer(config.designer, family, None)
+    if not designer.uses_llm or config.llm.kind is not LLMKind.litellm:
+        return None
+    first, feedback = designer.preview()
+    return expected_cost(config.llm, first, feedback, designer.example_reply(), config.cycles)
+
+
+def refuse_what_cannot_run(config: RunConfig) -> None:
+    """Raise EnvGenError for what would fail later: steps, keys, trackers."""
+    for planned in plan.phases(config):
+        if planned.steps:
+            check_steps(planned.steps, config.ppo)
+    if config.designer.name != "original":
+        check_llm(config.llm)
+    check_tracker(config.tracker)
+
+
+def open_folder(config: RunConfig, chosen: dict[str, Any], argv: Sequence[str]) -> RunFolder:
+    """A new run's folder, or the one to resume; locked."""
+    if config.resume is None:
+        command = shlex.join(["python", "run.py", *argv])
+        return RunFolder.create(config, command=command, versions=versions(), chosen=chosen)
+    folder = RunFolder.reopen(config)
+    stored = read_config(folder.path)
+    then, now = {**stored["versions"], **stored["chosen"]}, {**versions(), **chosen}
+    for key in now:
+        if str(then.get(key)) != str(now[key]):
+            print(f"resume: {key} was {then.get(key)}, is {now[key]}: numbers may differ from an unbroken run's")
+    return folder
+
+
+class Run:
+    """What the phases of one run share: family, learner, designer, and the session that walks the phases."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder, family: Family, learner: Learner, stop: Stop) -> None:
+        self.config = config
+        self.folder = folder
+        self.family = family
+        self.learner = learner
+        self.stop = stop
+        self.feedback: list[SkillReport] = []
+        """The feedback evaluations so far."""
+        self.client = make_client(config.llm, folder.llm, family, run=folder.path.name)
+        self.designer = make_designer(config.designer, family, self.client)
+        self.window = Window()
+        parts = {"learner": learner, "designer": self.designer, "window": self.window}
+        self.session = Session(config, folder, parts)
+
+    def close(self) -> None:
+        """Close the logs and the display."""
+        self.session.close()
+
+    # The phases, in the order of a cycle
+
+    def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
+        """Ask the designer for the cycle's designs."""
+        session = self.session
+
+        def work(planned: plan.PlannedPhase) -> dict[str, Any]:
+            session.progress.phase(planned.name, 0, cycle)
+            proposal = self.designer.design(cycle, feedback)
+            for note in proposal.notes:
+                session.progress.message(f"cycle {cycle}, designs: {note}")
+            totals = self.client.totals()
+            session.log(
+                {
+                    "llm/calls": totals.calls,
+                    "llm/prompt_tokens": totals.prompt_tokens,
+                    "llm/completion_tokens": totals.completion_tokens,
+                    "llm/cost_dollars": totals.cost if totals.cost_known else None,
+                    "designs/repaired": len(proposal.notes),
+                }
+            )
+            return {"cycle": cycle, "proposal": proposal.to_json()}
+
+        result = session.phase(work)
+        proposal = Proposal.from_json(result["proposal"], self.family.design_model)
+        rows = [{"design": design_key(d), **(d.model_dump(mode="json") if d else {})} for d in proposal.designs]
+        session.tracker.designs(cycle, rows)
+        return proposal
+
+    def train(self, designs: Sequence[Design | None]) -> None:
+        """Train in `designs` side by side, slots taking them in turn; the design None is the original."""
+        self.session.phase(lambda planned: self._train(planned, designs))
+
+    def evaluate(self, cycle: int, proposal: Proposal) -> Feedback:
+        """Play the original without learning, in the same worlds in every cycle so that cycles can be compared."""
+        evaluation = self.config.evaluation
+        slots = max(1, min(evaluation.num_envs // evaluation.feedback_seeds, evaluation.feedback_episodes))
+        quota = shares(evaluation.feedback_episodes, slots) * evaluation.feedback_seeds
+        seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
+        result = self.session.phase(lambda planned: self._play(planned, WorldSet.FEEDBACK, quota, seed_of_slot))
+        report = SkillReport.from_json(result["skills"])
+        earlier, self.feedback = self.feedback, [*self.feedback, report]
+        rates = report.mean_and_sd()
+        return Feedback(
+            cycle=cycle,
+            designs=proposal.designs,
+            mean={skill: mean for skill, (mean, _) in rates.items()},
+            sd={skill: sd for skill, (_, sd) in rates.items()},
+            episodes=sum(report.episodes),
+            steps_left=self.session.steps_left(),
+            history=tuple(one.success_rates() for one in earlier),
+        )
+
+    def report(self) -> None:
+        """The report evaluation, which carries the score, and the table at the end."""
+        evaluation = self.config.evaluation
+        quota = shares(evaluation.report_episodes, min(evaluation.num_envs, evaluation.report_episodes))
+        result = self.session.phase(lambda planned: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
+        summary = self._summary(result)
+        write_json(self.folder.summary_file, summary.to_json())
+        self.close()
+        print_summary(summary, make_console())
+
+    # What they do
+
+    def _train(self, planned: plan.PlannedPhase, designs: Sequence[Design | None]) -> dict[str, Any]:
+        config, session = self.config.ppo, self.session
+        kind = "original" if all(design is None for design in designs) else "designed"
+        if planned.steps:
+            slots = [designs[slot % len(designs)] for slot in range(config.num_envs)]
+            seeds = seeding.integers(self.config.seed, "worlds", planned.name, count=config.num_envs)
+            with contextlib.closing(self.family.vector(slots, seeds, WorldSet.TRAIN)) as env:
+                training = TrainingPhase(self.learner, env, planned.steps, config, plan.training_steps(self.config))
+                self._learn(training, kind)
+        episodes = len(session.finished_episodes(planned.name))
+        return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
+
+    def _learn(self, training: TrainingPhase, kind: str) -> None:
+        session, planned = self.session, self.session.current
+        if session.inside is not None:
+            training.load_state_dict(session.inside)
+        session.progress.phase(planned.name, planned.steps, planned.cycle, done=training.steps_done)
+        with self.stop.only_at_boundaries():
+            for rollout in training:
+                session.steps[kind] += rollout.steps
+                session.episodes(rollout.episodes)
+                self.window.add(rollout.episodes, rollout.steps)
+                values = {f"loss/{name.removesuffix('_loss')}": value for name, value in rollout.metrics.items()}
+                values[f"steps/{kind}"] = session.steps[kind]
+                if self.window.steps >= WINDOW_STEPS or training.steps_done == planned.steps:
+                    values |= episode_values(kind, self.family.skills, self.window.take())
+                session.log(values, readings(rollout.timings))
+                session.progress.update(training.steps_done, episode_return=values.get(f"return/{kind}"))
+                if training.steps_done < planned.steps:
+                    if self.stop.signum is not None:
+                        session.save(training.state_dict())
+                    self.stop.check()
+                    session.save_when_due(training.state_dict)
+
+    def _play(
+        self, planned: plan.PlannedPhase, worlds: WorldSet, quota: Sequence[int], group_of_slot: Sequence[int]
+    ) -> dict[str, Any]:
+        """Play the original without learning: each slot its quota of whole episodes, in worlds of this set alone."""
+        session, kind, device = self.session, planned.kind, self.learner.device
+        seeds = seeding.integers(self.config.seed, "worlds", kind, count=len(quota))
+        actions = seeding.torch_generator(self.config.seed, "evaluate", planned.name, device=device)
+        ended = 0
+
+        def on_episode(record: EpisodeRecord) -> None:
+            nonlocal ended
+            ended += 1
+            session.progress.update(ended)
+
+        session.progress.phase(planned.name, planned.episodes, planned.cycle, unit="episodes")
+        with contextlib.closing(self.family.vector([None] * len(quota), seeds, worlds)) as env:
+            records = evaluate(self.learner.agent, env, quota, actions, device, on_episode)
+        report = SkillReport.from_records(records, self.family.skills, group_of_slot)
+        score = self.family.score(report.success_rates())
+        session.steps[kind] += report.steps
+        session.episodes(records)
+        values = episode_values(kind, self.family.skills, records)
+        values |= {f"score/{kind}": score, f"steps/{kind}": session.steps[kind]}
+        if kind == "report":
+            values |= self._report_values(records)
+        session.log(values)
+        session.progress.update(ended, score=score)
+        return {"cycle": planned.cycle, "skills": report.to_json(), "values": values}
+
+    def _report_values(self, records: Sequence[EpisodeRecord]) -> dict[str, float]:
+        """What stands beside the headline: its interval, and the paper's training-episode score and reward."""
+        skills, score = self.family.skills, self.family.score
+        shown = np.array([record.skills for record in records]) > 0
+        low, high = score_interval(shown, skills, score)
+        values = {"score/report_low": low, "score/report_high": high}
+        trained = self._last_training_episodes()
+        if trained:
+            rates = (np.array([row["skills"] for row in trained]) > 0).mean(axis=0)
+            values["score/training_last_phase"] = score(dict(zip(skills, rates.tolist(), strict=True)))
+        recent = [row["episode_return"] for row in trained if row["step"] > self.session.trained - REWARD_STEPS]
+        if recent:
+            values["return/training_last_phase"] = float(np.mean(recent))
+        return values
+
+    def _last_training_episodes(self) -> list[dict[str, Any]]:
+        last = next(p for p in reversed(plan.phases(self.config)) if p.steps)
+        return self.session.finished_episodes(last.name)
+
+    def _summary(self, result: Mapping[str, Any]) -> RunSummary:
+        config, totals, values = self.config, self.client.totals(), result["values"]
+        return RunSummary(
+            folder=str(self.folder.path),
+            command=read_config(self.folder.path)["command"],
+            family=self.family.name,
+            designer=config.designer.name,
+            llm=config.llm.name,
+            ppo=config.ppo.name,
+            seed=config.seed,
+            uses_llm=self.designer.uses_llm and config.llm.kind is LLMKind.litellm,
+            skills=self.family.skills,
+            feedback=tuple(successes(report) for report in self.feedback),
+            feedback_scores=tuple(self.family.score(report.success_rates()) for report in self.feedback),
+            report=successes(SkillReport.from_json(result["skills"])),
+            score=values["score/report"],
+            score_low=values["score/report_low"],
+            score_high=values["score/report_high"],
+            reward=values["return/report"],
+            training_score=values.get("score/training_last_phase"),
+            training_reward=values.get("return/training_last_phase"),
+            training_episodes=len(self._last_training_episodes()),
+            llm_calls=totals.calls,
+            prompt_tokens=totals.prompt_tokens,
+            completion_tokens=totals.completion_tokens,
+            cost=totals.cost if totals.cost_known else None,
+            steps=dict(self.session.steps),
+            seconds=self.session.seconds,
+        )
+
+
+def successes(report: SkillReport) -> Successes:
+    """A report's counts over all seeds."""
+    counts = np.array(report.successes).sum(axis=0)
+    return Successes(sum(report.episodes), dict(zip(report.skills, counts.tolist(), strict=True)))
+
+
+def readings(timings: Mapping[str, float]) -> dict[str, float]:
+    """A rollout's clock readings under the names of timings.jsonl."""
+    seconds = timings["env_seconds"] + timings["inference_seconds"] + timings["update_seconds"]
+    return {
+        "seconds/env": timings["env_seconds"],
+        "seconds/inference": timings["inference_seconds"],
+        "seconds/update": timings["update_seconds"],
+        "speed/steps_per_second": timings["steps"] / seconds,
+    }
+
+
+class Window:
+    """Training episodes that ended since the last row of their statistics, and the steps since then."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._records: list[EpisodeRecord] = []
+
+    def add(self, records: Sequence[EpisodeRecord], steps: int) -> None:
+        """Count the episodes that ended within `steps` more steps."""
+        self._records += records
+        self.steps += steps
+
+    def take(self) -> list[EpisodeRecord]:
+        """The episodes, and begin anew."""
+        taken, self._records, self.steps = self._records, [], 0
+        return taken
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {"steps": self.steps, "records": [{**vars(r), "skills": list(r.skills)} for r in self._records]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.steps = state["steps"]
+        self._records = [EpisodeRecord(**{**r, "skills": tuple(r["skills"])}) for r in state["records"]]
+
+
+def choose_device(device: Device) -> torch.device:
+    """The device to train on; ConfigError where CUDA is asked for and missing."""
+    available = torch.cuda.is_available()
+    if device is Device.cuda and not available:
+        raise ConfigError("device=cuda: this torch build finds no CUDA device; allowed here: auto, cpu")
+    return torch.device("cuda" if available and device is not Device.cpu else "cpu")
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """`total` split into `parts` whole numbers that differ by one at most."""
+    return [total // parts + (part < total % parts) for part in range(parts)]
+
+
+def versions() -> dict[str, str]:
+    """What a result can depend on."""
+    packages = ("envgen-exp", "torch", "numpy", "crafter", "opensimplex", "pillow")
+    return {"python": platform.python_version(), "machine": platform.machine()} | {
+        name: metadata.version(name) for name in packages
+    }
