@@ -139,7 +139,7 @@ class TinyVectorEnv:
             values = json.loads(state)
             if values.pop("tiny") != 1 or set(values) != set(self.slots[slot]):
                 raise KeyError("tiny")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StateError("not the state of a tiny environment") from error
         self.slots[slot] = values
 
