@@ -153,7 +153,7 @@ def _frozen(parsed: Sequence[Override], conf: Path) -> RunConfig:
 def _compose(parsed: Iterable[Override], conf: Path, *, with_hydra: bool = False) -> DictConfig:
     register()
     overrides = [str(override.input_line) for override in parsed]
-    with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
+    with _hydra(conf):
         return compose("config", overrides=overrides, return_hydra_config=with_hydra)
 
 
@@ -167,20 +167,26 @@ def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
 
 def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
     """Those that choose an option of a config group, e.g. ppo=paper."""
-    with _loader(conf) as loader:
+    with _hydra(conf) as loader:
         return [override for override in parsed if loader.get_group_options(override.key_or_group)]
 
 
 @contextmanager
-def _loader(conf: Path) -> Iterator[ConfigLoader]:
-    with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
-        yield GlobalHydra.instance().config_loader()
+def _hydra(conf: Path) -> Iterator[ConfigLoader]:
+    """Hydra on `conf`, set aside for as long where one is running already: a sweep's run composes inside of one."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
     """The overrides as Hydra reads them; ConfigError for one that it can't read or that this project has no use for."""
     parsed = []
-    with _loader(conf) as loader:
+    with _hydra(conf) as loader:
         parser = OverridesParser.create(config_loader=loader)
         for text in overrides:
             try:

@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
@@ -22,32 +23,37 @@ from envgen_exp.config import RunConfig, schema
 def explain(error: BaseException, overrides: Sequence[Override], conf: Path) -> str:
     """One line for an error that was raised while `overrides` were composed from the files of `conf`."""
     where = _file(str(error))
-    keys = [key for key, _ in all_keys(schema(RunConfig))]
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = [option for option in error.options or () if not option.startswith("schema")]
         return f"{where}{group}={name}: no such option{nearest(name, options)}; allowed: {_listed(options)}"
     at = _omegaconf_error(error)
     if at is not None and at.key is not None:
-        typed = _typed(overrides, at.full_key)
-        known = _fields(at.object_type)
-        name = str(at.key)
-        if name in known and isinstance(at, ValidationError):
-            shown = typed or f"{where}{at.full_key}={getattr(at, 'value', '')}"
-            return f"{shown}: allowed is {allowed_values(known[name])}{_nearest_value(known[name], shown)}"
-        if known and name not in known:
-            shown = typed or f"{where}{at.full_key}"
-            section = at.full_key.removesuffix(name)
-            siblings = dict.fromkeys([*known, *(groups_of(conf) if not section else ())])
-            close = nearest(at.full_key, [*(section + key for key in siblings), *keys])
-            return f"{shown}: no such key{close}; allowed: {_listed(siblings)}"
-        return f"{typed or where + at.full_key}: {_first_line(at)}"
-    text = str(error)
-    # "Could not override 'a.b'", without a cause that says more.
-    named = re.search(r"^Could not override '([^']+)'", text)
-    if named:
-        return f"{_typed(overrides, named[1]) or named[1]}: no such key{nearest(named[1], [*groups_of(conf), *keys])}"
-    return where + _first_line(error)
+        return _explain_key(at, where, _typed(overrides, at.full_key), conf)
+    # An override that Hydra could not place, without a cause that says more.
+    unplaced = re.search(r"Could not override '([^']+)'", str(error))
+    if unplaced:
+        key = unplaced[1]
+        return f"{_typed(overrides, key) or where + key}: no such key{nearest(key, [*groups_of(conf), *_known_keys()])}"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.name} line {error.problem_mark.line + 1}: {error.problem}"
+    return _first_line(error)
+
+
+def _explain_key(error: Any, where: str, typed: str, conf: Path) -> str:
+    """An OmegaConf error that names a key: there is none such, or its value is wrong."""
+    name, full_key = str(error.key), error.full_key
+    siblings = _fields(error.object_type)
+    if siblings and name not in siblings:
+        section = full_key.removesuffix(name)
+        allowed = dict.fromkeys([*siblings, *(groups_of(conf) if not section else ())])
+        close = nearest(full_key, [*(section + key for key in allowed), *_known_keys()])
+        return f"{typed or where + full_key}: no such key{close}; allowed: {_listed(allowed)}"
+    if name in siblings and isinstance(error, ValidationError):
+        value = "null" if error.value is None else error.value
+        shown = typed or f"{where}{full_key}={value}"
+        return f"{shown}: allowed is {allowed_values(siblings[name])}{_nearest_value(siblings[name], shown)}"
+    return f"{typed or where + full_key}: {_first_line(error)}"
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
@@ -82,12 +88,14 @@ def groups_of(conf: Path) -> list[str]:
     return sorted(path.name for path in conf.iterdir() if path.is_dir() and path.name != "hydra")
 
 
-def all_keys(section: type, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Every key of a config class with its type, sections included, dotted."""
-    for name, hint in _fields(section).items():
-        yield prefix + name, hint
+def _known_keys(section: type | None = None, prefix: str = "") -> list[str]:
+    """Every key of a config class, RunConfig's if none is given, sections included, dotted."""
+    keys = []
+    for name, hint in _fields(section or schema(RunConfig)).items():
+        keys.append(prefix + name)
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            yield from all_keys(hint, f"{prefix}{name}.")
+            keys += _known_keys(hint, f"{prefix}{name}.")
+    return keys
 
 
 def _nearest_value(hint: Any, shown: str) -> str:
@@ -113,7 +121,7 @@ def _fields(section: Any) -> dict[str, Any]:
 
 def _omegaconf_error(error: BaseException | None) -> Any:
     while error is not None and not (isinstance(error, OmegaConfBaseException) and error.full_key):
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return error
 
 
@@ -134,6 +142,8 @@ def _file(text: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith("raised while composing config:"):
+        return _file(lines[0]) + lines[1]
     return lines[0] if lines else type(error).__name__
 
 

@@ -1,0 +1,42 @@
+"""Every test runs without keys, without a network, without a display, away from home and on one thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+# Before anything imports torch, wandb, litellm or matplotlib: they read these once.
+for name in [name for name in os.environ if name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD"))]:
+    del os.environ[name]
+for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "WANDB_DIR", "WANDB_CONFIG_DIR", "FORCE_COLOR"):
+    os.environ.pop(name, None)
+os.environ |= {
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    "MPLBACKEND": "Agg",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "OMP_NUM_THREADS": "1",
+    "COLUMNS": "120",
+}
+
+LOCAL = ("127.0.0.1", "::1", "localhost", "")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def hermetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home of its own (a developer's ~/.netrc holds W&B's key), and no connection that leaves this machine."""
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple) and address[0] not in LOCAL:
+            raise OSError(f"a test tried to reach {address[0]}")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(socket.socket, "connect", refuse)
+        yield
