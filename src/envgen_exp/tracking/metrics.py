@@ -222,7 +222,7 @@ def reference() -> str:
         "# Metrics",
         "",
         "Every row of `metrics.jsonl` and `timings.jsonl` has `step` (training steps of the whole run, designed and",
-        "original together), `phase` and `cycle`, then some of the names below. W&B shows the same names against `step`.",
+        "original together), `phase` and `cycle`, then some of the names below. W&B shows them against `step`.",
         "`metrics.jsonl` holds no clock reading: a run that is killed and resumed writes it byte for byte the same.",
         "`null` is a number that does not exist, such as the explained variance of constant returns.",
         "",

@@ -23,7 +23,7 @@ from envgen_exp.run_folder import read_config, write_atomic
 if TYPE_CHECKING:
     import wandb
 
-INIT_SECONDS = 30.0
+INIT_SECONDS = 20.0
 """How long a run waits for W&B's server at its start before it goes on offline."""
 
 FINISH_SECONDS = 120.0
@@ -86,7 +86,9 @@ class WandbTracker:
         self._sent = 0
         """Rows that the W&B run has or that were handed to it."""
         self._seen = 0
-        """Rows that `publish` was called with."""
+        """Rows of the log that it has seen."""
+        self._logged: list[tuple[Mapping[str, Any], Mapping[str, Any] | None]] = []
+        """Rows of before a resume."""
         self._designs: list[dict[str, Any]] = []
         self._designs_waiting = False
 
@@ -101,29 +103,22 @@ class WandbTracker:
                 if mode == "offline":
                     raise
                 self._warn(f"W&B could not start online ({_line(error)}); it goes on offline: `wandb sync` later")
+                _end_service()
                 self._run = self._init("offline")
             for name in ("phase", "cycle"):
                 self._run.define_metric(name, step_metric="step")
             self._run.define_metric("step", hidden=True)
             self._run.define_metric("*", step_metric="step")
-            self._sent = self._run.step
+            self._sent = self._run.starting_step  # not run.step, which is 0 until the first row
         beside: dict[tuple[Any, ...], dict[str, Any]] = {}
         for timing in timings:
             beside.setdefault(_place(timing), {}).update(timing)
-        for row in rows:
-            self.publish(row, beside.get(_place(row)))
+        # They go out with the next row or at the end: by then the designs of finished cycles are known.
+        self._logged = [(row, beside.get(_place(row))) for row in rows]
 
     def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
-        self._seen += 1
-        if self._run is None or self._seen <= self._sent:
-            return
-        with self._survives("failed"):
-            values = {**row, **{name: value for name, value in (timing or {}).items() if name not in row}}
-            if self._designs_waiting:
-                values["designs"] = self._table()
-                self._designs_waiting = False
-            self._run.log(values)
-            self._sent += 1
+        self._replay()
+        self._publish(row, timing)
 
     def designs(self, cycle: int, designs: Sequence[Mapping[str, Any]]) -> None:
         for slot, design in enumerate(designs):
@@ -131,10 +126,25 @@ class WandbTracker:
         self._designs_waiting = True
 
     def close(self) -> None:
+        self._replay()
         run, self._run = self._run, None
         if run is not None:
             with self._survives("could not finish"):
                 run.finish()
+
+    def _replay(self) -> None:
+        rows, self._logged = self._logged, []
+        for row, timing in rows:
+            self._publish(row, timing)
+
+    def _publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None) -> None:
+        self._seen += 1
+        if self._run is None or self._seen <= self._sent:
+            return
+        with self._survives("failed"):
+            with self._data_here():
+                self._run.log({**(timing or {}), **row, **self._waiting_table()})
+            self._sent += 1
 
     def _init(self, mode: Literal["online", "offline"]) -> wandb.Run:
         import wandb
@@ -143,9 +153,10 @@ class WandbTracker:
         folder.mkdir(exist_ok=True)
         run_id = _run_id(folder)
         if mode == "offline":
-            for old in folder.glob(f"offline-run-*-{run_id}"):
+            for old in (*folder.glob(f"offline-run-*-{run_id}"), *folder.glob("artifacts")):
                 shutil.rmtree(old)
         document = read_config(self._folder)
+        wandb.setup(wandb.Settings(silent=True))  # else the login prints a line whatever init's settings say
         arm = [config.env.name, config.designer.name, config.llm.name]
         return wandb.init(
             mode=mode,
@@ -174,12 +185,28 @@ class WandbTracker:
             ),
         )
 
-    def _table(self) -> wandb.Table:
+    def _waiting_table(self) -> dict[str, wandb.Table]:
+        if not self._designs_waiting:
+            return {}
         import wandb
 
+        self._designs_waiting = False
         columns: list[str | int] = list(dict.fromkeys(name for design in self._designs for name in design))
         data = [[_cell(design.get(str(name))) for name in columns] for design in self._designs]
-        return wandb.Table(columns=columns, data=data, allow_mixed_types=True)
+        return {"designs": wandb.Table(columns=columns, data=data, allow_mixed_types=True)}
+
+    @contextmanager
+    def _data_here(self) -> Iterator[None]:
+        """Let W&B stage a table's files inside the run's folder: elsewhere is only where this variable says."""
+        before = os.environ.get("WANDB_DATA_DIR")
+        os.environ["WANDB_DATA_DIR"] = str(self._folder.resolve() / "wandb")
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["WANDB_DATA_DIR"]
+            else:
+                os.environ["WANDB_DATA_DIR"] = before
 
     @contextmanager
     def _survives(self, what: str) -> Iterator[None]:
@@ -201,6 +228,13 @@ def resolve_mode(config: TrackerConfig) -> Literal["online", "offline", "disable
     else:
         online = config.mode is TrackerMode.online
     return "online" if online else "offline"
+
+
+def _end_service() -> None:
+    """Forget a run that failed to start, so that its id is free."""
+    import wandb
+
+    wandb.teardown()
 
 
 def _has_key() -> bool:
