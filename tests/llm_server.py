@@ -294,10 +294,11 @@ def main() -> None:
     parser.add_argument("--script", default="", help="faults for the first requests, separated by commas")
     arguments = parser.parse_args()
 
-    from envgen_exp.envs.crafter.family import CrafterFamily  # imported here: the tests of llm/ need no game
+    # Imported here: as a fixture the server knows no game.
+    from envgen_exp.envs.crafter.brief import skill_rules
     from envgen_exp.llm.offline import answer
 
-    rules = CrafterFamily().skill_rules
+    rules = skill_rules()
     with LLMServer(lambda messages: answer(messages, rules), arguments.port) as server:
         if arguments.script:
             server.script(*(fault.strip() for fault in arguments.script.split(",")))

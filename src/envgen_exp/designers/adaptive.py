@@ -33,7 +33,7 @@ class Adaptive:
         self._num_designs = config.num_designs
         self._chat: list[Message] = []
         self._last: Proposal | None = None
-        self._checked: dict[str, DesignCheck] = {}
+        self._checked: dict[tuple[str, tuple[str, ...]], DesignCheck] = {}
 
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
         """Ask for the designs of a cycle; raises LLMError where the model gives no answer at all."""
@@ -124,7 +124,7 @@ class Adaptive:
         return [Problem(text, number, fatal=False)]
 
     def _check(self, design: Design) -> DesignCheck:
-        key = design_key(design)
+        key = (design_key(design), design.targets)
         if key not in self._checked:
             self._checked[key] = self._family.check(design)
         return self._checked[key]

@@ -177,11 +177,12 @@ class _Reader:
                     return [designs]
                 if isinstance(inner, dict) and self.is_design(inner):
                     return [] if self.is_design(value) else [[inner]]
+        direct = any(self._speaks(name, inner) for name, inner in value.items() if not isinstance(inner, dict))
+        named = [item for name, item in value.items() if _squeeze(name) not in _GROUPS and self.is_design(item)]
+        if named and not direct:  # {"design 1": {...}, "design 2": {...}}
+            return [named]
         if self.is_design(value):
             return []
-        designs = [item for item in value.values() if self.is_design(item)]
-        if designs:  # {"design 1": {...}, "design 2": {...}}
-            return [designs]
         return [found for item in value.values() for found in self.sets(item, depth + 1)]
 
     # One design
@@ -247,7 +248,9 @@ class _Reader:
             for inner, inner_value in value.items():
                 found = self._grouped(name, inner)
                 if found is None and _squeeze(name) in _GROUPS and isinstance(inner_value, dict):
-                    members += [(deep, v, self._grouped(inner, deep)) for deep, v in inner_value.items()]
+                    for deep, deep_value in inner_value.items():
+                        setting = self._grouped(inner, deep)
+                        members.append((deep if setting is None else setting.name, deep_value, setting))
                 else:
                     members.append((inner if found is None else found.name, inner_value, found))
         return members
@@ -343,7 +346,9 @@ def _squeeze(text: Any) -> str:
 
 def _clean(value: Any) -> str:
     """A purpose as one printable line that can be shown in a terminal and written as UTF-8."""
-    text = value if isinstance(value, str) else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    text = value if isinstance(value, str) else "" if value is None else str(value)
     text = " ".join(text[: 4 * MAX_PURPOSE].split())
     return "".join(character for character in text if character.isprintable())[:MAX_PURPOSE].strip()
 

@@ -1,0 +1,173 @@
+"""From a model's text to designs: a corpus of broken replies, and hypothesis on top of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign
+from envgen_exp.envs.crafter.upstream import SKILLS
+from envgen_exp.envs.family import Design
+from envgen_exp.llm import lenient
+from envgen_exp.llm.prompt import Wording
+from envgen_exp.llm.reply import MAX_CHARACTERS, Reply, parse_reply
+
+CORPUS = sorted((Path(__file__).parent / "replies").glob("*.txt"))
+PLAIN = Wording.plain(VOCABULARY)
+
+
+def read(text: str, count: int = 2, finish: str = "stop", wording: Wording = PLAIN) -> Reply:
+    return parse_reply(text, wording, CrafterDesign, SKILLS, count, finish=finish)
+
+
+def plain(design: Design | None) -> dict[str, Any] | None:
+    """What a design says beyond its defaults."""
+    if design is None:
+        return None
+    return {k: v for k, v in design.model_dump(mode="json").items() if v not in ("", []) and v != DEFAULTS.get(k)}
+
+
+DEFAULTS = {setting.name: setting.default for setting in VOCABULARY}
+
+
+def test_the_corpus_is_large() -> None:
+    assert len(CORPUS) >= 100
+
+
+@pytest.mark.parametrize("file", CORPUS, ids=lambda file: file.stem)
+def test_corpus(file: Path) -> None:
+    """Each file holds what its reply must become, then the reply: nothing but the expected designs, notes, problems."""
+    head, text = file.read_bytes().decode("utf-8", "surrogatepass").split("\n=====\n", 1)
+    expected = json.loads(head)
+    reply = read(text, expected.get("count", 2), expected.get("finish", "stop"))
+    assert [plain(design) for design in reply.designs] == expected["designs"]
+    problems = [str(problem) for problem in reply.problems]
+    for found, parts in ((reply.notes, expected["notes"]), (problems, expected["problems"])):
+        assert len(found) == len(parts), found
+        for text, part in zip(found, parts, strict=True):
+            assert part in text
+
+
+# Any text
+
+GOOD = (Path(__file__).parent / "replies" / "plain.txt").read_text().split("\n=====\n", 1)[1]
+PIECES = [
+    *"{}[]()\"'`:,;=#\\",
+    "//",
+    "/*",
+    "*/",
+    "\n",
+    " ",
+    "“",
+    "”",
+    "...",
+    "null",
+    "True",
+    "-1e999",
+    "\\u00",
+    "<think>",
+    "</think>",
+    "```json\n",
+    '"designs": [',
+    '"target_biome": ',
+    '"mountain"',
+    "starting_wood",
+    '{"purpose": "x", ',
+    "\ud800",
+    "\x00",
+]
+
+
+def check_whole(reply: Reply, count: int) -> None:
+    """What holds for the reading of any text."""
+    assert len(reply.designs) == count
+    for design in reply.designs:
+        assert design is None or isinstance(design, CrafterDesign)
+        assert design is None or design.purpose.isprintable()
+    assert all(design is not None for design in reply.designs) or reply.problems
+    for text in (*reply.notes, *map(str, reply.problems)):
+        assert text
+        assert "\n" not in text
+        text.encode()
+
+
+@given(st.text(max_size=400), st.integers(1, 8))
+def test_any_text(text: str, count: int) -> None:
+    check_whole(read(text, count), count)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
+def test_any_soup_of_pieces(text: str) -> None:
+    check_whole(read(text), 2)
+
+
+@st.composite
+def mutilated(draw: st.DrawFn) -> str:
+    """A good reply with parts cut out, doubled or replaced."""
+    text = GOOD
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 30)))
+        text = text[:start] + draw(st.sampled_from([*PIECES, "", text[start:end] * 2])) + text[end:]
+    return text
+
+
+@settings(max_examples=400)
+@given(mutilated())
+def test_any_mutilation_of_a_good_reply(text: str) -> None:
+    check_whole(read(text), 2)
+
+
+SETTING_VALUES = {
+    setting.name: st.sampled_from(setting.choices) if setting.choices else st.integers(setting.low, setting.high)
+    for setting in VOCABULARY
+}
+DESIGNS = st.builds(
+    lambda chosen, targets: CrafterDesign(targets=tuple(targets), **chosen),
+    st.fixed_dictionaries({}, optional=SETTING_VALUES),
+    st.lists(st.sampled_from(SKILLS), unique=True, max_size=3),
+)
+
+
+@given(st.lists(DESIGNS, min_size=1, max_size=5), st.booleans())
+def test_every_design_is_read_as_it_was_written(designs: list[Design], hidden: bool) -> None:
+    """JSON, Python's spelling, and the paper's ablation: its words without meaning are undone."""
+    wording = Wording.obfuscated(VOCABULARY) if hidden else PLAIN
+    written = [{"targets": list(d.targets), **wording.show(d.settings())} for d in designs]
+    for text in (json.dumps({"designs": written}), str(written), "So: " + json.dumps(written, indent=2)):
+        reply = read(text, len(designs), wording=wording)
+        assert reply.designs == tuple(designs)
+        assert not reply.problems
+
+
+def test_hidden_words_share_nothing_with_the_plain_ones() -> None:
+    hidden = Wording.obfuscated(VOCABULARY)
+    text = " ".join(f"{s.name} {s.doc} {' '.join(s.choices)}" for s in hidden.settings)
+    for setting in VOCABULARY:
+        for word in (setting.name, *setting.choices):
+            assert word not in text
+
+
+@pytest.mark.parametrize(
+    "piece", [*PIECES, "{'a", '["', "[[[", '{"a":', "'//", '"/*', "a=", "{a,", '\\"', "{}", "[1,", "x: "]
+)
+def test_no_text_takes_long(piece: str) -> None:
+    """The longest text that is read, made of one piece again and again; a quadratic parser would take minutes."""
+    size = MAX_CHARACTERS // len(piece)
+    start = time.process_time()
+    for text in (piece * size, '{"designs": [' + piece * (size - 20), '{"purpose": "' + piece * (size - 20)):
+        check_whole(read(text), 2)
+    assert time.process_time() - start < 3.0
+
+
+def test_depth_and_number_of_values_are_capped() -> None:
+    deep = "[" * (lenient.MAX_DEPTH + 2) + "]" * (lenient.MAX_DEPTH + 2)
+    assert lenient.find_values(deep) != []  # its inner part is shallow enough
+    assert lenient.find_values("[" + "0," * (2 * lenient.MAX_VALUES) + "0]") == []
