@@ -52,7 +52,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("score/report_high", "%", "Upper end of its 95 % interval over episodes."),
     Metric("score/feedback", "%", "The score from a feedback evaluation: few episodes, so noisy and biased low."),
     Metric("score/training_last_phase", "%", "The paper's score: over the training episodes of the last phase."),
-    Metric("return/training_last", "reward", "The paper's reward: mean return of the latest training episodes."),
+    Metric(
+        "return/training_last_phase", "reward", "The paper's reward: the same episodes' mean return, last 100 k steps."
+    ),
     Metric("loss/policy", "loss", "Clipped policy loss, mean over the minibatches of an update."),
     Metric("loss/value", "loss", "Value loss, before vf_coef."),
     Metric("loss/entropy", "nats", "Entropy of the policy."),
