@@ -314,6 +314,19 @@ def test_a_file_of_conf_can_say_what_is_swept(pipeline: Pipeline) -> None:
     ]
 
 
+def test_runs_of_a_sweep_go_to_other_processes(tmp_path: Path) -> None:
+    # Without its key each run ends in the process that it was sent to, having got there whole.
+    argv = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "llm=gpt4", "env.engine=reference", "seed=0,1"]
+    done = subprocess.run(
+        [sys.executable, str(RUN), *argv], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 2, done.stderr
+    for seed in (0, 1):
+        assert "set the environment variable OPENAI_API_KEY" in done.stderr
+        assert f"(in the run llm=gpt4 env.engine=reference seed={seed})\n" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # What it prints
 
 

@@ -22,8 +22,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from envgen_exp import usage
-from envgen_exp.composition import CONF, compose_run, compose_sweep
-from envgen_exp.config import RunConfig, identity, plain, register
+from envgen_exp.composition import CONF, compose_run, compose_sweep, register_plain
+from envgen_exp.config import RunConfig, identity, plain
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.explain import nearest
 from envgen_exp.secrets import refuse_secrets
@@ -86,7 +86,7 @@ def _run(config: RunConfig, argv: Sequence[str]) -> int:
 
 
 def _hydra(argv: Sequence[str]) -> int:
-    register()
+    register_plain()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself and exits
     sys.argv = [sys.argv[0], *argv]
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_run_of_sweep)()
@@ -98,7 +98,7 @@ def _run_of_sweep(composed: DictConfig) -> None:
     launch = HydraConfig.get()
     overrides = list(launch.overrides.task)
     try:
-        # Composed anew, since classes made in the launching process don't travel into this one.
+        # Composed anew, by the schema, which Hydra's launcher has done without.
         config = compose_run(overrides)
         if config.resume is None:
             folder = Path(launch.sweep.dir) / identity(config)

@@ -6,6 +6,7 @@ written.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -86,6 +87,19 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> list[RunConfig
 def load_config(folder: Path) -> RunConfig:
     """The config that a run's folder was made with; RunFolderError where the folder holds none."""
     return freeze(_structured(read_config(folder)["config"], folder))
+
+
+def register_plain() -> None:
+    """Put the schemas into Hydra's store as plain values, for launchers that send them to other processes.
+
+    The classes of the schema are made at run time: pickled, they arrive as different, broken ones.
+    """
+    register()
+    store = ConfigStore.instance()
+    groups = [field.name for field in dataclasses.fields(RunConfig) if field.name in store.repo]
+    for path in ["schema.yaml", *(f"{group}/{file}" for group in groups for file in store.list(group))]:
+        group, _, name = path.rpartition("/")
+        store.store(name=name, group=group or None, node=OmegaConf.to_container(store.load(path).node))
 
 
 def _resumed(folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
