@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -95,13 +95,12 @@ class RunSummary:
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
-    """Print `render`'s table."""
-    console.print(render(summary, console.width))
-
-
-def render(summary: RunSummary, width: int) -> RenderableType:
-    """The table and what belongs to it, for a terminal of `width` columns."""
-    return Group(_skills(summary, width), Text(), _facts(summary))
+    """The table and what belongs to it; folder and commands unwrapped, to be copied."""
+    console.print(skill_table(summary, console.width))
+    console.print()
+    console.print(facts(summary))
+    for line in ("folder", f"  {summary.folder}", "next", *(f"  {command}" for command in next_commands(summary))):
+        console.print(Text(line, style="" if line.startswith(" ") else "bold"), soft_wrap=True)
 
 
 NARROW = 60
@@ -118,7 +117,8 @@ def shown_cycles(num_cycles: int, room: int) -> list[int]:
     return [1, *range(num_cycles - max(room, 2) + 2, num_cycles + 1)]
 
 
-def _skills(summary: RunSummary, width: int) -> Table:
+def skill_table(summary: RunSummary, width: int) -> Table:
+    """Skills by cycles, the report evaluation with its intervals and the change, for `width` columns."""
     # Numbers are never cut: on a narrow terminal whole columns go, then letters of the names.
     intervals = width >= NARROW
     ends = ["report", "95 % interval", "change"] if intervals else ["report", "change"]
@@ -165,13 +165,14 @@ def _change(summary: RunSummary, skill: str) -> Text:
     return Text(f"{points:+.1f} *", style="green" if points > 0 else "red")
 
 
-def _facts(summary: RunSummary) -> Table:
+def facts(summary: RunSummary) -> Table:
+    """Score, training-episode score, calls, steps and time."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
 
-    def add(name: str, *lines: str) -> None:
-        table.add_row(Text(name), Text("\n".join(lines)))
+    def add(name: str, words: str) -> None:
+        table.add_row(Text(name), Text(words))
 
     add(
         "score",
@@ -182,8 +183,6 @@ def _facts(summary: RunSummary) -> Table:
     add("LLM calls", llm_line(summary))
     add("steps", steps_line(summary.steps))
     add("wall time", duration(summary.seconds))
-    add("folder", summary.folder)
-    add("next", *next_commands(summary))
     return table
 
 
