@@ -125,58 +125,70 @@ def read_run(folder: Path) -> FoundRun:
     )
 
 
+WIDTH = 78
+"""Columns that the tables need; a narrower terminal wraps their lines rather than lose a column."""
+
+
 def print_study(study: Study, console: Console) -> None:
     """The arms' results and costs, the notes, and what is unfinished."""
-    console.print(Text(f"{study.folder}", style="bold"), soft_wrap=True)
+
+    def tell(line: str, style: str = "") -> None:
+        console.print(Text(line, style=style), soft_wrap=True)
+
+    tell(str(study.folder), style="bold")
     if study.arms:
-        console.print(
-            _table(
-                "arm|n|report score %|training-episode score %|reward",
-                study.arms,
-                lambda arm: [
-                    str(len(arm.runs)),
-                    spread(arm.values(lambda s: s.score)),
-                    spread(arm.values(lambda s: s.training_score)),
-                    spread(arm.values(lambda s: s.reward)),
-                ],
-            )
-        )
-        console.print("mean ± SD over seeds; report score and reward: report evaluation, the headline;")
-        console.print("training-episode score: training episodes of the last phase, as the paper reads it")
-        console.print()
-        kinds = ("designed", "original", "feedback", "report")
-        console.print(
-            _table(
-                f"a run's mean|LLM calls|dollars|{'|'.join(f'{kind} steps' for kind in kinds)}|wall time",
-                study.arms,
-                lambda arm: [
-                    average(arm.values(lambda s: s.llm_calls)),
-                    dollars(arm),
-                    *(average(arm.values(_steps(kind))) for kind in kinds),
-                    duration(mean_sd(arm.values(lambda s: s.seconds))[0]),
-                ],
-            )
-        )
-        console.print("designed and original steps train; feedback and report steps only evaluate")
+        width = max(WIDTH, console.width)
+        console.print(_results(study.arms), width=width, crop=False)
+        tell("mean ± SD over seeds; report score and reward: report evaluation, the headline;")
+        tell("training-episode score: training episodes of the last phase, as the paper reads it")
+        tell("")
+        console.print(_costs(study.arms), width=width, crop=False)
+        tell("means of a run; designed and original steps train, feedback and report steps only evaluate")
     for note in study.notes:
-        console.print(Text(f"note: {note}"), soft_wrap=True)
+        tell(f"note: {note}")
     for run in study.unfinished:
         phases = f"{run.finished_phases} phases done"
-        console.print(
-            Text(f"unfinished, in no number: {run.label}, seed {run.config['seed']}, {phases}; to go on:"),
-            soft_wrap=True,
-        )
-        console.print(Text(f"  python run.py resume={shlex.quote(str(run.folder))}"), soft_wrap=True)
+        tell(f"unfinished, in no number: {run.label}, seed {run.config['seed']}, {phases}; to go on:")
+        tell(f"  python run.py resume={shlex.quote(str(run.folder))}")
+
+
+def _results(arms: Sequence[Arm]) -> Table:
+    return _table(
+        "arm|what|n|report score %|training-episode score %|reward",
+        arms,
+        lambda arm: [
+            arm.label,
+            str(len(arm.runs)),
+            spread(arm.values(lambda s: s.score)),
+            spread(arm.values(lambda s: s.training_score)),
+            spread(arm.values(lambda s: s.reward)),
+        ],
+    )
+
+
+def _costs(arms: Sequence[Arm]) -> Table:
+    kinds = ("designed", "original", "feedback", "report")
+    return _table(
+        f"arm|LLM calls|dollars|{'|'.join(f'{kind} steps' for kind in kinds)}|wall time",
+        arms,
+        lambda arm: [
+            average(arm.values(lambda s: s.llm_calls)),
+            dollars(arm),
+            *(average(arm.values(_steps(kind))) for kind in kinds),
+            duration(mean_sd(arm.values(lambda s: s.seconds))[0]),
+        ],
+    )
 
 
 def _table(headers: str, arms: Sequence[Arm], cells: Callable[[Arm], list[str]]) -> Table:
-    first, *others = headers.split("|")
     table = Table(box=None)
-    table.add_column(first, overflow="fold")
-    for header in others:
-        table.add_column(header, justify="right", min_width=max(map(len, header.split())))
-    for arm in arms:
-        table.add_row(Text(arm.label), *cells(arm))
+    for header in headers.split("|"):
+        if header == "what":
+            table.add_column(overflow="fold")
+        else:
+            table.add_column(header, justify="right", min_width=max(map(len, header.split())))
+    for number, arm in enumerate(arms, start=1):
+        table.add_row(str(number), *map(Text, cells(arm)))
     return table
 
 
