@@ -454,6 +454,27 @@ def test_a_phase_takes_exactly_its_steps(steps: int) -> None:
         assert all(math.isfinite(value) for value in report.metrics.values())
 
 
+def test_rollouts_join_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    rollouts: list[tuple[torch.Tensor, torch.Tensor]] = []
+    original = ppo.update
+
+    def spy(learner: Learner, rollout: Rollout, *args: Any) -> dict[str, float]:
+        rollouts.append((rollout.obs["cells"].clone(), rollout.actions.clone()))
+        return original(learner, rollout, *args)
+
+    monkeypatch.setattr(ppo, "update", spy)
+    list(TrainingPhase(new_learner(), tiny_env(length=6), 100, CONFIG, 1000))
+    seen, done = (torch.cat(parts).numpy() for parts in zip(*rollouts, strict=True))
+    replay = tiny_env(length=6)
+    obs = {name: np.zeros((4, *part.shape), part.dtype) for name, part in replay.observation_spec.items()}
+    unused = np.zeros(4, np.float32), np.zeros(4, np.bool_), np.zeros(4, np.bool_)
+    replay.reset(obs)
+    assert len(seen) == 25
+    for before, actions in zip(seen, done, strict=True):
+        np.testing.assert_array_equal(before, obs["cells"])
+        replay.step(actions, obs, *unused)
+
+
 def test_a_cut_rollout_has_fewer_minibatches_of_the_usual_size() -> None:
     learner = new_learner()
     list(TrainingPhase(learner, tiny_env(), 32 + 12, CONFIG, 1000))

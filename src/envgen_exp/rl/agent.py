@@ -33,14 +33,22 @@ ACTOR_GAIN = 0.01
 CRITIC_GAIN = 0.1
 
 
+class Encoder(nn.Module):
+    """Observations (B, *shape) as the environment gives them to features (B, num_features)."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+
 class Agent(nn.Module):
     """Actor and critic on a shared encoder."""
 
-    def __init__(self, encoder: nn.Module, num_features: int, num_actions: int, generator: torch.Generator) -> None:
+    def __init__(self, encoder: Encoder, num_actions: int, generator: torch.Generator) -> None:
         super().__init__()
         self.encoder = encoder
-        self.actor = orthogonal_linear(num_features, num_actions, ACTOR_GAIN, generator)
-        self.critic = orthogonal_linear(num_features, 1, CRITIC_GAIN, generator)
+        self.actor = orthogonal_linear(encoder.num_features, num_actions, ACTOR_GAIN, generator)
+        self.critic = orthogonal_linear(encoder.num_features, 1, CRITIC_GAIN, generator)
         self.autocast_dtype: torch.dtype | None = None
         """Number format of the encoder; None is float32. The heads are always float32."""
 
@@ -64,23 +72,21 @@ def make_agent(network: Network, observation_spec: Spec, num_actions: int, gener
 
     Raises ConfigError where the network can't read such observations.
     """
-    encoder: nn.Module
-    if network in (Network.moon, Network.envgen):
-        name, shape = _image(network, observation_spec)
-        encoder = ImpalaEncoder(name, shape, generator, norm_after=network is Network.envgen)
-        num_features = encoder.num_features
-    elif network is Network.nature:
-        name, shape = _image(network, observation_spec)
-        encoder = NatureEncoder(name, shape, generator)
-        num_features = encoder.num_features
-    elif network is Network.symbolic:
+    encoder: Encoder
+    if network is Network.symbolic:
         _require_symbolic(network, observation_spec)
         encoder = SymbolicEncoder(observation_spec, generator)
-        num_features = encoder.num_features
-    else:
+    elif network is Network.tiny:
         encoder = TinyEncoder(observation_spec, generator)
-        num_features = encoder.num_features
-    return Agent(encoder, num_features, num_actions, generator).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    else:
+        name, shape = _image(network, observation_spec)
+        if network is Network.nature:
+            encoder = NatureEncoder(name, shape, generator)
+        else:
+            encoder = ImpalaEncoder(name, shape, generator, norm_after=network is Network.envgen)
+    agent = Agent(encoder, num_actions, generator)
+    # A frame comes as (H, W, C), so that this layout needs no copy; convolutions are faster in it too.
+    return agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def sample_actions(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -114,7 +120,7 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | No
     return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else None
 
 
-class ImpalaEncoder(nn.Module):
+class ImpalaEncoder(Encoder):
     """The encoder of Moon et al. 2023: three residual stacks, then two linear layers.
 
     With `norm_after` the last linear layer's LayerNorm stands after it and before the ReLU (EnvGen's variant).
@@ -124,18 +130,9 @@ class ImpalaEncoder(nn.Module):
     BLOCKS = 2
     HIDDEN = 256
 
-    def __init__(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        generator: torch.Generator,
-        *,
-        norm_after: bool,
-        num_features: int = 1024,
-    ) -> None:
-        super().__init__()
+    def __init__(self, name: str, shape: tuple[int, ...], generator: torch.Generator, *, norm_after: bool) -> None:
+        super().__init__(num_features=1024)
         self.name = name
-        self.num_features = num_features
         height, width, channels = shape
         stacks: list[nn.Module] = []
         for depth in self.CHANNELS:
@@ -145,8 +142,8 @@ class ImpalaEncoder(nn.Module):
         flat = channels * height * width
         self.norm1 = nn.LayerNorm(flat)
         self.linear1 = fan_in_linear(flat, self.HIDDEN, 1.4, generator)
-        self.norm2 = nn.LayerNorm(num_features if norm_after else self.HIDDEN)
-        self.linear2 = fan_in_linear(self.HIDDEN, num_features, 1.0, generator)
+        self.norm2 = nn.LayerNorm(self.num_features if norm_after else self.HIDDEN)
+        self.linear2 = fan_in_linear(self.HIDDEN, self.num_features, 1.0, generator)
         self.norm_after = norm_after
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
@@ -194,15 +191,12 @@ class NormedConv(nn.Module):
         return F.relu_(self.conv(self.norm(x)))
 
 
-class NatureEncoder(nn.Module):
+class NatureEncoder(Encoder):
     """The convolutions of Mnih et al. 2015 and one linear layer, with cleanrl's orthogonal weights."""
 
-    def __init__(
-        self, name: str, shape: tuple[int, ...], generator: torch.Generator, *, num_features: int = 512
-    ) -> None:
-        super().__init__()
+    def __init__(self, name: str, shape: tuple[int, ...], generator: torch.Generator) -> None:
+        super().__init__(num_features=512)
         self.name = name
-        self.num_features = num_features
         height, width, channels = shape
         layers: list[nn.Module] = []
         for depth, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
@@ -217,13 +211,13 @@ class NatureEncoder(nn.Module):
             layers += [conv, nn.ReLU(inplace=True)]
             channels = depth
         self.convs = nn.Sequential(*layers)
-        self.linear = orthogonal_linear(channels * height * width, num_features, math.sqrt(2), generator)
+        self.linear = orthogonal_linear(channels * height * width, self.num_features, math.sqrt(2), generator)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         return F.relu_(self.linear(self.convs(_channels_first(obs[self.name])).flatten(1)))
 
 
-class SymbolicEncoder(nn.Module):
+class SymbolicEncoder(Encoder):
     """Maps of ids and scalars through two linear layers.
 
     An array of two axes is a map of ids from 0 to its spec's `high`; one of three axes is several maps over the same
@@ -232,9 +226,8 @@ class SymbolicEncoder(nn.Module):
 
     EMBEDDING = 16
 
-    def __init__(self, observation_spec: Spec, generator: torch.Generator, *, num_features: int = 256) -> None:
-        super().__init__()
-        self.num_features = num_features
+    def __init__(self, observation_spec: Spec, generator: torch.Generator) -> None:
+        super().__init__(num_features=256)
         self.tables = nn.ParameterDict()
         self.scales: dict[str, float] = {}
         inputs = 0
@@ -248,8 +241,8 @@ class SymbolicEncoder(nn.Module):
             else:
                 self.scales[name] = 1 / _scale(name, spec)
                 inputs += math.prod(spec.shape)
-        self.linear1 = orthogonal_linear(inputs, num_features, math.sqrt(2), generator)
-        self.linear2 = orthogonal_linear(num_features, num_features, math.sqrt(2), generator)
+        self.linear1 = orthogonal_linear(inputs, self.num_features, math.sqrt(2), generator)
+        self.linear2 = orthogonal_linear(self.num_features, self.num_features, math.sqrt(2), generator)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         parts = []
@@ -264,15 +257,14 @@ class SymbolicEncoder(nn.Module):
         return F.relu_(self.linear2(F.relu_(self.linear1(torch.cat(parts, dim=1)))))
 
 
-class TinyEncoder(nn.Module):
+class TinyEncoder(Encoder):
     """All numbers of an observation, scaled by `high`, through one hidden layer."""
 
-    def __init__(self, observation_spec: Spec, generator: torch.Generator, *, num_features: int = 32) -> None:
-        super().__init__()
-        self.num_features = num_features
+    def __init__(self, observation_spec: Spec, generator: torch.Generator) -> None:
+        super().__init__(num_features=32)
         self.scales = {name: 1 / _scale(name, spec) for name, spec in observation_spec.items()}
         inputs = sum(math.prod(spec.shape) for spec in observation_spec.values())
-        self.linear = orthogonal_linear(inputs, num_features, math.sqrt(2), generator)
+        self.linear = orthogonal_linear(inputs, self.num_features, math.sqrt(2), generator)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         parts = [obs[name].flatten(1).float() * scale for name, scale in self.scales.items()]
