@@ -19,7 +19,7 @@ FLOORS = (
     # Learning and asking.
     "rl llm",
     # Who designs, what is written down.
-    "designers tracking checkpoint plan session",
+    "designers tracking checkpoint plan session preparation",
     # The loop, and what is made of its results.
     "pipeline reporting",
     # The commands.

@@ -7,38 +7,28 @@ is finished and where a resumed run goes on.
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
-import shlex
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import numpy as np
-import torch
 
 from envgen_exp import plan, seeding
-from envgen_exp.config import Device, LLMKind, RunConfig
+from envgen_exp.config import LLMKind, RunConfig
 from envgen_exp.designers import Feedback, Proposal, make_designer
-from envgen_exp.envs import make_family
-from envgen_exp.envs.family import Design, Family, design_key
+from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.vector import EpisodeRecord
-from envgen_exp.errors import ConfigError, EnvGenError
-from envgen_exp.llm.client import check_ready as check_llm
 from envgen_exp.llm.client import make_client
-from envgen_exp.llm.prices import Expected, expected_cost
+from envgen_exp.preparation import Prepared, open_folder, prepare, resume_command, tell_messages, tell_plan
 from envgen_exp.reporting.statistics import score_interval
 from envgen_exp.reporting.summary import RunSummary, Successes, print_summary
-from envgen_exp.rl.allocator import keep_large_buffers
 from envgen_exp.rl.evaluate import SkillReport, evaluate
-from envgen_exp.rl.ppo import Learner, TrainingPhase, check_steps
+from envgen_exp.rl.ppo import TrainingPhase
 from envgen_exp.run_folder import RunFolder, read_config, write_json
 from envgen_exp.seeding import WorldSet
 from envgen_exp.session import Session
 from envgen_exp.stopping import Stop, Stopped, stoppable
 from envgen_exp.tracking.metrics import episode_values
 from envgen_exp.tracking.progress import make_console
-from envgen_exp.tracking.wandb import check_ready as check_tracker
 
 WINDOW_STEPS = 10_000
 """Training-episode statistics are logged once for the episodes that end within so many steps."""
@@ -52,89 +42,60 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
 
     `argv` is what was typed, for the command that repeats the run.
     """
-    keep_large_buffers()
-    torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
-    refuse_what_cannot_run(config)
-    family, device = make_family(config.env), choose_device(config.device)
-    learner = Learner.create(config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=device)
-    chosen = {"engine": family.engine, **learner.describe()}
-    if not config.resume:
-        speed = plan.measure(config, family, device)
-        print(plan.describe(config, chosen=chosen, speed=speed, expected=expected_calls(config, family)), flush=True)
+    prepared = prepare(config)
+    if config.resume is None:
+        print(tell_plan(prepared), flush=True)
     if config.dry_run:
+        print(tell_messages(prepared))
         return 0
-    with stoppable() as stop, contextlib.closing(open_folder(config, chosen, argv)) as folder:
-        this = Run(config, folder, family, learner, stop)
+    with stoppable() as stop, open_folder(prepared, argv) as folder, Run(prepared, folder, stop) as this:
         try:
-            feedback = None
-            for cycle in range(1, config.cycles + 1):
-                proposal = this.design(cycle, feedback)
-                this.train(proposal.designs)
-                this.train([None])
-                feedback = this.evaluate(cycle, proposal)
-            this.train([None])
-            this.report()
+            loop(this, config.cycles)
         except Stopped as stopped:
             this.close()
-            print(f"stopped by {stopped}; to go on:\npython run.py resume={shlex.quote(str(folder.path))}", flush=True)
+            print(f"stopped by {stopped}; to go on:\n{resume_command(folder)}", flush=True)
             return stopped.exit_status
-        except EnvGenError as error:
-            error.add_note(f"to go on: python run.py resume={shlex.quote(str(folder.path))}")
-            raise
-        finally:
+        except Exception:
             this.close()
+            print(f"to go on:\n{resume_command(folder)}", flush=True)
+            raise
     return 0
 
 
-def expected_calls(config: RunConfig, family: Family) -> Expected | None:
-    """What the language model will be asked for; None where none is asked."""
-    designer = make_designer(config.designer, family, None)
-    if not designer.uses_llm or config.llm.kind is not LLMKind.litellm:
-        return None
-    first, feedback = designer.preview()
-    return expected_cost(config.llm, first, feedback, designer.example_reply(), config.cycles)
-
-
-def refuse_what_cannot_run(config: RunConfig) -> None:
-    """Raise EnvGenError for what would fail later: steps, keys, trackers."""
-    for planned in plan.phases(config):
-        if planned.steps:
-            check_steps(planned.steps, config.ppo)
-    if config.designer.name != "original":
-        check_llm(config.llm)
-    check_tracker(config.tracker)
-
-
-def open_folder(config: RunConfig, chosen: dict[str, Any], argv: Sequence[str]) -> RunFolder:
-    """A new run's folder, or the one to resume; locked."""
-    if config.resume is None:
-        command = shlex.join(["python", "run.py", *argv])
-        return RunFolder.create(config, command=command, versions=versions(), chosen=chosen)
-    folder = RunFolder.reopen(config)
-    stored = read_config(folder.path)
-    then, now = {**stored["versions"], **stored["chosen"]}, {**versions(), **chosen}
-    for key in now:
-        if str(then.get(key)) != str(now[key]):
-            print(f"resume: {key} was {then.get(key)}, is {now[key]}: numbers may differ from an unbroken run's")
-    return folder
+def loop(this: Run, cycles: int) -> None:
+    """The paper's figure."""
+    feedback = None
+    for cycle in range(1, cycles + 1):
+        proposal = this.design(cycle, feedback)
+        this.train(proposal.designs)
+        this.train([None])
+        feedback = this.evaluate(cycle, proposal)
+    this.train([None])
+    this.report()
 
 
 class Run:
     """What the phases of one run share: family, learner, designer, and the session that walks the phases."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, family: Family, learner: Learner, stop: Stop) -> None:
-        self.config = config
+    def __init__(self, prepared: Prepared, folder: RunFolder, stop: Stop) -> None:
+        self.config = config = prepared.config
+        self.family = family = prepared.family
+        self.learner = prepared.learner
         self.folder = folder
-        self.family = family
-        self.learner = learner
         self.stop = stop
         self.feedback: list[SkillReport] = []
         """The feedback evaluations so far."""
         self.client = make_client(config.llm, folder.llm, family, run=folder.path.name)
         self.designer = make_designer(config.designer, family, self.client)
         self.window = Window()
-        parts = {"learner": learner, "designer": self.designer, "window": self.window}
+        parts = {"learner": self.learner, "designer": self.designer, "window": self.window}
         self.session = Session(config, folder, parts)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the logs and the display."""
@@ -362,22 +323,6 @@ class Window:
         self._records = [EpisodeRecord(**{**r, "skills": tuple(r["skills"])}) for r in state["records"]]
 
 
-def choose_device(device: Device) -> torch.device:
-    """The device to train on; ConfigError where CUDA is asked for and missing."""
-    available = torch.cuda.is_available()
-    if device is Device.cuda and not available:
-        raise ConfigError("device=cuda: this torch build finds no CUDA device; allowed here: auto, cpu")
-    return torch.device("cuda" if available and device is not Device.cpu else "cpu")
-
-
 def shares(total: int, parts: int) -> list[int]:
     """`total` split into `parts` whole numbers that differ by one at most."""
     return [total // parts + (part < total % parts) for part in range(parts)]
-
-
-def versions() -> dict[str, str]:
-    """What a result can depend on."""
-    packages = ("envgen-exp", "torch", "numpy", "crafter", "opensimplex", "pillow")
-    return {"python": platform.python_version(), "machine": platform.machine()} | {
-        name: metadata.version(name) for name in packages
-    }

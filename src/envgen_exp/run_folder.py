@@ -166,6 +166,12 @@ class RunFolder:
             )
         return cls(path, _lock(path))
 
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Give the lock back."""
         self._lock.close()

@@ -34,6 +34,9 @@ class Designer(Protocol):
     def preview(self) -> list[list[Message]]:
         """The chats that it would send, as far as they are known before the run: first, and one with feedback."""
 
+    def example_reply(self) -> str:
+        """A typical answer, for an estimate of the cost; empty where nobody is asked."""
+
     def state_dict(self) -> dict[str, Any]:
         """What the next cycle needs to know, as plain values."""
 

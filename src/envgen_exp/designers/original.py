@@ -28,6 +28,10 @@ class Original:
         """It sends nothing."""
         return []
 
+    def example_reply(self) -> str:
+        """Nobody answers."""
+        return ""
+
     def state_dict(self) -> dict[str, Any]:
         """It remembers nothing."""
         return {}

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.envs.family import Design
 
-Observation = Mapping[str, np.ndarray]
+Observation = Mapping[str, NDArray[Any]]
 """Named arrays, each (num_envs, *shape) as in `VectorEnv.observation_spec`."""
 
 
@@ -28,7 +28,7 @@ class ArraySpec:
     """One named part of an observation: its shape for a single environment, its dtype and the range of its values."""
 
     shape: tuple[int, ...]
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     low: float
     high: float
 

@@ -1,0 +1,122 @@
+"""What comes before the first phase: refuse what can't run, say the plan, open the folder.
+
+Until the folder is opened nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from envgen_exp import plan
+from envgen_exp.config import Device, LLMKind, RunConfig
+from envgen_exp.designers import make_designer
+from envgen_exp.envs import make_family
+from envgen_exp.envs.family import Family
+from envgen_exp.errors import ConfigError
+from envgen_exp.llm.client import check_ready as check_llm
+from envgen_exp.llm.prices import Expected, count_tokens, expected_cost
+from envgen_exp.rl.allocator import keep_large_buffers
+from envgen_exp.rl.ppo import Learner, check_steps
+from envgen_exp.run_folder import RunFolder, read_config
+from envgen_exp.tracking.wandb import check_ready as check_tracker
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can start."""
+
+    config: RunConfig
+    family: Family
+    learner: Learner
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What the config left open and this machine decided."""
+        return {"engine": self.family.engine, **self.learner.describe()}
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Make what a run needs; EnvGenError for whatever would fail later: steps, key, tracker, family, device."""
+    for planned in plan.phases(config):
+        if planned.steps:
+            check_steps(planned.steps, config.ppo)
+    if config.designer.name != "original":
+        check_llm(config.llm)
+    check_tracker(config.tracker)
+    keep_large_buffers()
+    torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
+    family, device = make_family(config.env), choose_device(config.device)
+    learner = Learner.create(config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=device)
+    return Prepared(config, family, learner)
+
+
+def tell_plan(prepared: Prepared) -> str:
+    """The plan in words, after a quick measurement of speed."""
+    config = prepared.config
+    speed = plan.measure(config, prepared.family, prepared.learner.device)
+    return plan.describe(config, chosen=prepared.chosen, speed=speed, expected=expected_calls(prepared))
+
+
+def expected_calls(prepared: Prepared) -> Expected | None:
+    """What a language model will be asked for; None where none is asked."""
+    config = prepared.config
+    designer = make_designer(config.designer, prepared.family, None)
+    if not designer.uses_llm or config.llm.kind is not LLMKind.litellm:
+        return None
+    first, feedback = designer.preview()
+    return expected_cost(config.llm, first, feedback, designer.example_reply(), config.cycles)
+
+
+def tell_messages(prepared: Prepared) -> str:
+    """What the designer would send: the first cycle's messages, and what a later one adds, with rates of zero."""
+    designer = make_designer(prepared.config.designer, prepared.family, None)
+    lines = []
+    for cycle, chat in enumerate(designer.preview(), start=1):
+        for message in chat:
+            title = f"cycle {cycle}, {message['role']}, about {count_tokens([message]):,} tokens"
+            lines += ["", f"--- {title}", message["content"].rstrip()]
+    return "\n".join(lines)
+
+
+def open_folder(prepared: Prepared, argv: Sequence[str]) -> RunFolder:
+    """A new run's folder, or the one to resume; locked."""
+    config = prepared.config
+    if config.resume is None:
+        command = shlex.join(["python", "run.py", *argv])
+        return RunFolder.create(config, command=command, versions=versions(), chosen=prepared.chosen)
+    folder = RunFolder.reopen(config)
+    stored = read_config(folder.path)
+    then, now = {**stored["versions"], **stored["chosen"]}, {**versions(), **prepared.chosen}
+    for key, value in now.items():
+        if then.get(key) != value:
+            print(f"resume: {key} was {then.get(key)}, is {value}: numbers may differ from an unbroken run's")
+    return folder
+
+
+def resume_command(folder: RunFolder) -> str:
+    """What goes on with a run."""
+    return f"python run.py resume={shlex.quote(str(folder.path))}"
+
+
+def choose_device(device: Device) -> torch.device:
+    """The device to train on; ConfigError where CUDA is asked for and missing."""
+    available = torch.cuda.is_available()
+    if device is Device.cuda and not available:
+        raise ConfigError("device=cuda: this torch build finds no CUDA device; allowed here: auto, cpu")
+    return torch.device("cuda" if available and device is not Device.cpu else "cpu")
+
+
+def versions() -> dict[str, str]:
+    """What a result can depend on."""
+    packages = ("envgen-exp", "torch", "numpy", "crafter", "opensimplex", "pillow")
+    return {"python": platform.python_version(), "machine": platform.machine()} | {
+        name: metadata.version(name) for name in packages
+    }
