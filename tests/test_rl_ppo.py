@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from tiny_env import BEST_RETURN, SPECS, TinyDesign, TinyVectorEnv
 
-from envgen_exp.config import Network, PPOConfig
+from envgen_exp.config import Network, PPOConfig, Precision
 from envgen_exp.envs.family import design_key
 from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import CheckpointError, ConfigError, NumericsError
@@ -57,6 +59,34 @@ def assert_same(first: Any, second: Any) -> None:
         assert torch.equal(first, second)
     else:
         assert first == second
+
+
+def test_the_papers_hyper_parameters() -> None:
+    file = OmegaConf.load(Path(__file__).parents[1] / "conf" / "ppo" / "paper.yaml")
+    written = OmegaConf.to_container(file)
+    assert isinstance(written, dict)
+    written.pop("defaults")
+    config = dataclasses.replace(PPOConfig(), **(written | {"network": Network[written["network"]]}))
+    assert config == PPOConfig(
+        name="paper",
+        network=Network.moon,
+        num_envs=8,
+        num_steps=512,
+        learning_rate=3e-4,
+        gamma=0.95,
+        gae_lambda=0.65,
+        update_epochs=3,
+        num_minibatches=8,
+        clip_coef=0.2,
+        ent_coef=0.01,
+        vf_coef=0.5,
+        max_grad_norm=0.5,
+        value_norm_decay=0.99,
+        bootstrap_timeouts=False,
+        anneal_lr=False,
+        clip_vloss=False,
+        precision=Precision.float32,
+    )
 
 
 # Advantages and losses

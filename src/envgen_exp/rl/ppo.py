@@ -149,7 +149,7 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
     """Learn from a rollout and return the metrics, means over all minibatches where not said otherwise.
 
     A cut rollout is learned in fewer minibatches of the usual size, so that every step weighs about the same.
-    Raises NumericsError, before any weight is changed, for a loss or gradient that is not finite.
+    Raises NumericsError for a loss or gradient that is not finite, before the step that would carry it into the weights.
     """
     agent, optimizer, value_norm = learner.agent, learner.optimizer, learner.value_norm
     obs = {name: x.flatten(0, 1) for name, x in rollout.obs.items()}
@@ -192,7 +192,7 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
                 raise NumericsError(
                     f"update {learner.updates + 1} is not finite: policy loss {pg_loss.item()}, "
                     f"value loss {v_loss.item()}, entropy {entropy_mean.item()}, gradient norm {grad_norm.item()}; "
-                    f"the weights are unchanged"
+                    f"the step is not taken"
                 )
             optimizer.step()
 
