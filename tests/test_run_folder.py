@@ -65,7 +65,8 @@ def test_another_identity_is_refused_and_named(tmp_path: Path, change: str) -> N
 
 
 @pytest.mark.parametrize(
-    "change", ["tracker.project=p", "num_threads=1", "env.num_threads=1", "checkpoint.every_steps=9"]
+    "change",
+    ["tracker.project=p", "num_threads=1", "env.num_threads=1", "checkpoint.every_steps=9", "llm.max_dollars=9"],
 )
 def test_what_changes_no_result_may_change(tmp_path: Path, change: str) -> None:
     make(tmp_path / "run").close()

@@ -44,6 +44,14 @@ class Network(Enum):
     tiny = "tiny"
 
 
+class HeistMode(Enum):
+    """procgen's distributions of Heist levels: worlds of 9 or 13 cells in full view, or of 23 in partial view."""
+
+    easy = "easy"
+    hard = "hard"
+    memory = "memory"
+
+
 class Device(Enum):
     """Where the network runs."""
 
@@ -115,6 +123,20 @@ class CrafterConfig(EnvConfig):
     """Steps after which an episode in a designed world is truncated."""
     original_length: int = 10_000
     """Steps after which an episode of the original is truncated."""
+
+
+@dataclass(frozen=True)
+class HeistConfig(EnvConfig):
+    """procgen's Heist (Cobbe et al. 2020)."""
+
+    name: str = "heist"
+    """The family, as registered."""
+    mode: HeistMode = HeistMode.easy
+    """Which levels the stock game makes, and so what the original is."""
+    original_length: int = 1000
+    """Steps after which an episode of the original is truncated; stock's is 1,000."""
+    pool_size: int = 1000
+    """Levels of each design: built before training, then drawn from for every episode."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +323,27 @@ class RunConfig:
     tracker: TrackerConfig = MISSING
 
 
-NOT_IDENTITY = ("tracker", "checkpoint", "runs_dir", "folder", "resume", "num_threads", "dry_run", "env.num_threads")
+NOT_IDENTITY = (
+    "tracker",
+    "checkpoint",
+    "runs_dir",
+    "folder",
+    "resume",
+    "num_threads",
+    "dry_run",
+    "env.num_threads",
+    # How a model is reached and what may be spent on it, but not which model or what it is asked.
+    "llm.key_variable",
+    "llm.api_base",
+    "llm.timeout",
+    "llm.max_attempts",
+    "llm.max_wait",
+    "llm.max_calls",
+    "llm.max_dollars",
+    "llm.input_price",
+    "llm.output_price",
+    "llm.check_key",
+)
 """Keys that may differ between a run and its resume: they change no result."""
 
 _T = TypeVar("_T")
@@ -335,6 +377,7 @@ def register() -> None:
     for group, name, cls in (
         (None, "schema", RunConfig),
         ("env", "schema_crafter", CrafterConfig),
+        ("env", "schema_heist", HeistConfig),
         ("llm", "schema_llm", LLMConfig),
         ("ppo", "schema_ppo", PPOConfig),
         ("designer", "schema_designer", DesignerConfig),
