@@ -22,7 +22,7 @@ from envgen_exp.envs.crafter.reach import Explorer
 from envgen_exp.envs.family import Brief, Design, DesignCheck, Setting, SkillRule, design_key
 from envgen_exp.envs.vector import ArraySpec, VectorEnv
 from envgen_exp.errors import ConfigError, EngineError
-from envgen_exp.seeding import WorldSet, world_seed
+from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
 
 _RESOURCES = ("tree", "water", "stone", "coal", "iron", "diamond", "lava")
 _CREATURES = ("cow", "zombie", "skeleton")
@@ -154,7 +154,10 @@ class CrafterFamily:
         )
 
     def picture(self, design: Design | None, world_seed: int, *, unit: int = 8) -> NDArray[np.uint8]:
-        return draw_map(self._make_world(buffers.check_design(design), world_seed), unit)
+        buffers.check_design(design)
+        if not 0 <= world_seed < WORLD_SEED_MODULUS:
+            raise EngineError(f"world_seed: {world_seed} is no world's seed, allowed are 0 to {WORLD_SEED_MODULUS - 1}")
+        return draw_map(self._make_world(design, world_seed), unit)
 
     def score(self, success_rates: Mapping[str, float]) -> float:
         """Crafter's score: exp(mean over skills of ln(1 + s)) - 1 with s in percent (Hafner 2021, section 4)."""
