@@ -85,7 +85,9 @@ def test_foreign_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("a: [")
     assert "can't read" in refused(tmp_path)
     (tmp_path / "config.yaml").write_text("a: 1")
-    assert "lacks" in refused(tmp_path)
+    assert "no format" in refused(tmp_path)
+    (tmp_path / "config.yaml").write_text("format: 1")
+    assert "lacks identity" in refused(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"format": 99, "identity": "", "config": {}}))
     assert "format 99" in refused(tmp_path)
 

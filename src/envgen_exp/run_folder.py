@@ -202,10 +202,13 @@ def read_config(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RunFolderError(f"can't read {file}: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict) or not {"format", "identity", "command", "config"} <= document.keys():
-        raise RunFolderError(f"{file} is not a run's config: it lacks format, identity, command or config")
+    if not isinstance(document, dict) or "format" not in document:
+        raise RunFolderError(f"{file} is not a run's config: it has no format")
     if document["format"] != FORMAT:
         raise RunFolderError(f"{path} was written in format {document['format']}; this version reads format {FORMAT}")
+    missing = [key for key in ("identity", "command", "config", "versions", "chosen") if key not in document]
+    if missing:
+        raise RunFolderError(f"{file} is not a run's config: it lacks {', '.join(missing)}")
     return document
 
 
