@@ -149,7 +149,7 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
     """Learn from a rollout and return the metrics, means over all minibatches where not said otherwise.
 
     A cut rollout is learned in fewer minibatches of the usual size, so that every step weighs about the same.
-    Raises NumericsError for a loss or gradient that is not finite, before the step that would carry it into the weights.
+    Raises NumericsError for a loss or gradient that is not finite, before the step that would bring it into a weight.
     """
     agent, optimizer, value_norm = learner.agent, learner.optimizer, learner.value_norm
     obs = {name: x.flatten(0, 1) for name, x in rollout.obs.items()}
