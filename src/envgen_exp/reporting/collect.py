@@ -137,12 +137,12 @@ def print_study(study: Study, console: Console) -> None:
 
     tell(str(study.folder), style="bold")
     if study.arms:
-        width = max(WIDTH, console.width)
-        console.print(_results(study.arms), width=width, crop=False)
+        console.width = max(WIDTH, console.width)
+        console.print(_results(study.arms))
         tell("mean ± SD over seeds; report score and reward: report evaluation, the headline;")
         tell("training-episode score: training episodes of the last phase, as the paper reads it")
         tell("")
-        console.print(_costs(study.arms), width=width, crop=False)
+        console.print(_costs(study.arms))
         tell("means of a run; designed and original steps train, feedback and report steps only evaluate")
     for note in study.notes:
         tell(f"note: {note}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,55 +103,60 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         console.print(Text(line, style="" if line.startswith(" ") else "bold"), soft_wrap=True)
 
 
-NARROW = 60
-"""Columns of a terminal below which the skills' intervals are left out."""
-
-NARROWER = 48
-"""Columns below which the cycles are left out too."""
-
-
-def shown_cycles(num_cycles: int, room: int) -> list[int]:
-    """Which cycles (from 1) get a column where there is room for `room`: the first, then the latest."""
-    if num_cycles <= max(room, 2):
-        return list(range(1, num_cycles + 1))
-    return [1, *range(num_cycles - max(room, 2) + 2, num_cycles + 1)]
-
-
 def skill_table(summary: RunSummary, width: int) -> Table:
-    """Skills by cycles, the report evaluation with its intervals and the change, for `width` columns."""
-    # Numbers are never cut: on a narrow terminal whole columns go, then letters of the names.
-    intervals = width >= NARROW
-    ends = ["report", "95 % interval", "change"] if intervals else ["report", "change"]
+    """Skills by cycles, the report evaluation with its intervals and the change, for `width` columns.
+
+    Numbers are never cut: where they don't fit, cycles between the first and the latest go, then the intervals, then
+    all cycles, then letters of the skills' names.
+    """
+    count = len(summary.feedback)
+    candidates = [(shown_cycles(count, room), True) for room in range(max(count, 2), 1, -1)]
     names = max(len(skill) for skill in summary.skills)
-    room = (width - names - sum(len(end) + 2 for end in ends) - 2) // len("cycle 10  ")
-    cycles = shown_cycles(len(summary.feedback), room) if width >= NARROWER else []
-    headers = [*(f"cycle {cycle}" for cycle in cycles), *ends]
+    for cycles, intervals in [*candidates, (shown_cycles(count, 2), False), ([], False)]:
+        columns = _columns(summary, cycles, intervals)
+        room = width - 2 - sum(max(len(header), *map(len, cells)) + 2 for header, cells in columns)
+        if room >= names:
+            break
     table = Table(
         title=f"{summary.family}: success in the original, percent of episodes", title_justify="left", box=None
     )
-    room = width - sum(len(header) + 2 for header in headers) - 2
     table.add_column("skill", overflow="ellipsis", no_wrap=True, max_width=max(room, 5))
-    for header in headers:
+    for header, _ in columns:
         table.add_column(header, justify="right", no_wrap=True)
-    for skill in summary.skills:
-        report = summary.report
-        low, high = wilson(report.successes[skill], report.episodes)
-        row = [Text(skill), *(Text(percent(summary.feedback[cycle - 1].rate(skill))) for cycle in cycles)]
-        row.append(Text(percent(report.rate(skill)), style="bold"))
-        row += [Text(f"{percent(low)} - {percent(high)}")] if intervals else []
-        table.add_row(*row, _change(summary, skill))
-    table.add_section()
-    scores = [Text(f"{summary.feedback_scores[cycle - 1]:.1f}") for cycle in cycles]
-    scores.append(Text(f"{summary.score:.1f}", style="bold"))
-    scores += [Text(f"{summary.score_low:.1f} - {summary.score_high:.1f}")] if intervals else []
-    table.add_row(Text("score", style="bold"), *scores, Text())
-    few = summary.feedback[0].episodes if summary.feedback else 0
+    for row, name in enumerate((*summary.skills, "score")):
+        style = "bold" if name == "score" else ""
+        table.add_row(Text(name, style=style), *(cells[row] for _, cells in columns))
+    few = f"{summary.feedback[0].episodes:,}" if summary.feedback else "no"
     table.caption = (
-        f"cycle: feedback evaluation, {few:,} episodes; report: {summary.report.episodes:,} episodes; "
+        f"cycle: feedback evaluation, {few} episodes; report: {summary.report.episodes:,} episodes; "
         "change: report - cycle 1 in points, * where its 95 % interval leaves out 0"
     )
     table.caption_justify = "left"
     return table
+
+
+def shown_cycles(num_cycles: int, room: int) -> list[int]:
+    """Which cycles (from 1) get a column where there is room for `room` >= 2: the first, then the latest."""
+    if num_cycles <= room:
+        return list(range(1, num_cycles + 1))
+    return [1, *range(num_cycles - room + 2, num_cycles + 1)]
+
+
+def _columns(summary: RunSummary, cycles: Sequence[int], intervals: bool) -> list[tuple[str, list[Text]]]:
+    """Header and cells of each column right of the names: a cell for each skill, and one for the score."""
+    skills, report = summary.skills, summary.report
+    columns = []
+    for cycle in cycles:
+        rates = [Text(percent(summary.feedback[cycle - 1].rate(skill))) for skill in skills]
+        columns.append((f"cycle {cycle}", [*rates, Text(f"{summary.feedback_scores[cycle - 1]:.1f}")]))
+    rates = [Text(percent(report.rate(skill)), style="bold") for skill in skills]
+    columns.append(("report", [*rates, Text(f"{summary.score:.1f}", style="bold")]))
+    if intervals:
+        ends = [wilson(report.successes[skill], report.episodes) for skill in skills]
+        words = [Text(f"{percent(low)} - {percent(high)}") for low, high in ends]
+        columns.append(("95 % interval", [*words, Text(f"{summary.score_low:.1f} - {summary.score_high:.1f}")]))
+    columns.append(("change", [*(_change(summary, skill) for skill in skills), Text()]))
+    return columns
 
 
 def _change(summary: RunSummary, skill: str) -> Text:
