@@ -1,0 +1,52 @@
+#include "dispatch.h"
+
+#include <cstdlib>
+
+namespace crafter {
+
+extern const Kernels kernels_generic;
+#ifdef CRAFTER_X86
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+#endif
+
+namespace {
+
+std::vector<const Kernels*> available() {
+  std::vector<const Kernels*> found{&kernels_generic};
+#ifdef CRAFTER_X86
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) {
+    found.push_back(&kernels_avx2);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl")) {
+      found.push_back(&kernels_avx512);
+    }
+  }
+#endif
+  return found;
+}
+
+const Kernels* choose() {
+  const std::vector<const Kernels*> found = available();
+  const char* wanted = std::getenv("ENVGEN_CRAFTER_KERNELS");
+  for (const Kernels* candidate : found) {
+    if (wanted != nullptr && std::string(wanted) == candidate->name) return candidate;
+  }
+  return found.back();
+}
+
+}  // namespace
+
+const Kernels& kernels() {
+  static const Kernels* const chosen = choose();
+  return *chosen;
+}
+
+std::vector<std::string> kernel_names() {
+  std::vector<std::string> names;
+  for (const Kernels* variant : available()) names.emplace_back(variant->name);
+  return names;
+}
+
+}  // namespace crafter
