@@ -97,7 +97,16 @@ class Handler(BaseHTTPRequestHandler):
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
         if "query Viewer" in query:
             teams: dict[str, Any] = {"edges": []}
-            return {"viewer": {"id": "u", "entity": "someone", "username": "someone", "email": None, "flags": "{}", "teams": teams}}
+            return {
+                "viewer": {
+                    "id": "u",
+                    "entity": "someone",
+                    "username": "someone",
+                    "email": None,
+                    "flags": "{}",
+                    "teams": teams,
+                }
+            }
         return {}
 
     def _body(self) -> bytes:

@@ -1,0 +1,274 @@
+"""W&B's own files, and what a W&B server receives, against metrics.jsonl: row by row, also after kills and resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from wandb_server import Server, wandb_server
+
+from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, freeze, register
+from envgen_exp.errors import ConfigError
+from envgen_exp.tracking import wandb as tracking
+from envgen_exp.tracking.metrics import Log, read
+
+CONF = Path(__file__).parents[1] / "conf"
+KEY = "0123456789abcdef" * 2 + "fedcba98"
+
+# A run that logs rows up to a number and then closes or is killed.
+RUN = """
+import os, signal, sys
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from envgen_exp.config import freeze, register
+from envgen_exp.run_folder import RunFolder
+from envgen_exp.tracking import metrics, wandb
+
+conf, folder, rows, end = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+wandb.INIT_SECONDS = 2.0
+signal.signal(signal.SIGINT, lambda *_: None)
+register()
+with initialize_config_dir(conf, version_base="1.3"):
+    config = freeze(compose("config", overrides=[f"folder={folder}", "tracker.tags=[mine]", "seed=7", *sys.argv[5:]]))
+if not folder.exists():
+    RunFolder.create(config, command="python run.py", versions={"torch": "1"}, chosen={"device": "cpu"}).close()
+logs = {name: metrics.Log(folder / f"{name}.jsonl") for name in ("metrics", "timings")}
+tracker = wandb.make_tracker(config, folder, lambda line: print("WARNING", line))
+before = list(metrics.read(folder / "metrics.jsonl"))
+tracker.start(before, metrics.read(folder / "timings.jsonl"))
+if os.environ.get("DESIGNS"):
+    tracker.designs(1, [{"design": "abc", "coal": 3, "targets": ["x", "y"]}, {"design": "def", "biome": "mountain"}])
+for step in range(len(before), rows):
+    values = {"loss/policy": step / 3, "loss/value": float("nan"), "skill/report/collect_coal": 0.1 * step}
+    row = metrics.row(10 * step, "final", 1, values)
+    timing = metrics.row(10 * step, "final", 1, {"seconds/env": step + 0.5}, clock=True)
+    logs["metrics"].append(row)
+    logs["timings"].append(timing)
+    tracker.publish(row, timing)
+    if step == 3 and end == "interrupted":
+        os.killpg(0, signal.SIGINT)  # as Ctrl-C does: to W&B's process too
+for log in logs.values():
+    log.flush()
+if end == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+tracker.close()
+tracker.close()
+"""
+
+
+def run(folder: Path, rows: int, end: str, *overrides: str, **environment: str) -> str:
+    """Do RUN in a process group of its own; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(CONF), str(folder), str(rows), end, *overrides],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        start_new_session=True,
+    )
+    assert done.returncode == (-9 if end == "killed" else 0), done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+def records(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The records of the one offline run in a folder, by type, as W&B's own command reads them."""
+    (offline,) = (folder / "wandb").glob("offline-run-*")
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(offline)]
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    by_type: dict[str, list[dict[str, Any]]] = {}
+    for record in map(json.loads, lines):
+        by_type.setdefault(record["type"], []).append(record[record["type"]])
+    return by_type
+
+
+def expected(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, each with its clock readings."""
+    rows = list(read(folder / "metrics.jsonl"))
+    return [{**row, "seconds/env": i + 0.5} for i, row in enumerate(rows)]
+
+
+def published(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """History rows without what W&B adds, after a check that their numbers count up from 0."""
+    assert [item["_step"] for item in items] == list(range(len(items)))
+    return [{k: v for k, v in item.items() if not k.startswith(("_", "designs"))} for item in items]
+
+
+def assert_no_key_in(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An offline run that was interrupted (and went on), killed after 6 of its 9 rows, and resumed."""
+    folder = tmp_path_factory.mktemp("offline") / "run"
+    run(folder, 6, "killed", DESIGNS="1")
+    assert run(folder, 9, "interrupted", DESIGNS="1") == ""
+    return folder
+
+
+def test_the_offline_folder_is_metrics_jsonl_row_by_row(offline: Path) -> None:
+    history = [record["item"] for record in records(offline)["history"]]
+    assert len(history) == 9
+    assert published(history) == expected(offline)
+
+
+def test_the_offline_run_is_named_and_placed(offline: Path) -> None:
+    by_type = records(offline)
+    (begun,) = by_type["run"]
+    config = begun["config"]["update"]
+    assert begun["run_group"] == "crafter-adaptive-offline-laptop"
+    assert begun["job_type"] == "train"
+    assert begun["tags"] == ["crafter", "adaptive", "offline", "mine"]
+    assert begun["display_name"] == "crafter-adaptive-offline-laptop-s7"
+    assert begun["run_id"] == (offline / "wandb" / "run-id").read_text()
+    assert config["ppo"]["clip_coef"] == 0.2
+    assert config["versions"] == {"torch": "1"}
+    assert {"identity", "chosen", "seed"} <= config.keys()
+    (glob,) = (metric for metric in by_type["metric"] if metric.get("glob_name"))
+    assert glob["step_metric"] == "step"
+    assert by_type["exit"] == [{"exit_code": 0}]
+    # Nothing of the command line: it was `python -c <the text of RUN>`.
+    assert "make_tracker" not in json.dumps(by_type)
+    assert not list(offline.rglob("wandb-metadata.json"))
+
+
+def test_the_designs_are_a_table_that_a_rebuilt_run_still_has(offline: Path) -> None:
+    paths = [r["item"]["designs.path"] for r in records(offline)["history"] if "designs.path" in r["item"]]
+    (root,) = (offline / "wandb").glob("offline-run-*")
+    table = json.loads((root / "files" / paths[-1]).read_text())
+    assert table["columns"] == ["cycle", "slot", "design", "coal", "targets", "biome"]
+    assert table["data"] == [[1, 0, "abc", 3, '["x", "y"]', None], [1, 1, "def", None, None, "mountain"]]
+
+
+def test_everything_of_wandbs_is_inside_the_run_folder(offline: Path) -> None:
+    home = Path(os.environ["HOME"])
+    assert not (home / ".local" / "share" / "wandb").exists()
+    assert not (offline.parent / "wandb").exists()
+    assert {path.name for path in offline.iterdir()} == {
+        "config.yaml",
+        "lock",
+        "metrics.jsonl",
+        "timings.jsonl",
+        "wandb",
+    }
+
+
+def online(server: Server) -> dict[str, str]:
+    return {"WANDB_MODE": "online", "WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.url}
+
+
+def test_a_resumed_online_run_sends_each_row_once(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with wandb_server() as server:
+        assert run(folder, 6, "closed", **online(server)) == ""
+        (run_id,) = server.history
+        assert len(server.history[run_id]) == 6
+        # What a kill leaves: the server has rows from after the checkpoint to which the logs are cut back.
+        for name in ("metrics", "timings"):
+            path = folder / f"{name}.jsonl"
+            Log.cut(path, sum(map(len, path.read_bytes().splitlines(keepends=True)[:4])))
+        assert run(folder, 9, "closed", **online(server)) == ""
+        assert list(server.history) == [run_id]
+        assert published(server.history[run_id]) == expected(folder)
+        assert server.config["seed"] == {"value": 7}
+        assert not [body for body in server.received if KEY in body]
+    assert_no_key_in(folder)
+
+
+def test_without_the_server_the_run_goes_on_offline(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    told = run(folder, 4, "closed", WANDB_MODE="online", WANDB_API_KEY=KEY, WANDB_BASE_URL="http://127.0.0.1:9")
+    assert told.count("WARNING") == 1
+    assert told.count("\n") == 1
+    assert "goes on offline" in told
+    assert published([record["item"] for record in records(folder)["history"]]) == expected(folder)
+    assert_no_key_in(folder)
+
+
+class Broken:
+    """A W&B run that fails at its third row, with a key in the error's text."""
+
+    starting_step = 0
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def define_metric(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def log(self, row: dict[str, Any]) -> None:
+        if len(self.rows) == 2:
+            raise RuntimeError(f"no luck\nwith {KEY}")
+        self.rows.append(row)
+
+
+def composed(*overrides: str) -> RunConfig:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return freeze(compose("config", overrides=list(overrides)))
+
+
+def test_a_failure_in_the_middle_is_one_warning_without_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    broken, told = Broken(), list[str]()
+    monkeypatch.setattr(tracking.WandbTracker, "_init", lambda self, mode: broken)
+    tracker = tracking.make_tracker(composed(), tmp_path, told.append)
+    tracker.start([])
+    for step in range(5):
+        tracker.publish({"step": step, "phase": "final", "cycle": 1})
+    tracker.close()
+    assert [row["step"] for row in broken.rows] == [0, 1]
+    assert len(told) == 1
+    assert "RuntimeError: no luck with [WANDB_API_KEY]" in told[0]
+    assert "the run goes on without it" in told[0]
+
+
+def test_no_tracker_makes_no_folder(tmp_path: Path) -> None:
+    tracker = tracking.make_tracker(composed("tracker=none"), tmp_path, pytest.fail)
+    tracker.start([{"step": 0, "phase": "final", "cycle": 1}])
+    tracker.designs(1, [{"design": "abc"}])
+    tracker.publish({"step": 0, "phase": "final", "cycle": 1})
+    tracker.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "variable", "key", "wanted"),
+    [
+        (TrackerMode.auto, None, None, "offline"),
+        (TrackerMode.auto, None, KEY, "online"),
+        (TrackerMode.auto, None, "too-short", "offline"),
+        (TrackerMode.auto, "offline", KEY, "offline"),
+        (TrackerMode.auto, "disabled", KEY, "disabled"),
+        (TrackerMode.offline, "online", KEY, "offline"),
+        (TrackerMode.online, "offline", KEY, "online"),
+    ],
+)
+def test_the_mode(
+    monkeypatch: pytest.MonkeyPatch, mode: TrackerMode, variable: str | None, key: str | None, wanted: str
+) -> None:
+    for name, value in (("WANDB_MODE", variable), ("WANDB_API_KEY", key)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert tracking.resolve_mode(TrackerConfig(mode=mode)) == wanted
+
+
+def test_online_without_a_key_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="set WANDB_API_KEY"):
+        tracking.check_ready(TrackerConfig(mode=TrackerMode.online))
+    tracking.check_ready(TrackerConfig())
+    tracking.check_ready(TrackerConfig(kind=TrackerKind.none, mode=TrackerMode.online))
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    tracking.check_ready(TrackerConfig(mode=TrackerMode.online))
