@@ -88,7 +88,7 @@ class OrderedEnv(upstream.env.Env):  # type: ignore[misc]
 
     def __init__(self, observe: Observe) -> None:
         # Copies of one environment's parts share its textures, which take 50 ms to read.
-        vars(self).update({name: copy.copy(part) for name, part in vars(_package_env()).items()})
+        self.__dict__.update({name: copy.copy(part) for name, part in vars(_package_env()).items()})
         world = _make_ordered_world()
         for part in (self, self._local_view, self._sem_view):
             part._world = world
