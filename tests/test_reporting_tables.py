@@ -106,6 +106,7 @@ def test_steps_are_counted_apart() -> None:
     [
         ({}, "0 (offline stand-in, not an LLM)"),
         ({"designer": "original"}, "0 (designer=original asks for no designs)"),
+        ({"llm": "replay"}, "0 (llm=replay asked no language model)"),
         (
             {
                 "uses_llm": True,
@@ -293,7 +294,7 @@ def test_what_is_no_run_is_one_line_and_exit_status_2(
 
 
 def test_the_command_prints_a_run_and_a_sweep(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "a", score=7.89)
+    run = make_run(tmp_path / "before", score=7.89).rename(tmp_path / "a")
     for folder, words in ((run, "7.89 % [4.75, 5.50], report evaluation"), (tmp_path, "7.89 (n=1)")):
         done = subprocess.run(
             [sys.executable, "-W", "error", "-m", "envgen_exp.report", str(folder)],
@@ -303,4 +304,5 @@ def test_the_command_prints_a_run_and_a_sweep(tmp_path: Path) -> None:
             check=True,
         )
         assert words in done.stdout
+        assert f"\n  {run}\n" in done.stdout or folder != run
         assert not done.stderr

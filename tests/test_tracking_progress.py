@@ -98,7 +98,7 @@ def test_live_display_counts_the_run_through_phases_and_a_resume() -> None:
         progress.update(600, score=7.5)
         picture = shown(progress, console)
         assert re.search(r"train\s.*600/1,000 steps  20 steps/s  20 s left", picture)
-        assert re.search(r"run\s.*600/2,000 steps  70 s of training left", picture)
+        assert re.search(r"run\s.*600/2,000 steps  cycle 1  70 s of training left", picture)
         assert "score 7.5" in picture
         clock.now += 20
         progress.update(1000)

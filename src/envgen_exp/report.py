@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ def show(folder: Path) -> None:
     if run.summary is None:
         resume = f"python run.py resume={shlex.quote(str(folder))}"
         raise RunFolderError(f"{folder} is not finished ({run.finished_phases} phases done); to go on: {resume}")
-    print_summary(run.summary, console)
+    print_summary(dataclasses.replace(run.summary, folder=str(folder)), console)  # it may have been moved
 
 
 if __name__ == "__main__":

@@ -218,7 +218,9 @@ def llm_line(summary: RunSummary) -> str:
         return f"{summary.llm_calls} to {summary.llm}, {tokens}, {cost}"
     if summary.designer == "original":
         return "0 (designer=original asks for no designs)"
-    return f"0 ({summary.llm} stand-in, not an LLM)"
+    if summary.llm == "offline":
+        return "0 (offline stand-in, not an LLM)"
+    return f"0 (llm={summary.llm} asked no language model)"
 
 
 def next_commands(summary: RunSummary) -> list[str]:

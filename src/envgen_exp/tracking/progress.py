@@ -105,6 +105,7 @@ class LiveProgress:
         self._now = _Phase("", 0, 0, "", clock())
         self._speed: float | None = None
         """Steps a second of the latest training, from which the run's time left is guessed."""
+        self._cycle = 1
         self._numbers: dict[str, float] = {}
         self._live = Live(get_renderable=self._picture, console=console, refresh_per_second=2, transient=True)
         self._live.start()
@@ -112,6 +113,7 @@ class LiveProgress:
     def phase(self, name: str, total_steps: int, cycle: int, *, done: int = 0, unit: str = "steps") -> None:
         self._end_phase()
         self._before -= done if unit == "steps" else 0
+        self._cycle = cycle
         self._now = _Phase(name, total_steps, done, unit, self._clock())
 
     def update(self, steps_done: int, **numbers: float | None) -> None:
@@ -139,7 +141,7 @@ class LiveProgress:
     def _picture(self) -> RenderableType:
         # Called from the display's own thread: reads, never changes.
         phase, trained = self._now, self._trained()
-        run = [f"{trained:,}/{self._total:,} steps"]
+        run = [f"{trained:,}/{self._total:,} steps", f"cycle {self._cycle}"]
         if self._speed and trained < self._total:
             run.append(f"{duration((self._total - trained) / self._speed)} of training left")
         grid = Table.grid(padding=(0, 1), expand=True)
