@@ -11,13 +11,15 @@ import functools
 import logging
 import math
 import os
+import re
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from envgen_exp.config import LLMConfig
-from envgen_exp.errors import ConfigError, MissingKeyError
+from envgen_exp.errors import ConfigError, MissingKeyError, SecretError
 from envgen_exp.llm import prices
 from envgen_exp.llm.ledger import MODEL, Address
 from envgen_exp.llm.redaction import redact
@@ -158,10 +160,20 @@ class Provider:
 def check_key(config: LLMConfig) -> None:
     """Whether the environment holds the key that the model needs; MissingKeyError with one line where it does not.
 
+    SecretError where a key stands in the config itself, ConfigError for a model or an address that is none.
+
     Nothing is imported for the providers of KEY_VARIABLES, and nothing is sent.
     """
     if not config.model:
         raise ConfigError(f"llm={config.name}: llm.model is empty; name a model of litellm, e.g. openai/gpt-4o")
+    if config.key_variable and not re.fullmatch(r"[A-Z][A-Z0-9_]*", config.key_variable):
+        raise SecretError("llm.key_variable takes the name of an environment variable such as MY_KEY, never the key itself")
+    if config.api_base:
+        address = urllib.parse.urlsplit(config.api_base)
+        if address.password or address.query:
+            raise SecretError("llm.api_base takes an address alone; a key belongs into the variable of llm.key_variable")
+        if address.scheme not in ("http", "https") or not address.netloc:
+            raise ConfigError(f"llm.api_base={config.api_base}: not an address, e.g. http://127.0.0.1:8000/v1")
     needed = _key_variables(config)
     if needed is None:
         needed = _look_up(config)
@@ -220,8 +232,8 @@ def load_litellm() -> Any:
     litellm.telemetry = False
     for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router", "httpx", "httpcore", "openai"):
         logger = logging.getLogger(name)
-        logger.handlers = [logging.NullHandler()]
-        logger.propagate = False
+        logger.handlers = []
+        logger.setLevel(logging.CRITICAL + 1)
 
     class Capped(httpx.SyncByteStream):
         def __init__(self, stream: httpx.SyncByteStream, seconds: float) -> None:
