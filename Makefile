@@ -1,4 +1,5 @@
-# What a developer and CI type. The first target that needs it makes the virtual environment; after that it costs nothing.
+# What a developer and CI type. The first target that needs it makes the virtual environment, and builds the native engine
+# into it; after that it costs nothing until pyproject.toml, constraints.txt or native/ change.
 #
 # PYTHON=python3.12 takes that Python, in an environment of its own (.venv-3.12). Without it, the first of python3.11,
 # python3.12 and python3 that fits is taken, in .venv. ARGS are handed on: make run ARGS="seed=1", make test ARGS="-k ppo".
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.installed
 SWEEP ?= multirun/smoke
 ARGS  ?=
 
-CXX_FILES = $(shell find native -name '*.h' -o -name '*.cc' 2>/dev/null)
+CXX_FILES := $(wildcard native/*.h native/*.cc)
 SLOW      = chaos or parity or long
 
 .DEFAULT_GOAL := help
@@ -23,7 +24,7 @@ SLOW      = chaos or parity or long
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt native/CMakeLists.txt $(CXX_FILES)
 	@for python in $(or $(PYTHON),python3.11 python3.12 python3); do \
 	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
@@ -51,7 +52,7 @@ check: $(STAMP) ## ruff, mypy --strict, the floors, clang-format
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_floors.py
-	$(if $(CXX_FILES),$(BIN)/clang-format --dry-run -Werror $(CXX_FILES))
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
 test: $(STAMP) ## the tests that every change must pass
 	$(BIN)/pytest -n 2 -m "not ($(SLOW))" $(ARGS)
