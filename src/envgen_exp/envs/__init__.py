@@ -1,4 +1,4 @@
-"""The registry of environment families: Crafter, and whatever an installed package brings by entry point.
+"""The registry of environment families: Crafter, Heist, and whatever an installed package brings by entry point.
 
 A package registers a family in the group `envgen_exp.families`, under the name that `env.name` says, as a callable
 that takes the `EnvConfig` and returns the `Family`.
@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
-from envgen_exp.config import CrafterConfig, EnvConfig
+from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig
 from envgen_exp.envs.family import Family
 from envgen_exp.errors import ConfigError
 
@@ -44,4 +44,12 @@ def _make_crafter(config: EnvConfig) -> Family:
     return CrafterFamily(config)
 
 
-_BUILT_IN: dict[str, Callable[[EnvConfig], Family]] = {"crafter": _make_crafter}
+def _make_heist(config: EnvConfig) -> Family:
+    from envgen_exp.envs.heist.family import HeistFamily
+
+    if not isinstance(config, HeistConfig):
+        raise ConfigError("env.name=heist: needs Heist's own settings (env=heist)")
+    return HeistFamily(config)
+
+
+_BUILT_IN: dict[str, Callable[[EnvConfig], Family]] = {"crafter": _make_crafter, "heist": _make_heist}
