@@ -54,7 +54,7 @@ class Session:
         for line in damaged:
             self.progress.message(f"passed over: {line}")
         self.tracker = make_tracker(config, folder.path, self.progress.message)
-        self.tracker.start(metrics.read(folder.metrics))
+        self.tracker.start(metrics.read(folder.metrics), metrics.read(folder.timings))
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._position = state["position"]
