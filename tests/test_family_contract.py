@@ -102,7 +102,7 @@ def test_slots_depend_on_their_own_seed_design_and_actions_alone(family: Family)
 def test_episodes_end_and_begin_again_in_the_same_step(family: Family) -> None:
     designs, seeds = [None, a_design(family)], [6, 7]
     fresh = Batch(family.vector(designs, seeds, WorldSet.TRAIN))
-    firsts = [{name: array.copy() for name, array in fresh.reset().obs.items()} for _ in range(12)]
+    firsts = [{name: array.copy() for name, array in fresh.reset().obs.items()} for _ in range(8)]
     batch = Batch(family.vector(designs, seeds, WorldSet.TRAIN)).reset()
     returns, lengths, records = np.zeros(2), np.zeros(2, int), []
     for row in actions(family, 2, 100, seed=1):

@@ -14,8 +14,8 @@ from pydantic import Field, create_model
 
 from envgen_exp.envs.family import Design, Setting
 
-MOST = 9
-"""An item's maximum in the inventory."""
+_MOST = 9
+"""The most units of an item to start with."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ VOCABULARY: tuple[Setting, ...] = (
     _rarity("diamond", "rare", "How many diamonds are in the mountains."),
     _rarity("tree", "common", "How many trees stand in the woods."),
     *(
-        _start(item, MOST, f"How many units of {item} the player starts with.")
+        _start(item, _MOST, f"How many units of {item} the player starts with.")
         for item in ("sapling", "wood", "stone", "coal", "iron", "diamond")
     ),
     *(

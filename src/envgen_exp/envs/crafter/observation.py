@@ -28,7 +28,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from envgen_exp.config import Observe
-from envgen_exp.envs.crafter.upstream import ITEMS, MATERIALS
+from envgen_exp.envs.crafter.upstream import ITEMS, MATERIALS, MOST
 from envgen_exp.envs.vector import ArraySpec
 
 FRAME = (64, 64)
@@ -64,7 +64,7 @@ _SPECS: Mapping[Observe, Mapping[str, ArraySpec]] = {
     Observe.pixels: {"pixels": ArraySpec((*FRAME, 3), np.dtype(np.uint8), 0, 255)},
     Observe.symbolic: {
         "view": ArraySpec((2, *VIEW), np.dtype(np.uint8), 0, max(len(MATERIALS), len(OBJECTS))),
-        "inventory": ArraySpec((len(ITEMS),), np.dtype(np.uint8), 0, 9),
+        "inventory": ArraySpec((len(ITEMS),), np.dtype(np.uint8), 0, MOST),
         "daylight": ArraySpec((1,), np.dtype(np.float32), 0, 1),
     },
 }

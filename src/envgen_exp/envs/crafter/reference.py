@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from envgen_exp.config import CrafterConfig, Observe
 from envgen_exp.envs.crafter import buffers, upstream, worldgen
 from envgen_exp.envs.crafter.design import starting_items, terrain
-from envgen_exp.envs.crafter.observation import NIGHT_BELOW, OBJECTS, UNIT, VIEW, observation_spec
+from envgen_exp.envs.crafter.observation import FRAME, GRID, NIGHT_BELOW, OBJECTS, UNIT, VIEW, observation_spec
 from envgen_exp.envs.crafter.picture import draw_map
 from envgen_exp.envs.crafter.state import CHUNK_ROW, GAME, KINDS, OBJECT, SLOT, SlotState, decode, encode
 from envgen_exp.envs.crafter.upstream import ACTIONS, AREA, CHUNK, ITEMS, SKILLS
@@ -24,6 +24,10 @@ from envgen_exp.errors import EngineError, StateError
 from envgen_exp.seeding import WorldSet, world_seed
 
 OBJECT_IDS: Mapping[str, int] = {texture: index + 1 for index, texture in enumerate(OBJECTS)}
+"""The id of each texture in a symbolic view."""
+
+_TIMERS: Mapping[str, str] = {"Zombie": "cooldown", "Skeleton": "reload", "Plant": "grown"}
+"""The counter of each class that has one."""
 
 
 class _OrderedSet(dict[Any, None]):
@@ -206,10 +210,6 @@ class OrderedEnv(upstream.env.Env):  # type: ignore[misc]
         player.achievements.update(zip(SKILLS, game["achievements"].tolist(), strict=True))
 
 
-_TIMERS: Mapping[str, str] = {"Zombie": "cooldown", "Skeleton": "reload", "Plant": "grown"}
-"""The counter of each class that has one."""
-
-
 class _Slot:
     """One environment of a vector: its game and what tells which game is next."""
 
@@ -244,7 +244,6 @@ class ReferenceVector:
     ) -> None:
         buffers.check_slots(designs, seeds)
         self._config = config
-        self._worlds = worlds
         self._slots = [
             _Slot(OrderedEnv(config.observation), design, int(seed), worlds)
             for design, seed in zip(designs, seeds, strict=True)
@@ -397,6 +396,22 @@ class ReferenceVector:
         """A slot's whole world, drawn off-screen without light or noise: (64 * unit, 64 * unit, 3) uint8."""
         index = buffers.check_slot(slot, self.num_envs)
         return draw_map(self.maps()[index], unit)
+
+    def frame(self, slot: int, size: tuple[int, int] = FRAME) -> NDArray[np.uint8]:
+        """What the package would render of a slot now, at any size (rows, columns): (rows, columns, 3) uint8.
+
+        It is drawn from a copy of the game, whose random stream stays as it is: a night's noise is not that of the
+        observation.
+        """
+        found = decode(self.get_state(slot))
+        if found.game is None:
+            raise EngineError(f"slot {slot} has no game yet, call reset first")
+        if not all(GRID[0] <= pixels <= 4096 for pixels in size):
+            raise EngineError(f"size: {size} pixels, allowed are {GRID[0]} to 4096 rows and columns")
+        game = OrderedEnv(Observe.pixels)
+        game.load(found, self._length(found.design))
+        drawn: NDArray[np.uint8] = game.render(tuple(size[::-1]))
+        return drawn
 
     def daylight(self) -> NDArray[np.float64]:
         """Each slot's daylight, (num_envs,)."""

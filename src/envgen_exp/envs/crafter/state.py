@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from envgen_exp.envs.crafter.design import MOST, CrafterDesign
-from envgen_exp.envs.crafter.upstream import AREA, CHUNK, ITEMS, MATERIALS, SKILLS
+from envgen_exp.envs.crafter.design import CrafterDesign
+from envgen_exp.envs.crafter.upstream import AREA, CHUNK, ITEMS, MATERIALS, MOST, SKILLS
 from envgen_exp.envs.family import Design
 from envgen_exp.errors import StateError
 from envgen_exp.seeding import WorldSet

@@ -23,6 +23,8 @@ MATERIALS: tuple[str, ...] = tuple(constants.materials)
 """The 12 materials; a material's id in the maps is its index + 1."""
 ITEMS: tuple[str, ...] = tuple(constants.items)
 """The 16 items of the inventory, the four vital ones first."""
+MOST: int = max(info["max"] for info in constants.items.values())
+"""The inventory never holds more of an item."""
 SKILLS: tuple[str, ...] = tuple(constants.achievements)
 """The 22 achievements, in the order of `VectorEnv.skills`."""
 AREA = (64, 64)
@@ -36,6 +38,7 @@ __all__ = [
     "CHUNK",
     "ITEMS",
     "MATERIALS",
+    "MOST",
     "SKILLS",
     "constants",
     "engine",
