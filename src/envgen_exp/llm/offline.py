@@ -76,22 +76,26 @@ def answer(messages: Sequence[Message], rules: Sequence[SkillRule]) -> str:
     rates: dict[str, float] = {}
     for content in asked:
         rates = {name: float(percent) / 100 for name, percent in _RATE.findall(content)} or rates
-    if not any(name in vocabulary for rule in rules for name in rule.settings):
-        return _write([_guess(vocabulary, f"{content_hash(text)}/{slot}") for slot in range(count)])
-    barred = _barred(messages, rules)
+    # A skill that no setting of this vocabulary brings nearer is no reason for a design.
+    rules = [rule for rule in rules if vocabulary.keys() & rule.settings.keys()]
+    if not rules:
+        return _write([_guess(vocabulary, f"{_hash(text)}/{slot}") for slot in range(count)])
+    said, barred = _complaints(messages, rules)
+    designs = {slot: said[slot] for slot in range(count) if barred and slot not in barred and slot < len(said)}
     ranking = _ranking(rules, rates, count)
-    designs: list[dict[str, Any]] = []
     for slot in range(count):
+        if slot in designs:
+            continue
         order = ranking[slot % len(ranking) :] + ranking[: slot % len(ranking)]
-        order = [rule for rule in order if rule.skill not in barred.get(slot + 1, set())] or order
+        order = [rule for rule in order if rule.skill not in barred.get(slot, set())] or order
         made = [_design(order[start:], vocabulary, rates) for start in range(len(order))]
-        taken = [_settings_of(design) for design in designs]
+        taken = [_settings_of(design) for design in designs.values()]
         # Two equal worlds teach no more than one: take the next skill instead.
-        designs.append(next((design for design in made if _settings_of(design) not in taken), made[0]))
-    return _write(designs)
+        designs[slot] = next((design for design in made if _settings_of(design) not in taken), made[0])
+    return _write([designs[slot] for slot in range(count)])
 
 
-def content_hash(text: str) -> str:
+def _hash(text: str) -> str:
     """A hash of a text, equal in every process."""
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -124,7 +128,7 @@ def _design(order: Sequence[SkillRule], vocabulary: Mapping[str, str], rates: Ma
         agrees = all(
             settings[name] == value or isinstance(value, int) for name, value in wanted.items() if name in settings
         )
-        if targets and (not wanted or not agrees):
+        if targets and not agrees:
             continue
         for name, value in wanted.items():
             known = settings.get(name, value)
@@ -145,24 +149,27 @@ def _faded(value: str | int, rate: float) -> str | int:
     return max(1, round(value * (1 - rate))) if isinstance(value, int) and value > 0 else value
 
 
-def _barred(messages: Sequence[Message], rules: Sequence[SkillRule]) -> dict[int, set[str]]:
-    """Skills that a complaint after the latest rates took from a design, by the design's number."""
+def _complaints(
+    messages: Sequence[Message], rules: Sequence[SkillRule]
+) -> tuple[list[dict[str, Any]], dict[int, set[str]]]:
+    """The designs of its last answer, and the skills that complaints since the latest rates took from each by slot."""
     skills = {rule.skill for rule in rules}
-    barred: dict[int, set[str]] = {}
     said: list[dict[str, Any]] = []
+    barred: dict[int, set[str]] = {}
     for message in messages:
         content = message["content"]
         if message["role"] == "assistant":
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 said = json.loads(content)["designs"]
-        elif _RATE.search(content):
+            continue
+        if _RATE.search(content):
             barred.clear()
-        for number, complaint in _COMPLAINT.findall(content) if message["role"] == "user" else ():
-            slot = int(number)
+        for number, complaint in _COMPLAINT.findall(content):
+            slot = int(number) - 1
+            aimed = set(said[slot].get("targets", ())) if 0 <= slot < len(said) else set()
             named = skills.intersection(re.findall(r"\w+", complaint))
-            aimed = set(said[slot - 1].get("targets", ())) if 0 < slot <= len(said) else set()
             barred.setdefault(slot, set()).update(named & aimed or aimed)
-    return barred
+    return said, barred
 
 
 def _guess(vocabulary: Mapping[str, str], seed: str) -> dict[str, Any]:

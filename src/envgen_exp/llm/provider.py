@@ -65,11 +65,10 @@ class Provider:
         self.max_repairs = config.max_repairs
 
     def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What is sent, but for the key."""
+        """What is sent; neither the key nor the address, which may change on resume."""
         config = self._config
         return {
             "model": config.model,
-            "api_base": config.api_base,
             "temperature": config.temperature,
             "seed": config.seed,
             "max_tokens": config.max_tokens,
@@ -167,11 +166,15 @@ def check_key(config: LLMConfig) -> None:
     if not config.model:
         raise ConfigError(f"llm={config.name}: llm.model is empty; name a model of litellm, e.g. openai/gpt-4o")
     if config.key_variable and not re.fullmatch(r"[A-Z][A-Z0-9_]*", config.key_variable):
-        raise SecretError("llm.key_variable takes the name of an environment variable such as MY_KEY, never the key itself")
+        raise SecretError(
+            "llm.key_variable takes the name of an environment variable such as MY_KEY, never the key itself"
+        )
     if config.api_base:
         address = urllib.parse.urlsplit(config.api_base)
         if address.password or address.query:
-            raise SecretError("llm.api_base takes an address alone; a key belongs into the variable of llm.key_variable")
+            raise SecretError(
+                "llm.api_base takes an address alone; a key belongs into the variable of llm.key_variable"
+            )
         if address.scheme not in ("http", "https") or not address.netloc:
             raise ConfigError(f"llm.api_base={config.api_base}: not an address, e.g. http://127.0.0.1:8000/v1")
     needed = _key_variables(config)

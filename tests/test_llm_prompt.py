@@ -1,0 +1,174 @@
+"""The messages that a designer sends, and the rule-based stand-in that reads them."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envgen_exp.config import CrafterConfig, Engine, Prompt
+from envgen_exp.envs.crafter.family import CrafterFamily
+from envgen_exp.envs.family import DesignCheck
+from envgen_exp.llm import offline
+from envgen_exp.llm.prompt import Feedback, Prompter
+from envgen_exp.llm.reply import parse_reply
+from envgen_exp.llm.source import Message
+
+FAMILY = CrafterFamily(CrafterConfig(engine=Engine.reference))
+RULES = FAMILY.skill_rules
+LOW = dict.fromkeys(FAMILY.skills, 0.0)
+
+
+def feedback(mean: Mapping[str, float], **changes: Any) -> Feedback:
+    values = {
+        "cycle": 1,
+        "designs": tuple(FAMILY.default_designs(2)),
+        "mean": mean,
+        "sd": dict.fromkeys(mean, 0.06),
+        "episodes": 120,
+        "steps_left": 1_480_000,
+        "history": (),
+    }
+    return Feedback(**{**values, **changes})
+
+
+def chat(prompter: Prompter, *more: str) -> list[Message]:
+    return [{"role": "user", "content": text} for text in (prompter.first(), *more)]
+
+
+@pytest.mark.parametrize("kind", Prompt)
+def test_every_word_of_the_vocabulary_stands_in_the_first_message(kind: Prompt) -> None:
+    prompter = Prompter(FAMILY, kind, 4)
+    text = prompter.first()
+    for setting in prompter.wording.settings:
+        assert f"- {setting.name}: {setting.allowed()} (default: {setting.default})" in text
+        assert setting.doc in text
+    for skill in FAMILY.skills:
+        assert f"- {skill}: " in text
+    assert FAMILY.brief.game in text
+    assert "exactly 4 designs" in text
+
+
+@pytest.mark.parametrize("kind", Prompt)
+def test_what_each_prompt_tells(kind: Prompt) -> None:
+    """The paper's content; more only in `rich`; no word of the vocabulary in `obfuscated`."""
+    prompter = Prompter(FAMILY, kind, 2)
+    check = DesignCheck(True, ("no water within reach in 64 of 64 worlds",), ("collect_drink",))
+    before = {**LOW, "collect_coal": 0.3}
+    told = feedback({**LOW, "collect_coal": 0.38}, history=(before,))
+    first, later = prompter.first(), prompter.feedback(told, [check, None])
+    assert "- collect_coal: 38% ± 6%" in later
+    assert "- eat_plant: 0% ± 6%" in later
+    rich = kind is Prompt.rich
+    assert (FAMILY.brief.rules[0] in first) is rich
+    assert ("found in its worlds: no water" in later) is rich
+    assert ("(before: 30%, change +8)" in later) is rich
+    assert ("1,480,000 training steps left" in later) is rich
+    hidden = kind is Prompt.obfuscated
+    names = [setting.name for setting in FAMILY.vocabulary]
+    assert any(name in first + later + json.dumps(prompter.schema()) for name in names) is not hidden
+    assert ('"target_biome": "grassland"' in later) is not hidden
+
+
+def test_a_rare_skill_is_told_from_an_absent_one() -> None:
+    text = Prompter(FAMILY, Prompt.paper, 1).feedback(feedback({**LOW, "collect_diamond": 0.002}))
+    assert "- collect_diamond: 0.2% ± 6%" in text
+
+
+def test_templates_name_only_what_is_filled_in() -> None:
+    """What is filled in is never read as a template again, whatever the model wrote."""
+    prompter = Prompter(FAMILY, Prompt.rich, 1)
+    text = prompter.repair(["design 1: coal_rarity='${answer} $count {0} %s' is unknown"])
+    assert "coal_rarity='${answer} $count {0} %s' is unknown" in text
+    for template in resources.files("envgen_exp.llm").joinpath("templates").iterdir():
+        assert string.Template(template.read_text()).is_valid()
+
+
+@pytest.mark.parametrize("kind", Prompt)
+def test_the_schema_is_one_that_strict_providers_take(kind: Prompt) -> None:
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            if value.get("type") == "object":
+                assert value["additionalProperties"] is False
+                assert value["required"] == list(value["properties"])
+            assert not value.keys() & {"default", "minimum", "maximum", "minItems", "maxItems", "oneOf", "$ref"}
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            check(inner)
+
+    prompter = Prompter(FAMILY, kind, 4)
+    check(prompter.schema())
+    words = prompter.schema()["properties"]["designs"]["items"]["properties"]
+    assert list(words) == ["purpose", "targets", *(setting.name for setting in prompter.wording.settings)]
+
+
+@pytest.mark.parametrize("kind", Prompt)
+def test_the_stand_in_answers_in_the_form_that_is_asked_for(kind: Prompt) -> None:
+    prompter = Prompter(FAMILY, kind, 3)
+    reply = parse_reply(offline.answer(chat(prompter), RULES), prompter.wording, FAMILY.design_model, FAMILY.skills, 3)
+    assert reply.usable == 3
+    assert reply.problems == ()
+    assert reply.notes == ()
+    assert len({json.dumps(design.settings()) for design in reply.designs if design}) == 3
+
+
+def targets_of(mean: Mapping[str, float], count: int = 2) -> list[list[str]]:
+    """What the stand-in aims at when it is told these rates."""
+    prompter = Prompter(FAMILY, Prompt.rich, count)
+    text = offline.answer(chat(prompter, prompter.feedback(feedback(mean))), RULES)
+    return [design["targets"] for design in json.loads(text)["designs"]]
+
+
+def test_the_stand_in_aims_at_the_weakest_skill_within_reach() -> None:
+    done = ("collect_wood", "place_table", "collect_drink", "eat_cow", "defeat_skeleton", "eat_plant", "place_plant")
+    known = dict.fromkeys((*done, "collect_sapling", "wake_up"), 0.9)
+    # The pickaxe is the weakest whose wood and table are there; diamonds are weaker and far out of reach.
+    mean = {**LOW, **known, "make_wood_sword": 0.3, "make_wood_pickaxe": 0.15, "defeat_zombie": 0.5}
+    first, second = targets_of(mean)
+    assert first[0] == "make_wood_pickaxe"
+    assert second[0] == "make_wood_sword"
+    # Once it can make a pickaxe, stone is next.
+    assert targets_of({**mean, "make_wood_pickaxe": 0.8})[0][0] == "collect_stone"
+
+
+def test_the_stand_in_reads_the_latest_rates_and_help_fades() -> None:
+    prompter = Prompter(FAMILY, Prompt.rich, 1)
+    start = {**LOW, "collect_sapling": 0.9}
+
+    def plants(rate: float) -> Any:
+        told = prompter.feedback(feedback({**start, "place_plant": rate}))
+        old = prompter.feedback(feedback(LOW))
+        only = [rule for rule in RULES if rule.skill in ("collect_sapling", "place_plant")]
+        return json.loads(offline.answer(chat(prompter, old, told), only))["designs"][0]["starting_sapling"]
+
+    assert plants(0.0) > plants(0.5) > plants(0.85) >= 1
+
+
+def test_the_stand_in_does_something_else_after_a_complaint() -> None:
+    prompter = Prompter(FAMILY, Prompt.rich, 2)
+    asked = chat(prompter, prompter.feedback(feedback({**LOW, "collect_wood": 0.5})))
+    said = offline.answer(asked, RULES)
+    target = json.loads(said)["designs"][0]["targets"][0]
+    complaint = prompter.repair([f"design 1: it should train {target}, but in its worlds that is impossible (x)"])
+    again = offline.answer(
+        [*asked, {"role": "assistant", "content": said}, {"role": "user", "content": complaint}], RULES
+    )
+    first, second = json.loads(again)["designs"]
+    assert target not in first["targets"][:1]
+    assert second == json.loads(said)["designs"][1]
+
+
+@given(st.fixed_dictionaries({skill: st.floats(0, 1) for skill in FAMILY.skills}), st.integers(1, 6))
+def test_whatever_the_rates_are_the_stand_in_s_designs_are_designs(mean: dict[str, float], count: int) -> None:
+    prompter = Prompter(FAMILY, Prompt.rich, count)
+    asked = chat(prompter, prompter.feedback(feedback(mean)))
+    text = offline.answer(asked, RULES)
+    assert text == offline.answer(asked, RULES)
+    reply = parse_reply(text, prompter.wording, FAMILY.design_model, FAMILY.skills, count)
+    assert reply.usable == count
+    assert not reply.problems
