@@ -119,7 +119,8 @@ class Adaptive:
         lost = [skill for skill in design.targets if skill in check.impossible]
         if not lost:
             return []
-        why = "; ".join(check.findings)
+        named = [finding for finding in check.findings if any(skill in finding for skill in lost)]
+        why = "; ".join(named or check.findings)
         text = f"it should train {', '.join(lost)}, but in its worlds that is impossible ({why})"
         return [Problem(text, number, fatal=False)]
 
