@@ -404,20 +404,9 @@ def test_the_key_variable_can_be_named_and_a_server_of_one_s_own_needs_none(monk
     check_ready(LLMConfig(name="x", kind=LLMKind.offline))
 
 
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
-        ({"model": ""}, "llm.model is empty"),
-        ({"model": "nonsense/model", "api_base": None}, "llm.model=nonsense/model: litellm knows no such provider"),
-        ({"api_base": "127.0.0.1:8000"}, "llm.api_base=127.0.0.1:8000: not an address, e.g. http://"),
-        ({"max_attempts": 0}, "llm.max_attempts=0: allowed is 1 or more"),
-        ({"timeout": 0.0}, "llm.timeout=0.0: allowed is 0.1 or more"),
-        ({"max_repairs": -1}, "llm.max_repairs=-1: allowed is 0 or more"),
-    ],
-)
-def test_bad_values_are_refused(changes: dict[str, Any], line: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(line)):
-        check_ready(config("http://127.0.0.1:1/v1", **changes))
+def test_an_unknown_provider_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"llm\.model=nonsense/model: litellm knows no such provider"):
+        check_ready(LLMConfig(name="x", model="nonsense/model"))
 
 
 def test_checking_the_key_sends_one_request_that_is_counted(server: LLMServer, tmp_path: Path) -> None:

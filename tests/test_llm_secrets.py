@@ -20,7 +20,7 @@ from llm_server import LLMServer
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import LLMError, SecretError
 from envgen_exp.llm.client import check_ready, make_client
-from envgen_exp.llm.redaction import looks_like_key, redact
+from envgen_exp.llm.redaction import redact
 
 KEY = 'sk-planted/0123456789+abc"def'
 OTHER = "hunter2-correct-horse"
@@ -127,7 +127,7 @@ print(client.complete([{{"role": "user", "content": "hello"}}], cycle=1))
     "changes",
     [
         {"key_variable": KEY},
-        {"key_variable": "AIzaSyA0123456789abcdefghij"},
+        {"key_variable": "c0ffee0123456789abcdefghij"},
         {"api_base": f"http://me:{OTHER}@127.0.0.1:1/v1"},
         {"api_base": f"http://127.0.0.1:1/v1?key={OTHER}"},
     ],
@@ -136,7 +136,7 @@ def test_a_key_in_the_config_is_refused_without_showing_it(changes: dict[str, st
     with pytest.raises(SecretError) as caught:
         check_ready(LLMConfig(**{"name": "local", "model": "openai/x", **changes}))
     assert not leaks(str(caught.value))
-    assert "AIza" not in str(caught.value)
+    assert "c0ffee" not in str(caught.value)
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from([*forms(KEY), *forms(OTHER)]))
@@ -149,13 +149,13 @@ def test_every_form_is_hidden_anywhere(before: str, after: str, form: str) -> No
     [
         "sk-proj-abcdefgh0123456789",
         "gsk_0123456789abcdefABCDEF",
-        "AIzaSyA0123456789abcdefghij",
+        "AIzaSyA0123456789abcdefghijklmnopqrstu",
         "Authorization: Bearer abcdefgh12345678",
     ],
 )
 def test_a_key_that_is_not_ours_is_hidden_too(text: str) -> None:
-    assert looks_like_key(text)
     assert "0123456789" not in redact(text)
+    assert "12345678" not in redact(text)
 
 
 @pytest.mark.parametrize(

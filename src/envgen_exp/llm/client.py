@@ -81,9 +81,6 @@ def check_ready(config: LLMConfig) -> None:
     Raises MissingKeyError without a key, ConfigError for a cap that can't be kept or an unknown provider,
     RunFolderError for a folder that can't be replayed.
     """
-    for name, least in (("max_attempts", 1), ("max_repairs", 0), ("max_tokens", 1), ("max_wait", 0), ("timeout", 0.1)):
-        if getattr(config, name) < least:
-            raise ConfigError(f"llm.{name}={getattr(config, name)}: allowed is {least} or more")
     if config.kind is LLMKind.replay:
         Replay(config)
     if config.kind is LLMKind.litellm:

@@ -14,9 +14,9 @@ import os
 import re
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, MissingKeyError, SecretError
@@ -159,24 +159,14 @@ class Provider:
 def check_key(config: LLMConfig) -> None:
     """Whether the environment holds the key that the model needs; MissingKeyError with one line where it does not.
 
-    SecretError where a key stands in the config itself, ConfigError for a model or an address that is none.
+    SecretError where a key stands in the config itself, ConfigError for a model that litellm does not know.
 
     Nothing is imported for the providers of KEY_VARIABLES, and nothing is sent.
     """
-    if not config.model:
-        raise ConfigError(f"llm={config.name}: llm.model is empty; name a model of litellm, e.g. openai/gpt-4o")
     if config.key_variable and not re.fullmatch(r"[A-Z][A-Z0-9_]*", config.key_variable):
-        raise SecretError(
-            "llm.key_variable takes the name of an environment variable such as MY_KEY, never the key itself"
-        )
-    if config.api_base:
-        address = urllib.parse.urlsplit(config.api_base)
-        if address.password or address.query:
-            raise SecretError(
-                "llm.api_base takes an address alone; a key belongs into the variable of llm.key_variable"
-            )
-        if address.scheme not in ("http", "https") or not address.netloc:
-            raise ConfigError(f"llm.api_base={config.api_base}: not an address, e.g. http://127.0.0.1:8000/v1")
+        raise SecretError("llm.key_variable takes the name of a variable such as MY_KEY, never the key itself")
+    if config.api_base and (urlsplit(config.api_base).password or urlsplit(config.api_base).query):
+        raise SecretError("llm.api_base takes an address alone; a key belongs into the variable of llm.key_variable")
     needed = _key_variables(config)
     if needed is None:
         needed = _look_up(config)
