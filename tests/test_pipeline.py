@@ -4,78 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import signal
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from hydra import compose, initialize_config_dir
+from runs import composed, final_state, rows, run
 
-from envgen_exp import checkpoint, pipeline
-from envgen_exp.config import RunConfig, freeze, register
+from envgen_exp import pipeline
 from envgen_exp.errors import ConfigError, IdentityError
-from envgen_exp.session import Session
-
-CONF = Path(__file__).parents[1] / "conf"
-SMOKE = ("debug=smoke", "tracker=none", "num_threads=1")
-
-
-def composed(*overrides: str) -> RunConfig:
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return freeze(compose("config", overrides=[*SMOKE, *overrides]))
-
-
-def run(folder: Path, *overrides: str) -> Path:
-    assert pipeline.run(composed(f"folder={folder}", *overrides), []) == 0
-    return folder
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def final_state(folder: Path) -> dict[str, Any]:
-    """Everything that must be equal after a kill and a resume."""
-    _, state, notes = checkpoint.load_latest(folder / "checkpoints")
-    assert state is not None
-    assert not notes
-    state.pop("seconds")
-    state.pop("logs")
-    buffer: dict[str, Any] = {"state": flat(state)}
-    for name in ("metrics.jsonl", "episodes.jsonl"):
-        buffer[name] = (folder / name).read_bytes()
-    for file in sorted((folder / "phases").iterdir()):
-        buffer[file.name] = file.read_bytes()
-    return buffer
-
-
-def flat(value: Any) -> Any:
-    """Tensors as bytes, so that == compares bit for bit."""
-    if isinstance(value, torch.Tensor):
-        return (str(value.dtype), tuple(value.shape), value.numpy().tobytes())
-    if isinstance(value, dict):
-        return {key: flat(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [flat(item) for item in value]
-    return value
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run in a forked process, which has all imports already; returns its wait status."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - the child must not go on as a second pytest
-            traceback.print_exc()
-            os._exit(99)
-    return os.waitpid(child, 0)[1]
 
 
 @pytest.fixture(scope="module")
@@ -143,58 +79,6 @@ def test_the_same_command_gives_the_same_run(whole: Path, tmp_path: Path) -> Non
 
 def test_another_seed_gives_another_run(whole: Path, tmp_path: Path) -> None:
     assert (run(tmp_path / "other", "seed=1") / "metrics.jsonl").read_bytes() != (whole / "metrics.jsonl").read_bytes()
-
-
-@pytest.mark.parametrize(
-    "kill_at", [("log", 0), ("log", 1), ("log", 3), ("save", 0), ("save", 2), ("save", 5), ("phase", 4)]
-)
-def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(
-    whole: Path, tmp_path: Path, kill_at: tuple[str, int]
-) -> None:
-    method, count = kill_at
-    folder = tmp_path / "run"
-
-    def until_killed() -> None:
-        original, calls = getattr(Session, method), 0
-
-        def counted(self: Session, *args: Any) -> Any:
-            nonlocal calls
-            result = original(self, *args) if method != "phase" else None
-            if calls == count:
-                os.kill(os.getpid(), signal.SIGKILL)
-            calls += 1
-            return original(self, *args) if method == "phase" else result
-
-        setattr(Session, method, counted)
-        pipeline.run(composed(f"folder={folder}"), [])
-
-    status = in_child(until_killed)
-    assert os.WIFSIGNALED(status)
-    assert os.WTERMSIG(status) == signal.SIGKILL
-    assert pipeline.run(composed(f"resume={folder}"), []) == 0
-    assert final_state(folder) == final_state(whole)
-
-
-def test_stopped_by_a_signal_it_says_how_to_go_on(
-    whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-
-    def until_stopped() -> None:
-        original = Session.log
-
-        def log(self: Session, *args: Any) -> None:
-            original(self, *args)
-            if self.current.kind == "original":
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        Session.log = log  # type: ignore[method-assign]
-        os._exit(pipeline.run(composed(f"folder={folder}"), []))
-
-    assert os.WEXITSTATUS(in_child(until_stopped)) == 128 + signal.SIGTERM
-    assert capfd.readouterr().out.rstrip().splitlines()[-1].endswith(f"python run.py resume={folder}")
-    assert pipeline.run(composed(f"resume={folder}"), []) == 0
-    assert final_state(folder) == final_state(whole)
 
 
 def test_a_finished_run_resumed_shows_its_table_and_trains_nothing(

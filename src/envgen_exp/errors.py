@@ -15,7 +15,8 @@
     │   ├── IdentityError       resume with another configuration
     │   └── LockError           another process is in the folder
     ├── CheckpointError         damaged or foreign checkpoint
-    └── NumericsError           a loss that is not a number (exit status 1)
+    ├── NumericsError           a loss that is not a number (exit status 1)
+    └── MemoryFullError         no memory left (exit status 1)
 
 `exit_status` is what `run.py` ends with: 2 for what a person can mend by typing something else,
 1 for what went wrong in a run that had started.
@@ -92,5 +93,11 @@ class CheckpointError(EnvGenError):
 
 class NumericsError(EnvGenError):
     """A loss or gradient is NaN or infinite."""
+
+    exit_status = 1
+
+
+class MemoryFullError(EnvGenError):
+    """The machine or the device has no memory left."""
 
     exit_status = 1

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from envgen_exp import plan, seeding
 from envgen_exp.config import LLMKind, RunConfig
 from envgen_exp.designers import Feedback, Proposal, make_designer
 from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.vector import EpisodeRecord
+from envgen_exp.errors import MemoryFullError, RunFolderError
 from envgen_exp.llm.client import make_client
 from envgen_exp.preparation import Prepared, open_folder, prepare, resume_command, tell_messages, tell_plan
 from envgen_exp.reporting.statistics import score_interval
@@ -26,7 +28,7 @@ from envgen_exp.rl.ppo import TrainingPhase
 from envgen_exp.run_folder import RunFolder, read_config, write_json
 from envgen_exp.seeding import WorldSet
 from envgen_exp.session import Session
-from envgen_exp.stopping import Stop, Stopped, stoppable
+from envgen_exp.stopping import Stopped, stoppable
 from envgen_exp.tracking.metrics import episode_values
 from envgen_exp.tracking.progress import make_console
 
@@ -48,16 +50,24 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
     if config.dry_run:
         print(tell_messages(prepared))
         return 0
-    with stoppable() as stop, open_folder(prepared, argv) as folder, Run(prepared, folder, stop) as this:
+    with stoppable() as stop, open_folder(prepared, argv) as folder, Run(prepared, folder) as this:
+        stop.emergency = this.stopped
         try:
             loop(this, config.cycles)
         except Stopped as stopped:
-            this.close()
-            print(f"stopped by {stopped}; to go on:\n{resume_command(folder)}", flush=True)
+            this.stopped(str(stopped))
             return stopped.exit_status
-        except Exception:
+        except Exception as error:
+            # What went wrong may be the disk: then the last checkpoint that was written has to do.
+            with contextlib.suppress(RunFolderError):
+                this.session.save_snapshot()
             this.close()
             print(f"to go on:\n{resume_command(folder)}", flush=True)
+            if is_out_of_memory(error):
+                raise MemoryFullError(
+                    f"no memory left in the phase {this.session.current.name}: smaller ppo.num_envs or ppo.num_steps "
+                    "need less"
+                ) from error
             raise
     return 0
 
@@ -77,12 +87,11 @@ def loop(this: Run, cycles: int) -> None:
 class Run:
     """What the phases of one run share: family, learner, designer, and the session that walks the phases."""
 
-    def __init__(self, prepared: Prepared, folder: RunFolder, stop: Stop) -> None:
+    def __init__(self, prepared: Prepared, folder: RunFolder) -> None:
         self.config = config = prepared.config
         self.family = family = prepared.family
         self.learner = prepared.learner
         self.folder = folder
-        self.stop = stop
         self.feedback: list[SkillReport] = []
         """The feedback evaluations so far."""
         self.client = make_client(config.llm, folder.llm, family, run=folder.path.name)
@@ -96,6 +105,12 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def stopped(self, why: str) -> None:
+        """Save what there is, and say how to go on; also called from the thread that watches for signals."""
+        self.session.save_snapshot()
+        self.session.progress.close()
+        print(f"stopped by {why}; to go on:\n{resume_command(self.folder)}", flush=True)
 
     def close(self) -> None:
         """Close the logs and the display."""
@@ -183,22 +198,18 @@ class Run:
         if session.inside is not None:
             training.load_state_dict(session.inside)
         session.progress.phase(planned.name, planned.steps, planned.cycle, done=training.steps_done)
-        with self.stop.only_at_boundaries():
-            for rollout in training:
-                session.steps[kind] += rollout.steps
-                session.episodes(rollout.episodes)
-                self.window.add(rollout.episodes, rollout.steps)
-                values = {f"loss/{name.removesuffix('_loss')}": value for name, value in rollout.metrics.items()}
-                values[f"steps/{kind}"] = session.steps[kind]
-                if self.window.steps >= WINDOW_STEPS or training.steps_done == planned.steps:
-                    values |= episode_values(kind, self.family.skills, self.window.take())
-                session.log(values, readings(rollout.timings))
-                session.progress.update(training.steps_done, episode_return=values.get(f"return/{kind}"))
-                if training.steps_done < planned.steps:
-                    if self.stop.signum is not None:
-                        session.save(training.state_dict())
-                    self.stop.check()
-                    session.save_when_due(training.state_dict)
+        for rollout in training:
+            session.steps[kind] += rollout.steps
+            session.episodes(rollout.episodes)
+            self.window.add(rollout.episodes, rollout.steps)
+            values = {f"loss/{name.removesuffix('_loss')}": value for name, value in rollout.metrics.items()}
+            values[f"steps/{kind}"] = session.steps[kind]
+            if self.window.steps >= WINDOW_STEPS or training.steps_done == planned.steps:
+                values |= episode_values(kind, self.family.skills, self.window.take())
+            session.log(values, readings(rollout.timings))
+            session.progress.update(training.steps_done, episode_return=values.get(f"return/{kind}"))
+            if training.steps_done < planned.steps:
+                session.boundary(training.state_dict)
 
     def _play(
         self, planned: plan.PlannedPhase, worlds: WorldSet, quota: Sequence[int], group_of_slot: Sequence[int]
@@ -277,6 +288,11 @@ class Run:
             steps=dict(self.session.steps),
             seconds=self.session.seconds,
         )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, torch or its allocator on the CPU, which says so only in words, found no memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def successes(report: SkillReport) -> Successes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,9 @@ from envgen_exp.run_folder import RunFolder
 from envgen_exp.tracking import metrics
 from envgen_exp.tracking.progress import make_progress
 from envgen_exp.tracking.wandb import make_tracker
+
+SNAPSHOT_SHARE = 100
+"""Between two snapshots in memory pass this many times what one costs, so that they stay below 1 % of a run."""
 
 STEP_KINDS = ("designed", "original", "feedback", "report")
 
@@ -49,7 +53,11 @@ class Session:
         if state:
             self._restore(state)
         self._saved_steps = self.trained
-        self._saved_at = self._ticked_at = time.monotonic()
+        self._saved_at = self._ticked_at = self._snapped_at = time.monotonic()
+        self._snap_seconds = 0.0
+        self._snapshot: dict[str, Any] | None = None
+        """A checkpoint that is not written yet."""
+        self._saving = threading.Lock()  # the thread that watches for signals may save too
         self.progress = make_progress(total_steps=sum(phase.steps for phase in self._phases), done_steps=self.trained)
         for line in damaged:
             self.progress.message(f"passed over: {line}")
@@ -94,31 +102,52 @@ class Session:
         self.save()
         return result
 
-    def save_when_due(self, inside: Callable[[], dict[str, Any]]) -> None:
-        """Write a checkpoint inside a phase if its schedule says so; `inside` gives the phase's state."""
+    def boundary(self, inside: Callable[[], dict[str, Any]]) -> None:
+        """A point inside a phase from which a run can go on; `inside` gives the phase's state.
+
+        It is kept in memory, for a signal that comes before the next one, and written if the schedule says so.
+        """
+        now = time.monotonic()
         by_steps = self._schedule.every_steps and self.trained - self._saved_steps >= self._schedule.every_steps
-        by_time = self._schedule.every_seconds and time.monotonic() - self._saved_at >= self._schedule.every_seconds
+        by_time = self._schedule.every_seconds and now - self._saved_at >= self._schedule.every_seconds
         if by_steps or by_time:
             self.save(inside())
+        elif now - self._snapped_at >= SNAPSHOT_SHARE * self._snap_seconds:
+            self._snapshot = self._state(inside())
+            self._snapped_at = time.monotonic()
+            self._snap_seconds = self._snapped_at - now
 
     def save(self, inside: dict[str, Any] | None = None) -> None:
-        """Flush the logs and write a checkpoint that points at their ends."""
+        """Write a checkpoint of this moment."""
+        self._snapshot = self._state(inside)
+        self.save_snapshot()
+
+    def save_snapshot(self) -> None:
+        """Write the latest snapshot as a checkpoint, if it is not written yet."""
+        with self._saving:
+            if self._snapshot is None:
+                return
+            start = time.monotonic()
+            for log in self._logs.values():
+                log.sync()
+            size = checkpoint.save(self.folder.checkpoints, self._checkpoint + 1, self._snapshot)
+            self._checkpoint += 1
+            self._snapshot = None
+            self._saved_steps, self._saved_at = self.trained, time.monotonic()
+        readings = {"checkpoint/bytes": size, "seconds/checkpoint": self._saved_at - start}
+        where = (self.trained, self.current.name, self.current.cycle)
+        self._logs["timings"].append(metrics.row(*where, readings, clock=True))
+
+    def _state(self, inside: dict[str, Any] | None) -> dict[str, Any]:
         self.tick()
-        state = {
+        return {
             "position": self._position,
-            "steps": self.steps,
+            "steps": dict(self.steps),
             "seconds": self.seconds,
             "inside": inside,
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "logs": {name: log.position() for name, log in self._logs.items()},
         }
-        self._checkpoint += 1
-        size = checkpoint.save(self.folder.checkpoints, self._checkpoint, state)
-        self._saved_steps, self._saved_at = self.trained, time.monotonic()
-        readings = {"checkpoint/bytes": size, "seconds/checkpoint": self.tick()}
-        self._logs["timings"].append(
-            metrics.row(self.trained, self.current.name, self.current.cycle, readings, clock=True)
-        )
 
     # Logs
 

@@ -1,13 +1,23 @@
-"""Signals that end a run: the first asks it to stop at the next boundary, a second SIGINT ends it at once."""
+"""Signals end a run within seconds: the main thread where it can, a watching thread where that is deep in C.
+
+The first signal raises `Stopped` in the main thread. Python delivers it only between bytecodes, and one backward pass
+of a large network takes longer than a scheduler waits; so after `GRACE` seconds a thread does what has to be done and
+ends the process. A second SIGINT ends it at once.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+GRACE = 3.0
+"""Seconds that the main thread has to notice the signal and to write its last checkpoint."""
 
 
 class Stopped(BaseException):
@@ -19,40 +29,45 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Whether a signal has come. While `waiting` a signal interrupts at once, else at the next `check`."""
+    """What became of the signals of a run."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self.waiting = True
+        self.done = threading.Event()
+        """Set once the main thread has put everything in order."""
+        self.emergency: Callable[[str], None] = lambda _: None
+        """What the watching thread does, with the signal's name, before it ends the process."""
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        first = self.signum is None
-        self.signum = signum
-        if self.waiting or not first:
-            raise Stopped(signum)
-
-    def check(self) -> None:
-        """Raise Stopped if a signal has come: called where a checkpoint can be written."""
         if self.signum is not None:
-            raise Stopped(self.signum)
+            if signum == signal.SIGINT:
+                os._exit(128 + signum)
+            return
+        self.signum = signum
+        raise Stopped(signum)
 
-    @contextmanager
-    def only_at_boundaries(self) -> Iterator[None]:
-        """Put a signal off to the next `check` while the block runs."""
-        self.waiting = False
-        try:
-            yield
-        finally:
-            self.waiting = True
+    def watch(self, pipe: int) -> None:
+        """The watching thread: `pipe` gives a byte for each signal, also while the main thread is in C."""
+        while number := os.read(pipe, 1):
+            if number[0] in SIGNALS and not self.done.wait(GRACE):
+                self.emergency(signal.Signals(number[0]).name)
+                os._exit(128 + number[0])
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Handle the signals of `SIGNALS` for as long as the block runs."""
+    """Handle `SIGNALS` for as long as the block runs; only in the main thread."""
     stop = Stop()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
     before = {number: signal.signal(number, stop) for number in SIGNALS}
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=stop.watch, args=(reading,), name="signals", daemon=True).start()
     try:
         yield stop
     finally:
+        stop.done.set()
+        signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(writing)  # ends the thread

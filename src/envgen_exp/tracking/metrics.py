@@ -165,11 +165,15 @@ class Log:
         self._waiting.clear()
 
     def position(self) -> int:
-        """Bytes in the file once all rows are safely on disk: what a checkpoint notes and `cut` takes."""
+        """Bytes in the file with all rows so far: what a checkpoint notes, after `sync`, and `cut` takes."""
+        self.flush()
+        return self._size
+
+    def sync(self) -> None:
+        """Wait until all rows are safely on disk."""
         self.flush()
         with disk_errors(self.path):
             os.fsync(self._file)
-        return self._size
 
     def close(self) -> None:
         """Flush and close."""

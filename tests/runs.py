@@ -1,0 +1,88 @@
+"""Runs of the whole pipeline in tests: composed, run, killed, and what must be equal afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from envgen_exp import checkpoint, pipeline
+from envgen_exp.composition import compose_run
+from envgen_exp.config import RunConfig
+
+SMOKE = ("debug=smoke", "num_threads=1", "env.num_threads=1")
+
+
+def composed(*overrides: str) -> RunConfig:
+    """A run at smoke scale; a resumed one's config comes from its folder."""
+    return compose_run(overrides if any("resume=" in word for word in overrides) else [*SMOKE, *overrides])
+
+
+def run(folder: Path, *overrides: str) -> Path:
+    """Run, or go on with, the run in a folder."""
+    exists = (folder / "config.yaml").exists()
+    config = composed(f"resume={folder}") if exists else composed(f"folder={folder}", *overrides)
+    assert pipeline.run(config, []) == 0
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def final_state(folder: Path) -> dict[str, Any]:
+    """Everything that must be equal after a kill and a resume."""
+    _, state, notes = checkpoint.load_latest(folder / "checkpoints")
+    assert state is not None
+    assert not notes
+    state.pop("seconds")
+    state["logs"].pop("timings")
+    result: dict[str, Any] = {"state": flat(state)}
+    for file in (folder / "metrics.jsonl", folder / "episodes.jsonl", *sorted((folder / "phases").iterdir())):
+        result[file.name] = file.read_bytes()
+    return result
+
+
+def flat(value: Any) -> Any:
+    """Tensors as bytes, so that == compares bit for bit."""
+    if isinstance(value, torch.Tensor):
+        return (str(value.dtype), tuple(value.shape), value.numpy().tobytes())
+    if isinstance(value, dict):
+        return {key: flat(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [flat(item) for item in value]
+    return value
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Start `work` in a forked process, which has all imports already; it exits with 0, or 99 for an exception."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            sys.stdout.flush()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the child must not go on as a second pytest
+            traceback.print_exc()
+            os._exit(99)
+    return child
+
+
+def wait(child: int) -> int:
+    """The exit status of a child, negative for the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def die() -> None:
+    """End this process as the kernel does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)

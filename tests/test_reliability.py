@@ -1,0 +1,318 @@
+"""A run survives anything and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs import composed, die, final_state, fork, rows, run, wait
+
+from envgen_exp import checkpoint, pipeline, session, stopping
+from envgen_exp.errors import CheckpointError, MemoryFullError, NumericsError, RunFolderError
+from envgen_exp.rl.ppo import TrainingPhase
+from envgen_exp.run_folder import RunFolder
+from envgen_exp.session import Session
+
+VARIANTS = {
+    "native, pixels, adaptive": (),
+    "native, symbolic, original": ("env.observation=symbolic", "designer=original"),
+    "reference, pixels, adaptive": ("env.engine=reference", "schedule.designed_steps=64", "schedule.final_steps=64"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    return run(tmp_path_factory.mktemp("whole") / "run")
+
+
+def killed_at_random(folder: Path, overrides: tuple[str, ...], kills: int, rng: random.Random, longest: float) -> int:
+    """Kill the run at random moments, then let it end; returns how many of the kills met a living process."""
+    met = 0
+    for _ in range(kills):
+        child = fork(lambda: run(folder, *overrides))
+        time.sleep(rng.uniform(0.0, longest))
+        os.kill(child, signal.SIGKILL)
+        met += wait(child) == -signal.SIGKILL
+    assert wait(fork(lambda: run(folder, *overrides))) == 0
+    return met
+
+
+def test_killed_at_every_phase_boundary(whole: Path, tmp_path: Path) -> None:
+    """Before a phase's file is written, between it and its checkpoint, and after both; at every phase of one run."""
+    folder = tmp_path / "run"
+
+    def until_killed(point: str, phase: int) -> None:
+        finish, save = RunFolder.finish_phase, Session.save
+
+        def finish_phase(self: RunFolder, index: int, *args: Any) -> None:
+            if index == phase and point == "before":
+                die()
+            finish(self, index, *args)
+            if index == phase and point == "between":
+                die()
+
+        def save_(self: Session, *args: Any) -> None:
+            save(self, *args)
+            if self._position == phase + 1 and point == "after":
+                die()
+
+        RunFolder.finish_phase = finish_phase  # type: ignore[assignment]
+        Session.save = save_  # type: ignore[assignment]
+        run(folder)
+
+    for phase in range(len(list((whole / "phases").iterdir()))):
+        for point in ("before", "between", "after"):
+            assert wait(fork(lambda point=point, phase=phase: until_killed(point, phase))) == -signal.SIGKILL  # type: ignore[misc]
+    run(folder)
+    assert final_state(folder) == final_state(whole)
+
+
+def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
+    met = killed_at_random(tmp_path / "run", (), 12, random.Random(6), longest=0.9)
+    assert met >= 10
+    assert final_state(tmp_path / "run") == final_state(whole)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_killed_at_random_moments_67_times(variant: str, tmp_path: Path) -> None:
+    overrides, rng = VARIANTS[variant], random.Random(variant)
+    expected = final_state(run(tmp_path / "whole", *overrides))
+    met = number = 0
+    while met < 67:
+        folder = tmp_path / f"run{number}"
+        met += killed_at_random(folder, overrides, min(12, 67 - met), rng, longest=1.2)
+        assert final_state(folder) == expected
+        number += 1
+    print(f"{variant}: {met} kills in {number} runs, no difference")
+
+
+@pytest.mark.parametrize("signum", stopping.SIGNALS)
+def test_a_signal_ends_a_run_with_a_checkpoint_and_the_command_that_goes_on(
+    signum: signal.Signals, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+
+    def until_stopped() -> None:
+        boundary = Session.boundary
+
+        def boundary_(self: Session, *args: Any) -> None:
+            boundary(self, *args)
+            if self.current.name == "cycle1-train-original":
+                os.kill(os.getpid(), signum)
+
+        Session.boundary = boundary_  # type: ignore[assignment]
+        session.SNAPSHOT_SHARE = 0  # rollouts of milliseconds would have none
+        os._exit(pipeline.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), []))
+
+    assert wait(fork(until_stopped)) == 128 + signum
+    assert capfd.readouterr().out.rstrip().splitlines()[-1] == f"python run.py resume={folder}"
+    _, state, _ = checkpoint.load_latest(folder / "checkpoints")
+    assert state is not None
+    assert state["inside"] is not None, "the snapshot of the last boundary was not written"
+    run(folder)
+    assert final_state(folder) == final_state(whole)
+
+
+def test_a_signal_in_a_long_update_falls_back_to_the_last_snapshot(
+    whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+
+    def until_stopped() -> None:
+        train = TrainingPhase._train_once
+
+        def train_once(self: TrainingPhase) -> Any:
+            if self.learner.updates == 6:
+                # The main thread is in C for minutes, as in the backward pass of a large network.
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                torch.mm(torch.zeros(20_000, 20_000, dtype=torch.float32), torch.zeros(20_000, 20_000))
+                die()  # the signal should have ended the process long before
+            return train(self)
+
+        TrainingPhase._train_once = train_once  # type: ignore[method-assign]
+        stopping.GRACE = 0.3
+        pipeline.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), [])
+
+    assert wait(fork(until_stopped)) == 128 + signal.SIGTERM
+    assert capfd.readouterr().out.rstrip().splitlines()[-1] == f"python run.py resume={folder}"
+    run(folder)
+    assert final_state(folder) == final_state(whole)
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    def until_stopped() -> None:
+        def boundary(self: Session, inside: object) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+        def stopped(self: pipeline.Run, why: str) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("still here")
+
+        Session.boundary = boundary  # type: ignore[method-assign, assignment]
+        pipeline.Run.stopped = stopped  # type: ignore[method-assign]
+        pipeline.run(composed(f"folder={tmp_path / 'run'}"), [])
+
+    assert wait(fork(until_stopped)) == 128 + signal.SIGINT
+
+
+def interrupted(folder: Path) -> Path:
+    """A run killed inside a phase, with two checkpoints."""
+
+    def until_killed() -> None:
+        save = Session.save_snapshot
+
+        def save_(self: Session) -> None:
+            save(self)
+            if self.trained >= 600:
+                die()
+
+        Session.save_snapshot = save_  # type: ignore[method-assign]
+        run(folder)
+
+    assert wait(fork(until_killed)) == -signal.SIGKILL
+    assert len(list((folder / "checkpoints").glob("*.pt"))) == 2
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone", "sum"])
+def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
+    damage: str, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = interrupted(tmp_path / "run")
+    newest = max((folder / "checkpoints").glob("*.pt"))
+    data = bytearray(newest.read_bytes())
+    if damage == "cut":
+        newest.write_bytes(data[: len(data) // 2])
+    elif damage == "flip":
+        data[len(data) // 2] ^= 4
+        newest.write_bytes(data)
+    elif damage == "empty":
+        newest.write_bytes(b"")
+    elif damage == "gone":
+        newest.unlink()
+    else:
+        newest.with_suffix(".json").write_text("{")
+    run(folder)
+    assert f"passed over: checkpoint {newest} is damaged" in " ".join(capfd.readouterr().out.split())
+    assert final_state(folder) == final_state(whole)
+
+
+def test_without_a_whole_checkpoint_a_run_is_refused(tmp_path: Path) -> None:
+    folder = interrupted(tmp_path / "run")
+    for file in (folder / "checkpoints").glob("*.pt"):
+        file.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        run(folder)
+
+
+@pytest.mark.parametrize("log", ["metrics.jsonl", "episodes.jsonl", "timings.jsonl"])
+def test_a_torn_line_is_cut_away(log: str, whole: Path, tmp_path: Path) -> None:
+    folder = interrupted(tmp_path / "run")
+    with (folder / log).open("ab") as file:
+        file.write(b'{"step": 12, "pha')
+    run(folder)
+    assert final_state(folder) == final_state(whole)
+
+
+def test_a_log_shorter_than_its_checkpoint_says_is_refused(tmp_path: Path) -> None:
+    folder = interrupted(tmp_path / "run")
+    os.truncate(folder / "metrics.jsonl", 10)
+    with pytest.raises(RunFolderError, match=r"metrics\.jsonl"):
+        run(folder)
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(whole: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the end of the disk: the checkpoint does not fit, small files do."""
+    folder = tmp_path / "run"
+
+    def until_full() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        save = Session.save
+
+        def save_(self: Session, *args: Any) -> None:
+            if self.trained >= 500:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+            save(self, *args)
+
+        Session.save = save_  # type: ignore[assignment]
+        with pytest.raises(RunFolderError, match="no disk space left") as caught:
+            run(folder)
+        assert caught.value.exit_status
+        assert "\n" not in str(caught.value)
+
+    assert wait(fork(until_full)) == 0
+    assert checkpoint.load_latest(folder / "checkpoints")[1] is not None
+    run(folder)
+    assert final_state(folder) == final_state(whole)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: no")])
+def test_no_memory_is_one_line_and_the_run_goes_on_later(error: Exception, whole: Path, tmp_path: Path) -> None:
+    train = TrainingPhase._train_once
+
+    def train_once(self: TrainingPhase) -> Any:
+        if self.learner.updates >= 5:
+            raise error
+        return train(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingPhase, "_train_once", train_once)
+        with pytest.raises(MemoryFullError, match="cycle1-train-original") as caught:
+            run(tmp_path / "run")
+        assert caught.value.exit_status == 1
+    run(tmp_path / "run")
+    assert final_state(tmp_path / "run") == final_state(whole)
+
+
+def test_a_loss_that_is_no_number_reaches_no_checkpoint(tmp_path: Path) -> None:
+    train = TrainingPhase._train_once
+
+    def poisoned(self: TrainingPhase) -> Any:
+        if self.learner.updates == 5:
+            with torch.no_grad():
+                next(self.learner.agent.parameters()).fill_(float("nan"))
+        return train(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingPhase, "_train_once", poisoned)
+        with pytest.raises(NumericsError, match="not finite") as caught:
+            run(tmp_path / "run")
+    assert caught.value.exit_status == 1
+    _, state, _ = checkpoint.load_latest(tmp_path / "run" / "checkpoints")
+    assert state is not None
+    assert all(weights.isfinite().all() for weights in state["parts"]["learner"]["agent"].values())
+
+
+def test_a_clock_that_jumps_changes_no_result(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock: Callable[[], float] = time.time
+    jumps = random.Random(0)
+    monkeypatch.setattr(time, "time", lambda: clock() + jumps.uniform(-1e6, 1e6))
+    run(tmp_path / "run")
+    assert final_state(tmp_path / "run") == final_state(whole)
+
+
+def test_another_machine_is_said_and_the_run_goes_on(
+    whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = interrupted(tmp_path / "run")
+    monkeypatch.setattr("envgen_exp.preparation.platform.python_version", lambda: "3.99.0")
+    run(folder)
+    assert "is 3.99.0: numbers may differ" in capfd.readouterr().out
+    assert final_state(folder) == final_state(whole)
+
+
+def test_what_checkpoints_cost_is_written_down(whole: Path) -> None:
+    written = [row for row in rows(whole / "timings.jsonl") if "checkpoint/bytes" in row]
+    assert len(written) >= 10
+    assert all(row["checkpoint/bytes"] > 0 and row["seconds/checkpoint"] > 0 for row in written)
