@@ -61,7 +61,7 @@ _RULES: dict[str, _Rule] = {
     "ppo.value_norm_decay": (lambda value: 0 <= value < 1, "from 0 to below 1"),
     "designer.num_designs": _between(1, 64),
     "schedule.designed_steps": _at_least(1),
-    "schedule.original_steps": _at_least(1),
+    "schedule.original_steps": _at_least(0),
     "schedule.final_steps": _at_least(0),
     "evaluation.feedback_seeds": (
         lambda value: value >= 2,
@@ -92,6 +92,11 @@ def validate(config: RunConfig) -> None:
 
 
 def _check_ppo(config: RunConfig) -> None:
+    if config.designer.num_designs > config.ppo.num_envs:
+        raise ConfigError(
+            f"designer.num_designs={config.designer.num_designs}: allowed is at most ppo.num_envs={config.ppo.num_envs}, "
+            "so that every design is played"
+        )
     rollout = config.ppo.num_envs * config.ppo.num_steps
     if config.ppo.num_minibatches > rollout:
         raise ConfigError(

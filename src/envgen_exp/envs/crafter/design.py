@@ -93,7 +93,7 @@ VOCABULARY: tuple[Setting, ...] = (
         for item in ("sapling", "wood", "stone", "coal", "iron", "diamond")
     ),
     *(
-        _start(f"{material}_{tool}", 1, f"Whether the player starts with a {material} {tool} (1) or not (0).")
+        _start(f"{material}_{tool}", 1, f"Whether the player starts with this {tool} (1) or not (0).")
         for tool in ("pickaxe", "sword")
         for material in ("wood", "stone", "iron")
     ),
