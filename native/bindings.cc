@@ -362,19 +362,29 @@ std::vector<double> noise(int64_t seed, const Table<double>& x, const Table<doub
   return values;
 }
 
-// The world of a plan as draw_map gives it.
-void make_world(const Rules& rules, uint32_t seed, const Terrain& terrain, nb::handle out) {
-  if (terrain.start_material < 1 || terrain.start_material > rules.num_materials) {
-    throw Refused("start material: there is none with this id");
+// Worlds without a game, to look at.
+class WorldMaker {
+ public:
+  explicit WorldMaker(std::shared_ptr<const Rules> rules) : rules_(std::move(rules)), generator_(*rules_) {}
+
+  // What draw_map gives of a new world, into an array of (1, 2, 64, 64).
+  void make(uint32_t seed, const Terrain& terrain, nb::handle out) const {
+    if (terrain.start_material < 1 || terrain.start_material > rules_->num_materials) {
+      throw Refused("start material: there is none with this id");
+    }
+    const Buffer to(out, "out", 'B', 1, 1, 2 * kCells, true);
+    const Daylight noon{1.0};
+    Game game(*rules_, noon);
+    World world(*rules_);
+    generator_.generate({seed, terrain}, world);
+    game.begin(world, {}, 1);
+    draw_map(game, to.rows().at(0));
   }
-  const Buffer to(out, "out", 'B', 1, 1, 2 * kCells, true);
-  const Daylight noon{1.0};
-  Game game(rules, noon);
-  World world(rules);
-  Generator(rules).generate({seed, terrain}, world);
-  game.begin(world, {}, 1);
-  draw_map(game, to.rows().at(0));
-}
+
+ private:
+  const std::shared_ptr<const Rules> rules_;
+  const Generator generator_;
+};
 
 // Raises the package's own errors.
 void translate(const std::exception_ptr& pointer, void*) {
@@ -432,8 +442,9 @@ NB_MODULE(_crafter, module) {
            }),
            nb::kw_only(), "rules"_a, "tiles"_a, "nights"_a, "items"_a, "vignette"_a);
 
-  module.def("make_world", make_world, nb::kw_only(), "rules"_a, "seed"_a, "terrain"_a, "out"_a,
-             "A new world's materials and objects, written into (1, 2, 64, 64) uint8.");
+  nb::class_<WorldMaker>(module, "WorldMaker")
+      .def(nb::init<std::shared_ptr<const Rules>>(), "rules"_a)
+      .def("make", &WorldMaker::make, "seed"_a, "terrain"_a, "out"_a);
 
   nb::class_<Handle>(module, "Vector")
       .def(nb::init<std::shared_ptr<const Rules>, std::shared_ptr<const Art>, const Table<double>&, bool, int, int>(),

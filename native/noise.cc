@@ -1,7 +1,6 @@
 #include "noise.h"
 
-#include <array>
-#include <cstddef>
+#include <cstdint>
 
 namespace crafter {
 namespace {
@@ -31,14 +30,17 @@ struct Offset {
   int c = 0;
 };
 
+struct Extra {
+  int32_t code[2] = {0, 0};
+};
+
 constexpr Extra encode(const Offset (&first)[3], const Offset (&second)[3]) {
-  Extra extra{};
+  Extra extra;
   for (int axis = 0; axis < 3; ++axis) {
     const Offset offsets[2] = {first[axis], second[axis]};
     for (int point = 0; point < 2; ++point) {
       const Offset& o = offsets[point];
       extra.code[point] |= (o.a + 2 + (o.squishes << 2) + (o.c << 4)) << 6 * axis;
-      extra.step[point][axis] = static_cast<int8_t>(o.c - o.a);
     }
   }
   return extra;
@@ -122,25 +124,31 @@ constexpr Extra between_both(int far, int near) {
   return encode(p[0], p[1]);
 }
 
-constexpr std::array<Extra, kExtraCases> all_extras() {
-  std::array<Extra, kExtraCases> extras{};
+struct Table {
+  int32_t codes[kExtraCases][2];
+};
+
+constexpr Table all_extras() {
+  Table table{};
+  const auto set = [&table](int number, const Extra& extra) {
+    for (int point = 0; point < 2; ++point) table.codes[number][point] = extra.code[point];
+  };
   for (int c = 1; c < 7; ++c) {
-    const auto at = static_cast<size_t>(c);
-    extras[at] = is_single(c) ? near_origin_one(c) : near_origin_two(c);
-    extras[8 + at] = is_single(c) ? near_far_two(c) : near_far_one(c);
-    extras[16 + at] = is_single(c) ? between_far(c) : between_near(c);
+    set(c, is_single(c) ? near_origin_one(c) : near_origin_two(c));
+    set(8 + c, is_single(c) ? near_far_two(c) : near_far_one(c));
+    set(16 + c, is_single(c) ? between_far(c) : between_near(c));
     for (int near = 1; near < 7; ++near) {
-      if (!is_single(c) && is_single(near)) extras[24 + 8 * at + static_cast<size_t>(near)] = between_both(c, near);
+      if (!is_single(c) && is_single(near)) set(24 + 8 * c + near, between_both(c, near));
     }
   }
-  return extras;
+  return table;
 }
 
-constexpr std::array<Extra, kExtraCases> kExtraTable = all_extras();
+constexpr Table kTable = all_extras();
 
 }  // namespace
 
-const Extra* const kExtras = kExtraTable.data();
+const ExtraCodes* const kExtraCodes = kTable.codes;
 
 Permutation permutation(int64_t seed) {
   Permutation made;
@@ -155,6 +163,10 @@ Permutation permutation(int64_t seed) {
     made.perm[i] = source[r];
     made.gradient[i] = packed(kGradients[made.perm[i] % 24]);
     source[r] = source[i];
+  }
+  for (int i = 0; i < 256; ++i) {
+    made.perm[256 + i] = made.perm[i];
+    made.gradient[256 + i] = made.gradient[i];
   }
   return made;
 }

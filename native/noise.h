@@ -14,10 +14,10 @@ constexpr double kSquish = 1.0 / 3;
 constexpr double kNorm = 103;
 
 // What a noise seed decides: the permutation that hashes lattice points, and each hash's gradient as three signed
-// bytes, x lowest.
+// bytes, x lowest. Both repeat after 256, so that the sum of a hash and a coordinate modulo 256 is an index.
 struct Permutation {
-  uint8_t perm[256];
-  uint32_t gradient[256];
+  uint8_t perm[512];
+  uint32_t gradient[512];
 };
 
 Permutation permutation(int64_t seed);
@@ -32,14 +32,9 @@ constexpr int kExtraCases = 80;
 
 // Along one axis a point's offset from an extra lattice point is ((d + a) - squishes * kSquish) - c, in this order of
 // rounding, where d is its offset from the cell's origin; the lattice point itself lies c - a further on.
-struct Extra {
-  // For the first and the second point: six bits an axis, of which two are a + 2, two squishes and two c.
-  int32_t code[2];
-  int8_t step[2][3];
-};
-
-// kExtraCases entries.
-extern const Extra* const kExtras;
+// Both points' codes by case: for each axis six bits, of which two are a + 2, two squishes and two c.
+using ExtraCodes = int32_t[2];
+extern const ExtraCodes* const kExtraCodes;
 
 }  // namespace crafter
 

@@ -63,17 +63,13 @@ void draw_day(const Art& art, const Game& game, uint8_t* frame) {
 void draw_night(const Art& art, Game& game, uint8_t* frame) {
   alignas(64) std::array<uint8_t, 3 * kViewPixels> planes;
   look_around(game, [&](int column, int row, Seen seen) {
-    const uint8_t* tile = art.tile(seen.material, seen.look).day;
-    for (int y = 0; y < kUnit; ++y) {
-      uint8_t* to = planes.data() + (row * kUnit + y) * kViewStride + column * kUnit;
-      for (int x = 0; x < kUnit; ++x) {
-        for (int channel = 0; channel < 3; ++channel) to[channel * kViewPixels + x] = *tile++;
-      }
+    const Art::Tile& tile = art.tile(seen.material, seen.look);
+    for (int channel = 0; channel < 3; ++channel) {
+      uint8_t* to = planes.data() + channel * kViewPixels + row * kUnit * kViewStride + column * kUnit;
+      // The spare byte falls where the next column will be, or off the picture.
+      for (int y = 0; y < kUnit; ++y) std::memcpy(to + y * kViewStride, tile.planes[channel][y], kUnit + 1);
     }
   });
-  for (int plane_row = 0; plane_row < 3 * kViewHeight; ++plane_row) {
-    planes[static_cast<size_t>(plane_row * kViewStride + kViewWidth)] = 0;
-  }
   std::array<uint32_t, kNightDraws> draws;
   game.world.random.fill(draws.data(), draws.size());
   kernels().light_night(planes.data(), draws.data(), art.vignette(), game.world.daylight);
@@ -125,6 +121,9 @@ Art::Art(const Rules& rules, const std::vector<uint8_t>& tiles, const std::vecto
   for (size_t i = 0; i < num_tiles; ++i) {
     std::memcpy(tiles_[i].day, tiles.data() + i * kTileBytes, kTileBytes);
     std::memcpy(tiles_[i].twice_night, nights.data() + i * kTileBytes, sizeof(tiles_[i].twice_night));
+    for (int at = 0; at < kTileBytes; ++at) {
+      tiles_[i].planes[at % 3][at / 3 / kUnit][at / 3 % kUnit] = tiles_[i].day[at];
+    }
   }
   items_.resize(num_items);
   for (size_t i = 0; i < num_items; ++i) std::memcpy(items_[i].data(), items.data() + i * kTileBytes, kTileBytes);

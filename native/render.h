@@ -64,6 +64,8 @@ class Art {
   struct Tile {
     uint8_t day[kTileBytes];
     uint16_t twice_night[kTileBytes];
+    // The day's rows once more, by channel and with a byte to spare.
+    uint8_t planes[3][kUnit][kUnit + 1];
   };
 
   const Tile& tile(uint8_t material, Look look) const {

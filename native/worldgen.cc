@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <limits>
 
-#include "dispatch.h"
-#include "noise.h"
+#include "layers.h"
 #include "objects.h"
 
 namespace crafter {
@@ -14,14 +12,14 @@ namespace {
 
 constexpr int kCenter = kArea / 2;
 
-// What the noises alone say of a cell; the bits of kRock say which draws are taken there.
+// What the noises alone say of a cell; the bits beside kRock say which draws are taken there.
 enum Ground : uint8_t {
-  kStart = 0,
-  kCave = 1,
-  kTunnel = 2,
-  kSand = 3,
-  kWater = 4,
-  kMeadow = 5,
+  kMeadow = 0,
+  kStart = 1,
+  kCave = 2,
+  kTunnel = 3,
+  kSand = 4,
+  kWater = 5,
   kWood = 6,
   kRock = 8,
   kMayBeCoal = 16,
@@ -31,48 +29,62 @@ enum Ground : uint8_t {
   kAnyOre = kMayBeCoal | kMayBeIron | kMayBeDiamond,
 };
 
-using Cells = std::vector<uint16_t>;
-
-// The package's _simplex, for many cells at once.
-class Layers {
- public:
-  explicit Layers(int64_t seed) : permutation_(permutation(seed)) {}
-
-  // noise3(x / size, y / size, z) of a column of the map: one x, and every y.
-  void column(int x, double size, int z, std::array<double, kArea>& out) {
-    x_.assign(kArea, x / size);
-    y_.resize(kArea);
-    for (size_t y = 0; y < kArea; ++y) y_[y] = static_cast<double>(y) / size;
-    kernels().noise3(permutation_, x_.data(), y_.data(), z, kArea, out.data());
-  }
-
-  // The same of listed cells, after x and y are stretched; the answer is valid until the next call.
-  const std::vector<double>& of(const Cells& cells, double size, int z) {
-    return of(cells, size, z, [](double x) { return x; }, [](double y) { return y; });
-  }
-  template <typename X, typename Y>
-  const std::vector<double>& of(const Cells& cells, double size, int z, X stretch_x, Y stretch_y) {
-    x_.resize(cells.size());
-    y_.resize(cells.size());
-    values_.resize(cells.size());
-    for (size_t i = 0; i < cells.size(); ++i) {
-      x_[i] = stretch_x(static_cast<double>(cells[i] / kArea)) / size;
-      y_[i] = stretch_y(static_cast<double>(cells[i] % kArea)) / size;
-    }
-    kernels().noise3(permutation_, x_.data(), y_.data(), z, cells.size(), values_.data());
-    return values_;
-  }
-
- private:
-  Permutation permutation_;
-  std::vector<double> x_;
-  std::vector<double> y_;
-  std::vector<double> values_;
+// What the start area, the water and the mountain say of a cell.
+enum Site : uint8_t {
+  kInStart = 1,
+  kOnMountain = 2,
+  kHasOre = 4,
+  kIsHigh = 8,
+  kIsShore = 16,
+  kIsDeep = 32,
 };
 
-// A finished mountain noise as the terrain wants it.
-double scaled(const Terrain& terrain, double mountain) {
-  return (terrain.mountain_absolute ? std::abs(mountain) : mountain) * terrain.mountain_scale;
+// Beyond where it could change anything by this much, the start area is first taken for nothing.
+constexpr double kStartReach = 1e-2;
+
+double start_value(double distance, double noise) {
+  const double start = 4 - distance + 2 * noise;
+  return 1 / (1 + std::exp(-start));
+}
+
+// Three numbers of a cell, in float64 as in the package or roughly in float32.
+template <typename Real>
+struct Numbers {
+  Real start;
+  Real water;
+  Real mountain;
+};
+
+// From the start value and the layers' noises, after the terrain has scaled them.
+template <typename Real>
+Numbers<Real> combine(const Terrain& terrain, Real start, Real large_water, Real small_water, Real large_mountain,
+                      Real small_mountain) {
+  const auto real = [](double value) { return static_cast<Real>(value); };
+  Real water = large_water + real(0.15) * small_water + real(0.1);
+  water -= 2 * start;
+  Real mountain = (large_mountain + real(0.3) * small_mountain) / real(1.3);
+  mountain -= 4 * start + real(0.3) * water;
+  if (terrain.mountain_absolute) mountain = std::abs(mountain);
+  return {start, water * real(terrain.water_scale), mountain * real(terrain.mountain_scale)};
+}
+
+template <typename Real>
+uint8_t site(const Terrain& terrain, const Numbers<Real>& n) {
+  int bits = 0;
+  bits |= n.start > terrain.start_threshold ? kInStart : 0;
+  bits |= n.mountain > 0.15 ? kOnMountain : 0;
+  bits |= n.mountain > terrain.ore_gate ? kHasOre : 0;
+  bits |= n.mountain > 0.3 ? kIsHigh : 0;
+  bits |= (0.25 < n.water) & (n.water <= 0.35) ? kIsShore : 0;
+  bits |= 0.3 < n.water ? kIsDeep : 0;
+  return static_cast<uint8_t>(bits);
+}
+
+// How near the numbers come to where their site changes.
+double clearance(const Terrain& terrain, const Numbers<float>& n) {
+  return std::min({std::abs(n.start - terrain.start_threshold), std::abs(n.mountain - 0.15),
+                   std::abs(n.mountain - terrain.ore_gate), std::abs(n.mountain - 0.3), std::abs(n.water - 0.25),
+                   std::abs(n.water - 0.3), std::abs(n.water - 0.35)});
 }
 
 }  // namespace
@@ -92,9 +104,9 @@ Generator::Generator(const Rules& rules) : rules_(rules) {
       const int dy = y - kCenter;
       const double distance = std::sqrt(static_cast<double>(dx * dx + dy * dy));
       distance_[cell(x, y)] = distance;
-      // The start area's noise is below 1, so the start value is below exp(6 - distance); water loses twice and
-      // mountain 3.4 times that. Rounding is far below the last term.
-      shift_[cell(x, y)] = distance < 8 ? std::numeric_limits<double>::infinity() : 4 * std::exp(6 - distance) + 1e-9;
+      // Its noise is below 1, so a start value is below exp(6 - distance); the mountain loses 3.4 times that, the water
+      // twice.
+      start_reach_[cell(x, y)] = 3.4 * std::exp(6 - distance);
     }
   }
 }
@@ -102,111 +114,108 @@ Generator::Generator(const Rules& rules) : rules_(rules) {
 void Generator::generate(const Plan& plan, World& world) const {
   world.reset(plan.seed);
   world.add(make_object(Kind::kPlayer, kCenter, kCenter));
+  const Layers layers(tables_, world.random.below(2147483647));
+  SiteMap sites;
+  survey(plan.terrain, layers, sites);
   GroundMap ground;
-  survey(plan.terrain, world.random.below(2147483647), ground);
+  set_ground(plan.terrain, layers, sites, ground);
   set_materials(plan.terrain, ground, world);
   set_creatures(plan.terrain, ground, world);
 }
 
-void Generator::survey(const Terrain& terrain, int64_t noise_seed, GroundMap& ground) const {
-  Layers layers(noise_seed);
-  std::array<double, kCells> mountains;
-  std::array<double, kCells> waters;
+void Generator::survey(const Terrain& terrain, const Layers& layers, SiteMap& sites) const {
+  Cells central;
+  for (size_t at = 0; at < kCells; ++at) central.add(at, start_reach_[at] > kStartReach);
+  std::array<float, kCells> start_noise, start{};
+  layers.rough(Layer::kStart, central, start_noise.data());
+  for (size_t i = 0; i < central.count; ++i) {
+    const size_t at = central.at[i];
+    start[at] = static_cast<float>(start_value(distance_[at], start_noise[i]));
+  }
   const double scale = std::max({1.0, terrain.mountain_scale, terrain.water_scale});
-  Cells close;
-  {
-    std::array<double, kArea> large_water, small_water, large_mountain, small_mountain;
-    for (int x = 0; x < kArea; ++x) {
-      layers.column(x, 15, 3, large_water);
-      layers.column(x, 5, 3, small_water);
-      layers.column(x, 15, 0, large_mountain);
-      layers.column(x, 5, 0, small_mountain);
-      for (size_t y = 0; y < kArea; ++y) {
-        const size_t at = cell(x, static_cast<int>(y));
-        const double water = large_water[y] + 0.15 * small_water[y] + 0.1;
-        const double mountain = (large_mountain[y] + 0.3 * small_mountain[y]) / 1.3;
-        waters[at] = water;
-        mountains[at] = mountain;
-        // Far from the centre the start value is too small to carry either noise over a threshold.
-        const double m = scaled(terrain, mountain - 0.3 * water);
-        const double w = terrain.water_scale * water;
-        const double nearest = std::min({std::abs(m - 0.15), std::abs(m - terrain.ore_gate), std::abs(m - 0.3),
-                                         std::abs(w - 0.25), std::abs(w - 0.3), std::abs(w - 0.35)});
-        if (nearest <= scale * shift_[at]) close.push_back(static_cast<uint16_t>(at));
-      }
+  Cells doubtful;
+  for (int x = 0; x < kArea; ++x) {
+    std::array<float, kArea> large_water, small_water, large_mountain, small_mountain;
+    layers.rough_column(Layer::kLargeWater, x, large_water.data());
+    layers.rough_column(Layer::kSmallWater, x, small_water.data());
+    layers.rough_column(Layer::kLargeMountain, x, large_mountain.data());
+    layers.rough_column(Layer::kSmallMountain, x, small_mountain.data());
+    for (size_t y = 0; y < kArea; ++y) {
+      const size_t at = cell(x, static_cast<int>(y));
+      const Numbers<float> numbers =
+          combine(terrain, start[at], large_water[y], small_water[y], large_mountain[y], small_mountain[y]);
+      sites[at] = site(terrain, numbers);
+      // All errors together are below four times that of one layer.
+      const double unsure = 4 * kRough + (start_reach_[at] > kStartReach ? 0 : start_reach_[at]);
+      doubtful.add(at, clearance(terrain, numbers) <= scale * unsure);
     }
   }
-  std::array<double, kCells> starts{};
-  const std::vector<double>& start_noise = layers.of(close, 3, 8);
-  for (size_t i = 0; i < close.size(); ++i) {
-    const double start = 4 - distance_[close[i]] + 2 * start_noise[i];
-    starts[close[i]] = 1 / (1 + std::exp(-start));
-  }
 
+  std::array<std::array<double, kCells>, 5> exact;
+  size_t next = 0;
+  for (const Layer layer :
+       {Layer::kStart, Layer::kLargeWater, Layer::kSmallWater, Layer::kLargeMountain, Layer::kSmallMountain}) {
+    layers.exact(layer, doubtful.at.data(), doubtful.count, exact[next++].data());
+  }
+  for (size_t i = 0; i < doubtful.count; ++i) {
+    const size_t at = doubtful.at[i];
+    sites[at] = site(terrain, combine(terrain, start_value(distance_[at], exact[0][i]), exact[1][i], exact[2][i],
+                                      exact[3][i], exact[4][i]));
+  }
+}
+
+void Generator::set_ground(const Terrain& terrain, const Layers& layers, const SiteMap& sites,
+                           GroundMap& ground) const {
+  const auto set = [&ground](const Cells& cells, Ground found) {
+    for (const uint16_t at : cells) ground[at] = found;
+  };
+  const auto mark = [&ground](const Cells& cells, Ground bit) {
+    for (const uint16_t at : cells) ground[at] |= bit;
+  };
   Cells high, rock, shore, meadow;
   for (size_t at = 0; at < kCells; ++at) {
-    const double water = waters[at] - 2 * starts[at];
-    const double mountain = mountains[at] - (4 * starts[at] + 0.3 * water);
-    waters[at] = water * terrain.water_scale;
-    mountains[at] = scaled(terrain, mountain);
-    const auto here = static_cast<uint16_t>(at);
-    if (starts[at] > terrain.start_threshold) {
-      ground[at] = kStart;
-    } else if (mountains[at] > 0.15) {
-      (mountains[at] > 0.3 ? high : rock).push_back(here);
-    } else if (0.25 < waters[at] && waters[at] <= 0.35) {
-      shore.push_back(here);
-    } else if (0.3 < waters[at]) {
-      ground[at] = kWater;
-    } else {
-      meadow.push_back(here);
-    }
+    const int here = sites[at];
+    const bool open = !(here & kInStart);
+    const bool mountain = open && (here & kOnMountain);
+    const bool low = open && !(here & kOnMountain);
+    high.add(at, mountain && (here & kIsHigh));
+    rock.add(at, mountain && !(here & kIsHigh));
+    shore.add(at, low && (here & kIsShore));
+    meadow.add(at, low && !(here & (kIsShore | kIsDeep)));
+    ground[at] = open ? kWater : kStart;
   }
 
-  // Cells where the noise is above a number are found; the others go on to the next question.
-  const auto ask = [&ground](const Cells& cells, const std::vector<double>& noise, double above, Ground found,
-                             Cells& others) {
-    for (size_t i = 0; i < cells.size(); ++i) {
-      if (noise[i] > above) {
-        ground[cells[i]] = found;
-      } else {
-        others.push_back(cells[i]);
-      }
-    }
-  };
-  const auto twice = [](double value) { return 2 * value; };
-  const auto fifth = [](double value) { return value / 5; };
-  Cells across, solid, bare, inland;
-  ask(high, layers.of(high, 7, 6), 0.15, kCave, rock);
-  ask(rock, layers.of(rock, 3, 7, twice, fifth), 0.4, kTunnel, across);
-  ask(across, layers.of(across, 3, 7, fifth, twice), 0.4, kTunnel, solid);
+  Cells caves, tunnels, across, solid;
+  layers.divide(Layer::kCave, high, 0.15, caves, rock);
+  layers.divide(Layer::kTunnelAcross, rock, 0.4, tunnels, across);
+  layers.divide(Layer::kTunnelAlong, across, 0.4, tunnels, solid);
+  set(caves, kCave);
+  set(tunnels, kTunnel);
   Cells peaks;
   for (const uint16_t at : solid) {
     ground[at] = kRock;
-    if (mountains[at] > terrain.ore_gate) ground[at] |= terrain.designed ? kAnyOre : kMayBeDiamond;
-    if (mountains[at] > 0.3) peaks.push_back(at);
+    if (sites[at] & kHasOre) ground[at] |= terrain.designed ? kAnyOre : kMayBeDiamond;
+    peaks.add(at, sites[at] & kIsHigh);
   }
-  const auto mark = [&ground](const Cells& cells, const std::vector<double>& noise, double above, Ground bit) {
-    for (size_t i = 0; i < cells.size(); ++i) {
-      if (noise[i] > above) ground[cells[i]] |= bit;
-    }
-  };
   if (!terrain.designed) {
-    mark(solid, layers.of(solid, 8, 1), 0, kMayBeCoal);
-    mark(solid, layers.of(solid, 6, 2), 0.4, kMayBeIron);
+    Cells coal, iron, none;
+    layers.divide(Layer::kCoal, solid, 0, coal, none);
+    none.count = 0;
+    layers.divide(Layer::kIron, solid, 0.4, iron, none);
+    mark(coal, kMayBeCoal);
+    mark(iron, kMayBeIron);
   }
-  mark(peaks, layers.of(peaks, 5, 6), 0.35, kIsLava);
+  Cells lava, firm;
+  layers.divide(Layer::kLava, peaks, 0.35, lava, firm);
+  mark(lava, kIsLava);
 
-  ask(shore, layers.of(shore, 9, 4), -0.2, kSand, inland);
-  for (const uint16_t at : inland) {
-    if (0.3 < waters[at]) {
-      ground[at] = kWater;
-    } else {
-      meadow.push_back(at);
-    }
-  }
-  ask(meadow, layers.of(meadow, 7, 5), 0, kWood, bare);
-  for (const uint16_t at : bare) ground[at] = kMeadow;
+  Cells sands, inland, woods, bare;
+  layers.divide(Layer::kSand, shore, -0.2, sands, inland);
+  set(sands, kSand);
+  for (const uint16_t at : inland) meadow.add(at, !(sites[at] & kIsDeep));
+  layers.divide(Layer::kWood, meadow, 0, woods, bare);
+  set(woods, kWood);
+  set(bare, kMeadow);
 }
 
 void Generator::set_materials(const Terrain& terrain, const GroundMap& ground, World& world) const {

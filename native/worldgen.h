@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "layers.h"
 #include "rules.h"
 #include "world.h"
 
@@ -49,17 +50,20 @@ class Generator {
   void generate(const Plan& plan, World& world) const;
 
  private:
-  // What the noises say of each cell, before any draw.
+  // Of each cell: on which side of every threshold its numbers are; and what the noises make of it, before any draw.
+  using SiteMap = std::array<uint8_t, kCells>;
   using GroundMap = std::array<uint8_t, kCells>;
 
-  void survey(const Terrain& terrain, int64_t noise_seed, GroundMap& ground) const;
+  void survey(const Terrain& terrain, const Layers& layers, SiteMap& sites) const;
+  void set_ground(const Terrain& terrain, const Layers& layers, const SiteMap& sites, GroundMap& ground) const;
   void set_materials(const Terrain& terrain, const GroundMap& ground, World& world) const;
   void set_creatures(const Terrain& terrain, const GroundMap& ground, World& world) const;
 
   const Rules& rules_;
-  // Of each cell: distance from the player, and the most by which the start area can shift its water or mountain.
+  const LayerTables tables_;
+  // Of each cell: its distance from the centre, and the most by which the start area could lower its mountain.
   std::array<double, kCells> distance_;
-  std::array<double, kCells> shift_;
+  std::array<double, kCells> start_reach_;
 };
 
 }  // namespace crafter

@@ -30,9 +30,6 @@ def kernel_names() -> list[str]:
 def noise(seed: int, x: NDArray[np.float64], y: NDArray[np.float64], z: float) -> list[float]:
     """OpenSimplex noise of points, for tests."""
 
-def make_world(*, rules: Rules, seed: int, terrain: Terrain, out: NDArray[np.uint8]) -> None:
-    """A new world's materials and objects, written into (1, 2, 64, 64)."""
-
 class Terrain:
     """A design as the world generator's numbers."""
 
@@ -81,6 +78,13 @@ class Art:
         items: NDArray[np.uint8],
         vignette: NDArray[np.float64],
     ) -> None: ...
+
+class WorldMaker:
+    """Makes worlds to look at, without a game."""
+
+    def __init__(self, rules: Rules) -> None: ...
+    def make(self, seed: int, terrain: Terrain, out: NDArray[np.uint8]) -> None:
+        """A new world's materials and objects, written into (1, 2, 64, 64)."""
 
 class Vector:
     """Many games and the threads that step them."""

@@ -40,7 +40,7 @@ if (_crafter.area, _crafter.area) != AREA or (_crafter.chunk, _crafter.chunk) !=
 def make_world(design: Design | None, seed: int) -> NDArray[np.uint8]:
     """The world that an episode with this world seed starts in, in the ids of a symbolic view, (2, 64, 64)."""
     out = np.zeros((2, *AREA), np.uint8)
-    _crafter.make_world(rules=_rules(), seed=seed, terrain=_terrain(design), out=out[None])
+    _world_maker().make(seed, _terrain(design), out[None])
     return out
 
 
@@ -403,6 +403,11 @@ def _rules() -> _crafter.Rules:
         make={name: (rule["uses"], rule["nearby"], rule["gives"]) for name, rule in constants.make.items()},
         skills=SKILLS,
     )
+
+
+@functools.cache
+def _world_maker() -> _crafter.WorldMaker:
+    return _crafter.WorldMaker(_rules())
 
 
 @functools.cache
