@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from llm_server import LLMServer
 
@@ -246,6 +246,7 @@ SETTINGS = st.fixed_dictionaries(
 DESIGNS = st.builds(lambda chosen, purpose: CrafterDesign(purpose=purpose, **chosen), SETTINGS, st.text(max_size=20))
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | DESIGNS, min_size=1, max_size=4), st.lists(st.text(max_size=20), max_size=3))
 def test_a_proposal_survives_json(designs: list[Design | None], notes: list[str]) -> None:
     check = DesignCheck(True, ("no water",), ("collect_drink",), {"tree": 3.5})

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envgen_exp.config import CrafterConfig, Engine, Prompt
@@ -163,6 +163,7 @@ def test_the_stand_in_does_something_else_after_a_complaint() -> None:
     assert second == json.loads(said)["designs"][1]
 
 
+@settings(deadline=None)
 @given(st.fixed_dictionaries({skill: st.floats(0, 1) for skill in FAMILY.skills}), st.integers(1, 6))
 def test_whatever_the_rates_are_the_stand_in_s_designs_are_designs(mean: dict[str, float], count: int) -> None:
     prompter = Prompter(FAMILY, Prompt.rich, count)

@@ -97,12 +97,13 @@ def check_whole(reply: Reply, count: int) -> None:
         text.encode()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400), st.integers(1, 8))
 def test_any_text(text: str, count: int) -> None:
     check_whole(read(text, count), count)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
 def test_any_soup_of_pieces(text: str) -> None:
     check_whole(read(text), 2)
@@ -119,7 +120,7 @@ def mutilated(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(mutilated())
 def test_any_mutilation_of_a_good_reply(text: str) -> None:
     check_whole(read(text), 2)
@@ -136,6 +137,7 @@ DESIGNS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(DESIGNS, min_size=1, max_size=5), st.booleans())
 def test_every_design_is_read_as_it_was_written(designs: list[Design], hidden: bool) -> None:
     """JSON, Python's spelling, and the paper's ablation: its words without meaning are undone."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from llm_server import LLMServer
 
@@ -139,6 +139,7 @@ def test_a_key_in_the_config_is_refused_without_showing_it(changes: dict[str, st
     assert "c0ffee" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from([*forms(KEY), *forms(OTHER)]))
 def test_every_form_is_hidden_anywhere(before: str, after: str, form: str) -> None:
     assert form not in redact(before + form + after)

@@ -127,7 +127,7 @@ def _encoding() -> Any:
     cache = folder / "litellm_core_utils" / "tokenizers" if folder else None
     if cache is None or not (cache / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4").is_file():
         return None
-    os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache))
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(cache)  # as litellm does when it is imported
     import tiktoken
 
     return tiktoken.get_encoding("cl100k_base")

@@ -129,7 +129,8 @@ class Provider:
         usage = getattr(response, "usage", None)
         prompt_tokens = int(getattr(usage, "prompt_tokens", 0) or 0)
         completion_tokens = int(getattr(usage, "completion_tokens", 0) or 0)
-        text = text[:MAX_TEXT]
+        # Half a character pair is no text that could be sent again in the chat.
+        text = text[:MAX_TEXT].encode(errors="replace").decode()
         estimated = prompt_tokens == 0
         if estimated:
             prompt_tokens = prices.count_tokens(request["messages"])
