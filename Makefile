@@ -19,7 +19,7 @@ SLOW      = chaos or parity or long
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run sweep check test test-all parity chaos clean
+.PHONY: help install run sweep check test test-all parity chaos examples clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,16 @@ parity: $(STAMP) ## the engines against each other, step by step, at length
 
 chaos: $(STAMP) ## runs killed and resumed at many points
 	$(BIN)/pytest -m chaos $(ARGS)
+
+# The extra's packages alone: installing the project with it would build the engine anew.
+$(VENV)/.examples: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	  $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["examples"])')
+	@touch $@
+
+examples: $(VENV)/.examples ## short trainings on the Gymnasium environments: CleanRL's manner and Stable-Baselines3
+	OMP_NUM_THREADS=1 $(BIN)/python examples/cleanrl_ppo.py --total-timesteps 30000
+	OMP_NUM_THREADS=1 $(BIN)/python examples/sb3_ppo.py --total-timesteps 4096
 
 clean: ## remove virtual environments, builds and caches; runs/ and multirun/ stay
 	rm -rf .venv .venv-* build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
