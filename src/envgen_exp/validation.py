@@ -94,8 +94,8 @@ def validate(config: RunConfig) -> None:
 def _check_ppo(config: RunConfig) -> None:
     if config.designer.num_designs > config.ppo.num_envs:
         raise ConfigError(
-            f"designer.num_designs={config.designer.num_designs}: allowed is at most ppo.num_envs={config.ppo.num_envs}, "
-            "so that every design is played"
+            f"designer.num_designs={config.designer.num_designs}: allowed is at most ppo.num_envs, which is "
+            f"{config.ppo.num_envs}, so that every design is played"
         )
     rollout = config.ppo.num_envs * config.ppo.num_steps
     if config.ppo.num_minibatches > rollout:
