@@ -27,6 +27,9 @@ MAX_PURPOSE = 400
 _SHOWN = 60
 """Characters of a bad value that a problem quotes."""
 
+_WORDS = 3
+"""Most words that a setting's value has; an unknown member with more is a remark."""
+
 _PURPOSE = ("purpose", "goal", "objective", "rationale", "reason", "reasoning", "description", "explanation", "focus")
 _TARGETS = ("targets", "target", "targetskills", "targetedskills", "skills", "skill", "trains", "achievements")
 _LABELS = {
@@ -36,6 +39,9 @@ _LABELS = {
 }
 _GROUPS = {"settings", "config", "configuration", "parameters", "params", "environment", "design", "options", "values"}
 _SETS = {"designs", "environments", "envs", "configs", "configurations", "worlds", "environmentconfigs", "settings"}
+_NUMBERED = re.compile(r"\d|(?:design|env|world|config)\w*[\W_]+\w", re.IGNORECASE)
+"""Names that tell designs apart, e.g. design_1 or "World B"; those of groups inside a design don't."""
+
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 
 
@@ -75,7 +81,7 @@ def parse_reply(
 ) -> Reply:
     """Read `num_designs` designs from a model's text; `finish` is why the model stopped writing. Raises nothing."""
     reader = _Reader(wording, model, skills)
-    found = _find_designs(text, reader)
+    found = _find_designs(text, reader, num_designs)
     problems = list(_whole(text, finish, found, num_designs))
     notes = []
     if len(found) > num_designs:
@@ -111,8 +117,8 @@ def _whole(text: str, finish: str, found: Sequence[Any], num_designs: int) -> li
     return [Problem(why, fatal=not found)]
 
 
-def _find_designs(text: str, reader: _Reader) -> list[dict[str, Any]]:
-    """The objects in a text that are its designs: the last of the sets that hold the most."""
+def _find_designs(text: str, reader: _Reader, num_designs: int) -> list[dict[str, Any]]:
+    """The objects in a text that are its designs: the last whole set, or else the last of the largest."""
     if len(text) > MAX_CHARACTERS:
         return []
     text = _THINKING.sub(" ", text)
@@ -130,7 +136,7 @@ def _find_designs(text: str, reader: _Reader) -> list[dict[str, Any]]:
         sets.append(singles)
     best: list[dict[str, Any]] = []
     for candidate in sets:
-        if len(candidate) >= len(best):
+        if min(len(candidate), num_designs) >= min(len(best), num_designs):
             best = candidate
     return best
 
@@ -147,16 +153,16 @@ class _Reader:
     # Which objects are designs
 
     def is_design(self, value: Any) -> bool:
-        """Whether an object speaks of this vocabulary."""
-        return isinstance(value, dict) and any(self._speaks(name, inner) for name, inner in value.items())
+        """Whether an object speaks of this vocabulary, itself or in a group."""
+        if not isinstance(value, dict):
+            return False
+        groups = [(name, inner) for name, inner in value.items() if isinstance(inner, dict)]
+        return self._direct(value) or any(self._grouped(name, member) for name, inner in groups for member in inner)
 
-    def _speaks(self, name: str, inner: Any) -> bool:
-        squeezed = _squeeze(name)
-        if squeezed in self._settings or (squeezed in _PURPOSE + _TARGETS and not isinstance(inner, dict)):
-            return True
-        return isinstance(inner, dict) and any(
-            self._grouped(name, member) is not None for member in inner if isinstance(member, str)
-        )
+    def _direct(self, value: Mapping[str, Any]) -> bool:
+        """Whether an object has a setting, a purpose or targets as its own members."""
+        own = [_squeeze(name) for name, inner in value.items() if not isinstance(inner, dict)]
+        return any(name in self._settings or name in _PURPOSE or name in _TARGETS for name in own)
 
     def sets(self, value: Any, depth: int = 0) -> list[list[dict[str, Any]]]:
         """The lists of designs inside a value."""
@@ -169,17 +175,19 @@ class _Reader:
             return [found for item in value for found in self.sets(item, depth + 1)]
         if not isinstance(value, dict):
             return []
+        if self._direct(value):
+            return []
         for name, inner in value.items():
-            if _squeeze(name) in _SETS and isinstance(inner, list | dict):
-                members = inner if isinstance(inner, list) else list(inner.values())
-                designs = [item for item in members if isinstance(item, dict)]
-                if designs:
-                    return [designs]
-                if isinstance(inner, dict) and self.is_design(inner):
-                    return [] if self.is_design(value) else [[inner]]
-        direct = any(self._speaks(name, inner) for name, inner in value.items() if not isinstance(inner, dict))
-        named = [item for name, item in value.items() if _squeeze(name) not in _GROUPS and self.is_design(item)]
-        if named and not direct:  # {"design 1": {...}, "design 2": {...}}
+            if _squeeze(name) not in _SETS or not isinstance(inner, list | dict):
+                continue
+            if isinstance(inner, dict) and self._direct(inner):
+                return [] if _squeeze(name) in _GROUPS else [[inner]]
+            members = inner if isinstance(inner, list) else list(inner.values())
+            designs = [item for item in members if isinstance(item, dict)]
+            if designs:
+                return [designs]
+        named = [item for name, item in value.items() if _NUMBERED.search(name) and self.is_design(item)]
+        if named:  # {"design 1": {...}, "design 2": {...}}
             return [named]
         if self.is_design(value):
             return []
@@ -205,6 +213,8 @@ class _Reader:
                     targets = self._targets(value, notes)
                 elif key in _PURPOSE and (not purpose or key == "purpose"):
                     purpose = _clean(value)
+                elif isinstance(value, str) and len(value.split()) > _WORDS:
+                    notes.append(f"{_quote(name)} is a remark and is left out")
                 elif key not in _PURPOSE and key not in _LABELS:
                     names = ", ".join(shown.name for shown in self._wording.settings)
                     wrong = f"there is no setting {_quote(name)}; the settings are {names}"
