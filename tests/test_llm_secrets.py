@@ -20,6 +20,7 @@ from llm_server import LLMServer
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import LLMError, SecretError
 from envgen_exp.llm.client import check_ready, make_client
+from envgen_exp.llm.provider import MAX_TEXT
 from envgen_exp.llm.redaction import redact
 
 KEY = 'sk-planted/0123456789+abc"def'
@@ -98,6 +99,12 @@ def test_what_was_hidden_is_named(server: LLMServer, tmp_path: Path) -> None:
     server.script("echo-reply")
     client = make_client(config(server.url), tmp_path / "llm", NoRules(), run="secrets")
     assert client.complete([{"role": "user", "content": "hello"}], cycle=1).text.startswith("You sent Bearer [")
+
+
+def test_a_key_at_the_place_where_a_text_is_cut_is_hidden_whole(tmp_path: Path) -> None:
+    with LLMServer(lambda messages: "x" * (MAX_TEXT - 12) + " " + KEY) as own:
+        client = make_client(config(own.url), tmp_path / "llm", NoRules(), run="secrets")
+        assert not leaks(client.complete([{"role": "user", "content": "hello"}], cycle=1).text)
 
 
 def test_nothing_leaks_with_every_library_at_its_loudest(server: LLMServer, tmp_path: Path) -> None:

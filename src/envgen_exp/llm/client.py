@@ -96,7 +96,7 @@ def make_client(config: LLMConfig, folder: Path, family: Family, *, run: str) ->
     """The client of a run; `folder` is the run's llm/, `run` the name that ledger lines bear."""
     source: Source
     if config.kind is LLMKind.offline:
-        source = Offline(family.skill_rules)
+        source = Offline(family.skill_rules, config.max_repairs)
     elif config.kind is LLMKind.replay:
         source = Replay(config)
     else:

@@ -38,10 +38,10 @@ class Offline:
 
     client = "offline"
     model = "offline"
-    max_repairs = 2
 
-    def __init__(self, rules: Sequence[SkillRule]) -> None:
+    def __init__(self, rules: Sequence[SkillRule], max_repairs: int) -> None:
         self._rules = rules
+        self.max_repairs = max_repairs
 
     def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
         """The messages are all that it reads."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from string import Template
 from typing import Any
@@ -73,23 +73,16 @@ class Wording:
         return meant.name, meant.choices[shown.choices.index(str(value))] if shown.choices else value
 
 
-@dataclass(frozen=True)
 class Prompter:
     """Writes every message that goes to the model."""
 
-    family: Family
-    kind: Prompt
-    num_designs: int
-    wording: Wording = field(init=False)
-
-    def __post_init__(self) -> None:
-        make = Wording.obfuscated if self.kind is Prompt.obfuscated else Wording.plain
-        object.__setattr__(self, "wording", make(self.family.vocabulary))
-
-    @property
-    def rich(self) -> bool:
+    def __init__(self, family: Family, kind: Prompt, num_designs: int) -> None:
+        self.family = family
+        self.num_designs = num_designs
+        self.rich = kind is Prompt.rich
         """Whether the model is told more than in the paper: feasibility, changes, steps left."""
-        return self.kind is Prompt.rich
+        obfuscate = kind is Prompt.obfuscated
+        self.wording = (Wording.obfuscated if obfuscate else Wording.plain)(family.vocabulary)
 
     def system(self) -> str:
         """The message before all others."""
@@ -132,9 +125,10 @@ class Prompter:
             "targets": {"type": "array", "items": {"type": "string", "enum": list(self.family.skills)}},
         }
         for setting in self.wording.settings:
-            text = " ".join(part for part in (setting.allowed(), f"(default: {setting.default}).", setting.doc) if part)
-            properties[setting.name] = {"type": "string", "enum": list(setting.choices), "description": setting.doc}
-            if not setting.choices:
+            text = _setting_line(setting).removeprefix(f"{setting.name}: ")
+            if setting.choices:
+                properties[setting.name] = {"type": "string", "enum": list(setting.choices), "description": text}
+            else:
                 properties[setting.name] = {"type": "integer", "description": text}
         design = {
             "type": "object",
@@ -196,7 +190,7 @@ def _fill(template: str, **values: str) -> str:
     return Template(text).substitute(values).strip() + "\n"
 
 
-def _list(lines: Any) -> str:
+def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -129,15 +129,15 @@ class Provider:
         usage = getattr(response, "usage", None)
         prompt_tokens = int(getattr(usage, "prompt_tokens", 0) or 0)
         completion_tokens = int(getattr(usage, "completion_tokens", 0) or 0)
-        # Half a character pair is no text that could be sent again in the chat.
-        text = text[:MAX_TEXT].encode(errors="replace").decode()
+        # Hidden before it is cut, so that no part of a key stays; half a character pair could not be sent again.
+        text = redact(text[: 2 * MAX_TEXT])[:MAX_TEXT].encode(errors="replace").decode()
         estimated = prompt_tokens == 0
         if estimated:
             prompt_tokens = prices.count_tokens(request["messages"])
             completion_tokens = prices.count_text(text)
         return Answer(
-            text=redact(text),
-            finish=finish,
+            text=text,
+            finish=redact(str(finish))[:40],
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             estimated=estimated,
