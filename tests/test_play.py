@@ -1,0 +1,426 @@
+"""Playing with a run's agent: what is found is found again, films show what happened, exports play without us."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import runs
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tiny_env import TinyVectorEnv
+
+from envgen_exp import export, play, recording
+from envgen_exp.config import CrafterConfig, Device, Network, Observe, Precision
+from envgen_exp.envs import make_family
+from envgen_exp.envs.typed import parse_design
+from envgen_exp.envs.vector import VectorEnv
+from envgen_exp.errors import ConfigError, DesignError
+from envgen_exp.play import Player, main
+from envgen_exp.recording import BAR, SHOWN_FRAMES, SIZE, FilmedEnv, record_videos
+from envgen_exp.rl.ppo import Learner
+from envgen_exp.seeding import WorldSet, world_seed
+
+LENGTH = 40
+"""Steps after which the original is truncated in the run of these tests."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    return runs.run(
+        tmp_path_factory.mktemp("play") / "run",
+        *("designer=original", "cycles=1", "schedule.final_steps=100", "checkpoint.every_steps=100"),
+        *("env.engine=reference", f"env.original_length={LENGTH}", f"env.designed_length={LENGTH}"),
+        *("evaluation.report_episodes=1", "evaluation.feedback_seeds=2"),
+    )
+
+
+@pytest.fixture(scope="module")
+def player(folder: Path) -> Player:
+    return Player.open(folder, Device.cpu)
+
+
+@pytest.fixture(scope="module")
+def watched(player: Player) -> tuple[Any, Any]:
+    """Five episodes, two of them filmed."""
+    return play.watch(player, None, num_episodes=5, seed=3, num_videos=2)
+
+
+def test_the_same_seed_plays_the_same_episodes_filmed_or_not(player: Player, watched: tuple[Any, Any]) -> None:
+    records, films = watched
+    again, none = play.watch(player, None, num_episodes=5, seed=3, num_videos=0)
+    assert again == records
+    assert none == []
+    one_more, same = play.watch(player, None, num_episodes=5, seed=3, num_videos=2)
+    assert one_more == records
+    assert [film.data for film in same] == [film.data for film in films]
+    other, _ = play.watch(player, None, num_episodes=5, seed=4, num_videos=0)
+    assert {record.world_seed for record in other}.isdisjoint(record.world_seed for record in records)
+
+
+def test_only_validation_worlds_are_played(watched: tuple[Any, Any]) -> None:
+    assert {record.world_seed % 4 for record in watched[0]} == {int(WorldSet.VALIDATION)}
+
+
+def test_films_show_the_evaluated_episodes(watched: tuple[Any, Any]) -> None:
+    records, films = watched
+    for slot, film in enumerate(films):
+        record = next(record for record in records if (record.slot, record.episode) == (slot, 1))
+        assert film.record == record
+        assert set(film.unlocked) == {s for s, n in zip(FAMILY.skills, record.skills, strict=True) if n}
+        frames, title = decoded(film.data)
+        assert title == f"original, world {record.world_seed}"
+        assert len(frames) == record.length + SHOWN_FRAMES
+        assert frames[0].shape == (SIZE + BAR, SIZE, 3)
+    assert not (decoded(films[0].data)[0][0] == decoded(films[1].data)[0][0]).all()
+
+
+def test_what_is_printed(folder: Path, player: Player, capsys: pytest.CaptureFixture[str]) -> None:
+    design = "target_biome: mountain, starting_wood: 9"
+    command = [str(folder), "--episodes", "4", "--seed", "5", "--videos", "1", "--design", design, "--device", "cpu"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    found = parse_design(design, FAMILY)
+    records, _ = play.watch(player, found, num_episodes=4, seed=5, num_videos=0)
+    shares = [sum(record.skills[i] > 0 for record in records) for i in range(len(FAMILY.skills))]
+    lines = {line.split()[0]: line for line in printed.splitlines() if line.strip()}
+    for skill, count in zip(FAMILY.skills, shares, strict=True):
+        low, high = proportion_interval(count, 4)
+        numbers = [float(number) for number in re.findall(r"[\d.]+", lines[skill])]
+        assert numbers == pytest.approx([25 * count, 100 * low, 100 * high], abs=0.06)
+    score = FAMILY.score({skill: n / 4 for skill, n in zip(FAMILY.skills, shares, strict=True)})
+    assert f"score {score:.2f} % [" in printed
+    assert "the run is finished" in printed
+    assert "not a score of the original" in printed
+    assert "starting_wood: 9" in printed
+    (path,) = (Path(line.split()[1]) for line in printed.splitlines() if line.startswith("video: "))
+    assert path.parent == folder / "videos"
+    assert len(decoded(path.read_bytes())[0]) == records[0].length + SHOWN_FRAMES
+
+
+FAMILY = make_family(CrafterConfig(observation=Observe.pixels, engine=runs.composed("env.engine=reference").env.engine))
+
+
+def proportion_interval(successes: int, episodes: int) -> tuple[float, float]:
+    """Wilson's interval from its definition: the rates that a two-sided test at 5 % does not reject, by bisection."""
+    rate, z = successes / episodes, 1.959963984540054
+
+    def rejected(p: float) -> bool:
+        return abs(rate - p) > z * math.sqrt(p * (1 - p) / episodes)
+
+    ends = []
+    for outside in (0.0, 1.0):
+        inside = rate
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
+        ends.append(inside)
+    return ends[0], ends[1]
+
+
+# Films
+
+
+def decoded(data: bytes) -> tuple[list[NDArray[np.uint8]], str]:
+    """The frames of an mp4, and its title."""
+    with av.open(io.BytesIO(data)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)], container.metadata["title"]
+
+
+class CountingEnv(TinyVectorEnv):
+    """The corridor, which counts skills as it goes and draws frames of one brightness: ten times the step."""
+
+    def achievements(self) -> NDArray[np.int32]:
+        return np.array([slot["counts"] for slot in self.slots], np.int32)
+
+    def frame(self, slot: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        return np.full((*size, 3), 10 * self.slots[slot]["steps"], np.uint8)
+
+
+def walk(env: VectorEnv, actions: Sequence[int]) -> None:
+    """Take the same actions in all slots."""
+    count = env.num_envs
+    obs = {name: np.zeros((count, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
+    rewards, ends, cuts = np.zeros(count, np.float32), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    env.reset(obs)
+    for action in actions:
+        env.step(np.full(count, action), obs, rewards, ends, cuts)
+
+
+def test_a_skill_is_marked_in_the_step_that_shows_it() -> None:
+    env = FilmedEnv(CountingEnv([None], [1], length=25), ["a film"], max_steps=99)
+    walk(env, [0, 0, 0, 1, 2, *[0] * 20])
+    (film,) = env.films
+    assert film.unlocked == {"move": 4}
+    frames, _ = decoded(film.data)
+    assert len(frames) == 25 + SHOWN_FRAMES
+    marked = [bool(frame[1, 1, 1] > frame[1, 1, 0] + 60) for frame in frames]
+    assert [index for index, mark in enumerate(marked) if mark] == list(range(4, 4 + SHOWN_FRAMES))
+    steps = [round(float(frame[100:200, 100:200].mean()) / 10) for frame in frames]
+    assert steps == [*range(25), *[24] * SHOWN_FRAMES]  # the last step has no picture: the next episode has begun
+
+
+def test_without_counts_and_frames_the_observation_is_filmed_and_skills_are_marked_at_the_end() -> None:
+    env = FilmedEnv(TinyVectorEnv([None], [1], observation="pixels", length=9), ["a film"], max_steps=99)
+    walk(env, [1, 2, *[0] * 7])
+    (film,) = env.films
+    assert film.unlocked == {"move": 9}
+    frames, _ = decoded(film.data)
+    assert len(frames) == 9 + SHOWN_FRAMES
+    assert frames[0].shape == (4 * 64 + BAR, 4 * 64, 3)
+    door = 0 if world_seed(1, 1) // 4 % 2 else 8
+    yellow = [int(cell) for cell in np.flatnonzero(frames[0][100, 14::28, :2].min(axis=1) > 150)[:9]]
+    assert yellow == []  # player and door in different cells
+    green = [int(cell) for cell in np.flatnonzero(frames[0][100, 14 : 9 * 28 : 28, 1] > 150)]
+    assert green == [door]
+
+
+def test_what_shows_nothing_is_not_filmed() -> None:
+    with pytest.raises(ConfigError, match="neither draws frames nor shows"):
+        FilmedEnv(TinyVectorEnv([None], [1], observation="vector"), ["a film"], max_steps=9)
+
+
+def test_films_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = FilmedEnv(CountingEnv([None, None], [1, 2]), ["one", "two"], max_steps=3)
+    walk(env, [0] * 10)
+    assert [len(decoded(film.data)[0]) for film in env.films] == [4, 4]
+    assert [film.record for film in env.films] == [None, None]
+    late = FilmedEnv(CountingEnv([None], [1]), ["late"], max_steps=99, deadline=time.monotonic())
+    walk(late, [0] * 10)
+    assert len(decoded(late.films[0].data)[0]) == 1
+    monkeypatch.setattr(recording, "MAX_BYTES", 1)
+    large = FilmedEnv(CountingEnv([None], [1], length=500), ["large"], max_steps=499)
+    walk(large, [0] * 499)
+    assert 1 < len(decoded(large.films[0].data)[0]) < 499
+
+
+class TinyFamily:
+    """As much of a family as filming takes."""
+
+    name = "tiny"
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.made: list[TinyVectorEnv] = []
+
+    def vector(self, designs: Any, seeds: Sequence[int], worlds: WorldSet | None = None) -> TinyVectorEnv:
+        if self.fails:
+            raise RuntimeError("no\nworlds")
+        self.made.append(CountingEnv(designs, seeds, worlds))
+        return self.made[-1]
+
+
+def test_recording_changes_nothing_and_never_fails(player: Player, tmp_path: Path) -> None:
+    before, drawn = runs.flat(player.learner.state_dict()), torch.get_rng_state()
+    warnings: list[str] = []
+    common: dict[str, Any] = {"seed": 1, "device": torch.device("cpu"), "warn": warnings.append}
+    arguments = player.learner.agent, player.family
+    paths = record_videos(*arguments, tmp_path / "videos", name="cycle1", max_steps=5, **common)
+    assert [path.name for path in paths] == ["cycle1-1.mp4", "cycle1-2.mp4"]
+    assert [len(decoded(path.read_bytes())[0]) for path in paths] == [6, 6]
+    again = record_videos(*arguments, tmp_path / "again", name="cycle1", max_steps=5, **common)
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+    later = record_videos(*arguments, tmp_path / "videos", name="cycle2", max_steps=5, num_episodes=1, **common)
+    assert decoded(later[0].read_bytes())[1] == decoded(paths[0].read_bytes())[1]  # in the same world
+    assert warnings == []
+    (tmp_path / "file").write_text("in the way")
+    assert record_videos(*arguments, tmp_path / "file", max_steps=2, **common) == []
+    assert record_videos(player.learner.agent, TinyFamily(fails=True), tmp_path, **common) == []  # type: ignore[arg-type]
+    assert [line.split(":")[:2] for line in warnings] == [
+        ["no videos of final", " RunFolderError"],
+        ["no videos of final", " RuntimeError"],
+    ]
+    assert "no worlds" in warnings[1]
+    assert runs.flat(player.learner.state_dict()) == before
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_recording_stops_when_its_films_are_full(tmp_path: Path, player: Player) -> None:
+    family = TinyFamily()
+    agent = torch.nn.Module()
+    agent.forward = lambda obs: (torch.zeros(len(obs["cells"]), 3), None)  # type: ignore[method-assign, assignment]
+    paths = record_videos(
+        agent,  # type: ignore[arg-type]
+        family,  # type: ignore[arg-type]
+        tmp_path,
+        seed=1,
+        device=torch.device("cpu"),
+        max_steps=2,
+        num_episodes=1,
+        warn=pytest.fail,
+    )
+    assert len(decoded(paths[0].read_bytes())[0]) == 3
+    (env,) = family.made
+    assert env.closed
+    assert env.slots[0]["steps"] == 2
+
+
+# Exports
+
+LOADER = """
+import sys
+sys.modules["envgen_exp"] = None  # whoever imports it fails
+import importlib, json, os, pathlib
+import torch
+torch.set_num_threads(1)
+found = {}
+for folder in sys.argv[2:]:
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    sys.modules.pop("agent", None)
+    importlib.invalidate_caches()
+    agent = importlib.import_module("agent")
+    assert pathlib.Path(agent.__file__).parent == pathlib.Path(folder)
+    loaded = agent.load()
+    obs = torch.load("obs.pt", weights_only=True)
+    with torch.inference_mode():
+        logits, values = loaded(obs)
+    actions = agent.act(loaded, {name: x.numpy() for name, x in obs.items()}, torch.Generator().manual_seed(7))
+    exec(pathlib.Path("README.md").read_text().split("```python\\n")[1].split("```")[0], {})
+    found[folder] = {"logits": logits, "values": values, "actions": torch.from_numpy(actions)}
+    sys.path.remove(folder)
+torch.save(found, sys.argv[1])
+foreign = {name.split(".")[0] for name in sys.modules} & {"crafter", "hydra", "omegaconf", "pydantic", "yaml", "wandb"}
+assert not foreign, foreign
+"""
+
+CASES = [(network, Precision.float32) for network in Network] + [(Network.tiny, Precision.bfloat16)]
+
+
+def test_an_export_gives_the_same_logits_without_us(tmp_path: Path) -> None:
+    expected = {}
+    for network, precision in CASES:
+        observe = Observe.symbolic if network is Network.symbolic else Observe.pixels
+        family = make_family(dataclasses.replace(runs.composed("env.engine=reference").env, observation=observe))
+        config = dataclasses.replace(runs.composed().ppo, network=network, precision=precision)
+        spec = family.observation_spec
+        learner = Learner.create(config, spec, family.num_actions, seed=2, device=torch.device("cpu"))
+        generator = torch.Generator().manual_seed(1)
+        obs = {
+            name: torch.from_numpy(
+                (part.high * torch.rand(4, *part.shape, generator=generator).numpy()).astype(part.dtype)
+            )
+            for name, part in spec.items()
+        }
+        with torch.no_grad():
+            for weight in learner.agent.parameters():  # biases are zero at first
+                weight.add_(0.01 * torch.randn(weight.shape, generator=generator))
+        folder = tmp_path / f"{network.name}-{precision.name}"
+        export.export(learner, family, folder, origin="an agent of a test")
+        torch.save(obs, folder / "obs.pt")
+        with torch.inference_mode():
+            logits, values = learner.agent(obs)
+        arrays = {name: x.numpy() for name, x in obs.items()}
+        actions = export.act(learner.agent, arrays, torch.Generator().manual_seed(7))
+        expected[str(folder)] = {"logits": logits, "values": values, "actions": torch.from_numpy(actions)}
+        assert {path.name for path in folder.iterdir()} == {"weights.pt", "agent.py", "README.md", "obs.pt"}
+    command = [sys.executable, "-c", LOADER, str(tmp_path / "found.pt"), *expected]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": ""})
+    assert done.returncode == 0, done.stderr
+    found = torch.load(tmp_path / "found.pt", weights_only=True)
+    assert runs.flat(found) == runs.flat(expected)
+    assert len({one["logits"].numpy().tobytes() for one in found.values()}) == len(CASES)
+
+
+def test_an_export_of_a_run(folder: Path, player: Player, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(folder), "--episodes", "0", "--export", str(tmp_path / "out")]) == 0
+    assert "exported" in capsys.readouterr().out
+    loaded = export.load(tmp_path / "out" / "weights.pt")
+    assert runs.flat(dict(loaded.state_dict())) == runs.flat(dict(player.learner.agent.state_dict()))
+    assert player.origin in (tmp_path / "out" / "README.md").read_text()
+
+
+# What can't be
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["{missing}"], "is not a folder"),
+        (["{empty}"], "is not a run's folder"),
+        ([], "required: folder"),
+        (["{run}", "--episodes", "-1"], "argument --episodes: '-1' is not a whole number from 0"),
+        (["{run}", "--episodes", "many"], "'many' is not a whole number"),
+        (["{run}", "--device", "tpu"], "invalid choice: 'tpu'"),
+        (["{run}", "--desing", "x: y"], "unrecognized arguments"),
+        (["{run}", "--design", "iron_rarity: none"], "iron_rarity='none', allowed: very common | common | rare"),
+        (["{run}", "--design", "iron_rarit: rare"], "did you mean iron_rarity?"),
+        (["{run}", "--design", "mountains"], "neither a file nor settings like 'target_biome: natural"),
+        (["{run}", "--episodes", "0", "--export", "{empty}/file"], "can't write"),
+    ],
+)
+def test_one_line_for_what_cannot_be(
+    arguments: list[str], says: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "file").write_text("")
+    places = {"run": folder, "missing": tmp_path / "missing", "empty": tmp_path / "empty"}
+    assert main([argument.format(**places) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.startswith("envgen: error: ")
+    assert error.count("\n") == 1
+
+
+def test_unfinished_runs_and_damaged_checkpoints(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    older, newer = sorted((copy / "checkpoints").glob("*.pt"))
+    newer.write_bytes(newer.read_bytes()[:-1])
+    assert main([str(copy), "--episodes", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert f"checkpoint {int(older.stem)} of {copy}" in printed
+    assert f"passed over: checkpoint {newer} is damaged" in printed
+    assert "the run is not finished: 5 of 6 phases done, report-evaluation is next" in printed
+    older.unlink()
+    assert main([str(copy)]) == 2
+    assert "no checkpoint in" in capsys.readouterr().err
+    shutil.rmtree(copy / "checkpoints")
+    assert main([str(copy)]) == 2
+    assert "has no checkpoint yet" in capsys.readouterr().err
+
+
+# Designs as they are typed
+
+
+def test_a_design_can_be_typed_or_in_a_file(tmp_path: Path) -> None:
+    wanted = FAMILY.design_model(target_biome="mountain", coal_rarity="very common", starting_wood=9)  # type: ignore[call-arg]
+    inline = "target_biome: mountain, coal_rarity: very common, starting_wood: 9"
+    written = tmp_path / "design.json"
+    written.write_text(json.dumps(wanted.settings()))
+    lines = tmp_path / "design.yaml"
+    lines.write_text(inline.replace(", ", "\n"))
+    whole = written.read_text()  # longer than a file's name can be
+    for text in (inline, f"{{{inline}}}", inline.replace(", ", "\n"), whole, str(written), str(lines)):
+        assert parse_design(text, FAMILY).settings() == wanted.settings()
+    (tmp_path / "image.png").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DesignError, match="can't read"):
+        parse_design(str(tmp_path / "image.png"), FAMILY)
+    assert parse_design("targets: [collect_coal], purpose: coal", FAMILY).targets == ("collect_coal",)
+
+
+@given(st.text(max_size=60) | st.from_regex(r"[a-z_]{1,12}: ?[a-z0-9.\[\]{}!&*,]{0,12}"))
+@settings(max_examples=60, deadline=None)
+def test_what_is_no_design_is_refused(text: str) -> None:
+    with contextlib.suppress(DesignError):  # and nothing else
+        assert isinstance(parse_design(text, FAMILY), FAMILY.design_model)
