@@ -185,10 +185,15 @@ def test_what_is_missing_is_filled_in_and_named() -> None:
 
 
 def test_of_several_replies_the_one_with_the_most_designs_is_taken() -> None:
-    client = Scripted(text_of(COAL), "Sorry.", "Sorry again.")
-    proposal = adaptive(client).design(1, None)
+    client = Scripted(text_of(COAL), "", "Sorry.", text_of(COAL, WOOD))
+    designer = adaptive(client)
+    proposal = designer.design(1, None)
     assert proposal.designs[0] == design_of(COAL)
     assert proposal.filled == (2,)
+    # It is also the one that later cycles see; and no message is empty, which some providers refuse.
+    designer.design(2, feedback(proposal))
+    assert client.asked[3][1][2]["content"] == text_of(COAL)
+    assert all(message["content"].strip() for _, messages in client.asked for message in messages)
 
 
 def test_a_design_that_nobody_can_play_is_never_trained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +329,7 @@ def test_original_trains_in_the_original_and_asks_nobody() -> None:
     assert Proposal.from_json(proposal.to_json(), CrafterDesign) == proposal
     designer.load_state_dict(designer.state_dict())
     assert designer.design(2, feedback(proposal)) == proposal
-    assert designer.preview() == []
+    assert (designer.preview(), designer.example_reply()) == ([], "")
 
 
 @pytest.mark.parametrize(

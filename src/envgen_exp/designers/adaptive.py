@@ -14,8 +14,8 @@ from envgen_exp.designers.proposal import DEFAULT, DESIGNER, LAST, Proposal
 from envgen_exp.envs.family import Design, DesignCheck, Family, design_key
 from envgen_exp.llm.client import Client
 from envgen_exp.llm.prompt import Feedback, Prompter
-from envgen_exp.llm.source import Message
 from envgen_exp.llm.reply import Problem, Reply, parse_reply
+from envgen_exp.llm.source import Message
 
 _KEPT = 20_000
 """Characters of a reply that stay in the chat."""
@@ -40,23 +40,23 @@ class Adaptive:
         assert self._client is not None, "designer=adaptive needs a client"
         chat = [*self._chat, *self._question(feedback)]
         talk = chat
-        best: Reply | None = None
+        best: tuple[Reply, str] | None = None
         repairs = 0
         while True:
             completion = self._client.complete(
                 talk, self._prompter.schema(), cycle=cycle, purpose="repair" if repairs else "design"
             )
             reply = self._read(completion.text, completion.finish)
-            if best is None or reply.usable >= best.usable:
-                best = reply
+            if best is None or reply.usable >= best[0].usable:
+                best = reply, completion.text
             if not reply.problems or repairs == self._client.max_repairs:
                 break
             repairs += 1
             problems = [str(problem) for problem in reply.problems]
             talk = [*chat, _said(completion.text), {"role": "user", "content": self._prompter.repair(problems)}]
-        proposal = self._proposal(best, repairs)
-        # Of a talk about repairs the chat keeps the end: what was wrong before is of no use later.
-        self._chat = [*chat, _said(completion.text)]
+        proposal = self._proposal(best[0], repairs)
+        # Of a talk about repairs the chat keeps the answer that was taken: what was wrong is of no use later.
+        self._chat = [*chat, _said(best[1])]
         self._last = proposal
         return proposal
 
@@ -152,4 +152,5 @@ class Adaptive:
 
 
 def _said(text: str) -> Message:
-    return {"role": "assistant", "content": text[:_KEPT]}
+    # Some providers refuse a chat with an empty message in it.
+    return {"role": "assistant", "content": text[:_KEPT] if text.strip() else "(an empty answer)"}
