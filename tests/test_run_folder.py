@@ -144,6 +144,24 @@ def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run")
+    folder.close()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:  # dies between writing the file and giving it its name
+        os.replace = lambda *_: (os.write(writing, b"x"), signal.pause())  # type: ignore[assignment]
+        folder.finish_phase(0, "cycle1-design", {})
+    os.read(reading, 1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reading)
+    os.close(writing)
+    assert len(list((tmp_path / "run" / "phases").iterdir())) == 1
+    RunFolder.reopen(composed(f"resume={tmp_path / 'run'}")).close()
+    assert not list((tmp_path / "run" / "phases").iterdir())
+
+
 def test_checkpoints_keep_two_and_pass_over_damaged_ones(tmp_path: Path) -> None:
     assert checkpoint.load_latest(tmp_path) == (0, None, [])
     for number in (1, 2, 3):

@@ -33,6 +33,9 @@ from envgen_exp.errors import IdentityError, LockError, RunFolderError
 FORMAT = 1
 """Version of the folder's layout and file formats."""
 
+UNFINISHED = ".unfinished"
+"""What a file is called beside its name until it is whole."""
+
 MIN_FREE_BYTES = 64 * 2**20
 """A run does not start with less free disk space than this: two checkpoints of the laptop network and its logs."""
 
@@ -52,7 +55,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: a reader, or a run that was killed here, sees the old file or the new one."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -164,7 +167,10 @@ class RunFolder:
                 f"resume={path}: this would be another run ({'; '.join(changes) or 'other defaults'}); "
                 "only tracker, checkpoint, paths and threads may change on resume"
             )
-        return cls(path, _lock(path))
+        folder = cls(path, _lock(path))
+        for left_by_a_kill in path.rglob(f".*{UNFINISHED}"):
+            left_by_a_kill.unlink()
+        return folder
 
     def __enter__(self) -> RunFolder:
         return self
