@@ -37,9 +37,6 @@ class Designer(Protocol):
     def example_reply(self) -> str:
         """A typical answer, for an estimate of the cost; empty where nobody is asked."""
 
-    def example_reply(self) -> str:
-        """A typical answer to what it would send, for an estimate of the cost."""
-
     def state_dict(self) -> dict[str, Any]:
         """What the next cycle needs to know, as plain values."""
 

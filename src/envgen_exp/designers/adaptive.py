@@ -132,11 +132,12 @@ class Adaptive:
 
     def _proposal(self, reply: Reply, repairs: int) -> Proposal:
         """The designs that serve, with whatever is missing filled in."""
-        # The original among the last designs can't happen here: every slot of a proposal of ours is a design.
-        last = [design for design in self._last.designs if design is not None] if self._last else []
-        spare = last or self._family.default_designs(self._num_designs)
-        source = LAST if last else DEFAULT
-        designs = [design or spare[index % len(spare)] for index, design in enumerate(reply.designs)]
+        if self._last is None:
+            source, spare = DEFAULT, self._family.default_designs(self._num_designs)
+        else:
+            source = DEFAULT if self._last.source == DEFAULT else LAST
+            spare = [design for design in self._last.designs if design is not None]
+        designs = [design or spare[index] for index, design in enumerate(reply.designs)]
         filled = tuple(index + 1 for index, design in enumerate(reply.designs) if design is None)
         notes = [*reply.notes, *(f"still wrong after {repairs} repairs: {problem}" for problem in reply.problems)]
         if filled:

@@ -32,10 +32,6 @@ class Original:
         """Nobody answers."""
         return ""
 
-    def example_reply(self) -> str:
-        """It is answered nothing."""
-        return ""
-
     def state_dict(self) -> dict[str, Any]:
         """It remembers nothing."""
         return {}

@@ -25,7 +25,7 @@ class Proposal:
     source: str = DESIGNER
     """Whose designs they are: the designer's, or, where no reply could be used, one of the other two."""
     filled: tuple[int, ...] = ()
-    """Numbers, from 1, of the designs that are not the designer's own although others are."""
+    """Numbers, from 1, of the designs that are not the designer's own."""
     repairs: int = 0
     """How often a reply went back to the model."""
 
