@@ -1,4 +1,4 @@
-"""PPO in one file, in CleanRL's manner, on a vector environment: half of the slots in a designed world, half in the original.
+"""PPO in one file, in CleanRL's manner, on a vector environment: half of the slots in a design, half in the original.
 
     python examples/cleanrl_ppo.py --total-timesteps 500000
 
@@ -76,7 +76,7 @@ class Agent(nn.Module):
 
 
 def train(args: Args) -> dict[str, list[float]]:
-    """Returns of all episodes that ended, by the key of their design."""
+    """Returns of all episodes that ended, 'designed' and 'original'."""
     torch.manual_seed(args.seed)
     envs = gymnasium.make_vec(
         args.env_id,
@@ -93,7 +93,7 @@ def train(args: Args) -> dict[str, list[float]]:
     obs = {name: torch.zeros(shape + box.shape) for name, box in envs.single_observation_space.items()}
     actions = torch.zeros(shape, dtype=torch.int64)
     logprobs, rewards, dones, values = (torch.zeros(shape) for _ in range(4))
-    returns_by_design: dict[str, list[float]] = defaultdict(list)
+    returns: dict[str, list[float]] = defaultdict(list)
     shown: dict[str, list[np.ndarray]] = defaultdict(list)
 
     def tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
@@ -118,9 +118,9 @@ def train(args: Args) -> dict[str, list[float]]:
             rewards[step] = torch.from_numpy(reward)
             next_done = torch.from_numpy(terminations | truncations).float()
             for slot in np.flatnonzero(infos.get("_final_info", [])):
-                design = infos["final_info"]["design"][slot]
-                returns_by_design[design].append(float(infos["episode"]["r"][slot]))
-                shown[design].append(infos["final_info"]["skills"][slot] > 0)
+                world = "original" if infos["final_info"]["design"][slot] == "original" else "designed"
+                returns[world].append(float(infos["episode"]["r"][slot]))
+                shown[world].append(infos["final_info"]["skills"][slot] > 0)
 
         with torch.no_grad():
             next_value = agent(tensors(next_obs))[1]
@@ -151,16 +151,16 @@ def train(args: Args) -> dict[str, list[float]]:
 
         if iteration % max(1, num_iterations // 10) == 0:
             steps = iteration * batch_size
-            means = ", ".join(f"{name} {np.mean(r[-100:]):.2f}" for name, r in sorted(returns_by_design.items()))
+            means = ", ".join(f"{name} {np.mean(r[-100:]):.2f}" for name, r in sorted(returns.items()))
             speed = steps / (time.monotonic() - started)
             print(f"{steps} steps, {speed:.0f} steps/s, mean return of the last 100 episodes: {means}")
     envs.close()
 
-    for design, episodes in sorted(shown.items()):
+    for world, episodes in sorted(shown.items()):
         rates = np.mean(episodes[-100:], axis=0)
         best = sorted(zip(rates, envs.unwrapped.skills, strict=True), reverse=True)[:5]
-        print(f"{design}: " + ", ".join(f"{skill} {100 * rate:.0f} %" for rate, skill in best))
-    return returns_by_design
+        print(f"{world}: " + ", ".join(f"{skill} {100 * rate:.0f} %" for rate, skill in best))
+    return returns
 
 
 def parse() -> Args:

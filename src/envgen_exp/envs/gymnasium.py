@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
@@ -41,11 +40,11 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig, Observe
 from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Design, Family
+from envgen_exp.envs.typed import read_design
 from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, VectorEnv
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.seeding import WORLD_SEED_MODULUS
@@ -94,6 +93,8 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
     ) -> None:
         self._config = _configure(family, {"num_threads": 1, **settings})
         self.family = make_family(self._config)
+        self.skills = self.family.skills
+        """Their names, in the order of the infos."""
         self.render_mode = _check_render_mode(render_mode)
         self._size = _check_size(size)
         self._design = _read_design(self.family, design)
@@ -101,7 +102,7 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         self.action_space = spaces.Discrete(self.family.num_actions)
         self._vector: VectorEnv | None = None
         self._closed = False
-        self._obs, self._final_obs = (_empty(self.family.observation_spec, 1) for _ in range(2))
+        self._obs, self._final_obs = (_make_buffers(self.family.observation_spec, 1) for _ in range(2))
         self._rewards = np.zeros(1, np.float32)
         self._flags = np.zeros((2, 1), np.bool_)
         self._ended = False
@@ -111,11 +112,6 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         self._actions: list[int] = []
         """Its actions since."""
 
-    @property
-    def skills(self) -> tuple[str, ...]:
-        """The names of the skills, in the order of the infos."""
-        return self.family.skills
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin the seed's first episode, or without a seed the next one.
 
@@ -123,14 +119,14 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         """
         self._check_open()
         chosen = _check_options(options, ("design",))
+        seed = None if seed is None else _check_seed(seed)
         if "design" in chosen:
             self._design = _read_design(self.family, chosen["design"])
         super().reset(seed=seed)
-        if self._vector is None and seed is None:
-            seed = int(self.np_random.integers(WORLD_SEED_MODULUS))
         if self._vector is None or seed is not None:
             self._release()
-            self._vector = self.family.vector([self._design], [_check_seed(seed)])
+            first = int(self.np_random.integers(WORLD_SEED_MODULUS)) if seed is None else seed
+            self._vector = self.family.vector([self._design], [first])
             self._vector.reset(self._obs)
         elif "design" in chosen:
             if self._ended:
@@ -149,7 +145,7 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         self._check_open()
         if self._vector is None or self._ended:
             raise ResetNeeded("the episode is over, call reset" if self._ended else "call reset before step")
-        actions = _as_actions([action])
+        actions = _as_actions([action], 1)
         ended = self._vector.step(actions, self._obs, self._rewards, *self._flags, final_obs=self._final_obs)
         self._actions.append(int(actions[0]))
         self._ended = bool(ended)
@@ -182,10 +178,10 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
             return _pixels(self._final_obs, 0)
         family = make_family(dataclasses.replace(self._config, observation=Observe.pixels))
         again = family.vector([None], [0])
-        obs, final_obs = (_empty(family.observation_spec, 1) for _ in range(2))
+        obs, final_obs = (_make_buffers(family.observation_spec, 1) for _ in range(2))
         again.set_state(0, self._begin_state)
         for action in self._actions:
-            again.step(_as_actions([action]), obs, self._rewards, *self._flags, final_obs=final_obs)
+            again.step(_as_actions([action], 1), obs, self._rewards, *self._flags, final_obs=final_obs)
         again.close()
         return _pixels(final_obs, 0)
 
@@ -195,6 +191,7 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
     def _release(self) -> None:
         if self._vector is not None:
             self._vector.close()
+            self._vector = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -239,8 +236,9 @@ class FamilyVectorEnv(gymnasium.vector.VectorEnv[Any, NDArray[np.int64], NDArray
         config = _configure(family, settings)
         if max_episode_steps is not None:
             config = _bound(config, max_episode_steps)
-        self._designs_bounded = max_episode_steps is None or hasattr(config, "designed_length")
         self.family = make_family(config)
+        self.skills = self.family.skills
+        """Their names, in the order of the infos."""
         self.num_envs = _check_count("num_envs", num_envs)
         self.render_mode = _check_render_mode(render_mode)
         self._size = _check_size(size)
@@ -253,12 +251,7 @@ class FamilyVectorEnv(gymnasium.vector.VectorEnv[Any, NDArray[np.int64], NDArray
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._vector: VectorEnv | None = None
         self._seeds: list[int] = []
-        self._obs, self._final_obs = (_empty(self.family.observation_spec, num_envs) for _ in range(2))
-
-    @property
-    def skills(self) -> tuple[str, ...]:
-        """The names of the skills, in the order of the infos."""
-        return self.family.skills
+        self._obs, self._final_obs = (_make_buffers(self.family.observation_spec, num_envs) for _ in range(2))
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -273,13 +266,13 @@ class FamilyVectorEnv(gymnasium.vector.VectorEnv[Any, NDArray[np.int64], NDArray
         mask = self._check_mask(chosen.get("reset_mask"))
         seeds = self._per_slot(seed)
         designs = self._in_turn(chosen["designs"]) if "designs" in chosen else self._designs
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         vector = self._seeded([seed if reset else None for seed, reset in zip(seeds, mask, strict=True)])
         if designs is not self._designs:
             self._designs = designs
             for slot, design in enumerate(designs):
                 vector.set_design(slot, design)
-        obs = _empty(self.family.observation_spec, self.num_envs)
+        obs = _make_buffers(self.family.observation_spec, self.num_envs)
         others = [(int(slot), vector.get_state(int(slot))) for slot in np.flatnonzero(~mask)]
         vector.reset(obs)
         for slot, state in others:
@@ -295,11 +288,11 @@ class FamilyVectorEnv(gymnasium.vector.VectorEnv[Any, NDArray[np.int64], NDArray
         self._check_open()
         if self._vector is None:
             raise ResetNeeded("call reset before step")
-        obs = _empty(self.family.observation_spec, self.num_envs)
+        obs = _make_buffers(self.family.observation_spec, self.num_envs)
         rewards = np.empty(self.num_envs, np.float32)
         terminations, truncations = np.empty((2, self.num_envs), np.bool_)
         ended = self._vector.step(
-            _as_actions(actions), obs, rewards, terminations, truncations, final_obs=self._final_obs
+            _as_actions(actions, self.num_envs), obs, rewards, terminations, truncations, final_obs=self._final_obs
         )
         self._obs = obs
         infos: dict[str, Any] = {}
@@ -313,7 +306,7 @@ class FamilyVectorEnv(gymnasium.vector.VectorEnv[Any, NDArray[np.int64], NDArray
         self._check_open()
         if isinstance(slot, bool) or not isinstance(slot, int | np.integer) or not 0 <= slot < self.num_envs:
             raise EngineError(f"slot: {slot!r} is not a slot, allowed are 0 to {self.num_envs - 1}")
-        read = self._check_bounded(_read_design(self.family, design))
+        read = _read_design(self.family, design)
         self._designs[slot] = read
         if self._vector is not None:
             self._vector.set_design(int(slot), read)
@@ -360,15 +353,8 @@ class FamilyVectorEnv(gymnasium.vector.VectorEnv[Any, NDArray[np.int64], NDArray
             raise DesignError(f"designs: needs a list of designs, got {type(designs).__name__}")
         if not 1 <= len(designs) <= self.num_envs:
             raise DesignError(f"designs: {len(designs)} for {self.num_envs} environments, allowed are 1 to that many")
-        read = [self._check_bounded(_read_design(self.family, design)) for design in designs]
+        read = [_read_design(self.family, design) for design in designs]
         return [read[slot % len(read)] for slot in range(self.num_envs)]
-
-    def _check_bounded(self, design: Design | None) -> Design | None:
-        if design is not None and not self._designs_bounded:
-            raise ConfigError(
-                f"max_episode_steps: {self.family.name}'s designs say themselves how long an episode is; leave it out"
-            )
-        return design
 
     def _check_mask(self, mask: object) -> NDArray[np.bool_]:
         if mask is None:
@@ -424,23 +410,12 @@ def _bound(config: EnvConfig, max_episode_steps: int) -> EnvConfig:
 
 def _read_design(family: Family, design: DesignLike) -> Design | None:
     """A design from what a caller gives; DesignError says which setting is wrong and what is allowed."""
-    model = family.design_model
-    if design is None or isinstance(design, model):
+    if design is None or isinstance(design, family.design_model):
         return design
     if not isinstance(design, Mapping):
-        raise DesignError(f"design: needs a {model.__name__}, a dict of settings or None, got {type(design).__name__}")
-    allowed = {setting.name: setting.allowed() for setting in family.vocabulary}
-    for name in design:
-        if name not in model.model_fields:
-            raise DesignError(f"design: there is no setting {name!r}{_instead(name, allowed)}")
-    for name, value in design.items():
-        try:
-            # As JSON, since a strict model takes a list for a tuple only there.
-            model.model_validate_json(json.dumps({name: value}))
-        except (ValidationError, TypeError, ValueError):
-            what = allowed.get(name, "a text" if name == "purpose" else "a list of skills")
-            raise DesignError(f"design: {name}={value!r}, allowed: {what}") from None
-    return model.model_validate_json(json.dumps(dict(design)))
+        name = family.design_model.__name__
+        raise DesignError(f"design: needs a {name}, a dict of settings or None, got {type(design).__name__}")
+    return read_design(design, family)
 
 
 def _instead(name: object, allowed: Iterable[str]) -> str:
@@ -460,14 +435,16 @@ def _view(obs: _Buffers) -> Any:
     return next(iter(obs.values())) if len(obs) == 1 else obs
 
 
-def _empty(spec: Mapping[str, ArraySpec], num_envs: int) -> _Buffers:
+def _make_buffers(spec: Mapping[str, ArraySpec], num_envs: int) -> _Buffers:
     return {name: np.zeros((num_envs, *part.shape), part.dtype) for name, part in spec.items()}
 
 
-def _as_actions(actions: Any) -> NDArray[Any]:
-    """Whole numbers of any width as the engine's int64; what else there is, the engine refuses."""
+def _as_actions(actions: Any, num_envs: int) -> NDArray[np.int64]:
+    """Whole numbers of any width as the engine's int64; the engine says which of them are actions."""
     array = np.ascontiguousarray(actions)
-    return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" else array
+    if array.shape != (num_envs,) or array.dtype.kind not in "iu":
+        raise EngineError(f"actions: needs {num_envs} whole numbers, got shape {array.shape} and dtype {array.dtype}")
+    return array.astype(np.int64, copy=False)
 
 
 def _draw(vector: VectorEnv, slot: int, obs: _Buffers, size: tuple[int, int]) -> NDArray[np.uint8]:
