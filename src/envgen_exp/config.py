@@ -133,6 +133,8 @@ class HeistConfig(EnvConfig):
     """The family, as registered."""
     mode: HeistMode = HeistMode.easy
     """Which levels the stock game makes, and so what the original is."""
+    designed_length: int = 1000
+    """Steps after which an episode in a designed level is truncated, if its design does not say fewer."""
     original_length: int = 1000
     """Steps after which an episode of the original is truncated; stock's is 1,000."""
     pool_size: int = 1000

@@ -148,6 +148,8 @@ _NAME = b"heist"
 _HEAD = _INT.pack(0) + _INT.pack(len(_NAME)) + _NAME
 """Version and name."""
 _END = struct.pack("<I", 0xCAFECAFE)
+_SEEDS_AT = len(_HEAD) + (OPTIONS.fields or {})["level_seed_low"][1]
+"""Where `level_seed_low` and `level_seed_high` stand, the seeds from which the next level's is drawn."""
 
 _SETTLED: Mapping[str, Mapping[str, float]] = {
     "options": {"use_backgrounds": 1, "level_seed_low": IDLE_SEED, "level_seed_high": IDLE_SEED + 1},
@@ -298,6 +300,11 @@ def settle(game: Game) -> SafeBlob:
     """
     blocks: dict[str, Any] = {block: record(block, **_free_values(getattr(game, block), block)) for block in _SETTLED}
     return SafeBlob(write(dataclasses.replace(game, level_rng=Rng(1, b""), asset_rng=Rng(0, b""), **blocks)))
+
+
+def with_next_seed(data: bytes, seed: int) -> SafeBlob:
+    """The same bytes of procgen's, but that the game's own next level has this seed, in [0, 2**31 - 1)."""
+    return SafeBlob(data[:_SEEDS_AT] + struct.pack("<2i", seed, seed + 1) + data[_SEEDS_AT + 8 :])
 
 
 def in_full_view(game: Game) -> SafeBlob:

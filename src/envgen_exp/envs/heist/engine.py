@@ -8,6 +8,7 @@ last is counted here: the games have no time limit of their own, so that one tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.heist import blob, stock
 from envgen_exp.envs.heist.blob import SafeBlob
 from envgen_exp.envs.heist.design import MAX_LOCKS, SKILLS, HeistDesign, plan
-from envgen_exp.envs.heist.levels import Pool
+from envgen_exp.envs.heist.levels import Beginning, Pool
 from envgen_exp.envs.heist.state import SLOT, SlotState, decode, encode
 from envgen_exp.envs.heist.upstream import FRAME, NUM_ACTIONS, STAY, Games, threads
 from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, Observation
@@ -41,17 +42,30 @@ _RING_PIXELS: tuple[tuple[int, int, tuple[int, int, int]], ...] = (
 """Row, column and colour of a pixel that a held key of each theme shows, whatever lies behind it."""
 
 
+@dataclass(frozen=True)
+class _Course:
+    """What a slot's episodes are played in."""
+
+    design: Design | None
+    key: str
+    """Its `design_key`."""
+    limit: int
+    """Steps after which an episode has run out of time."""
+    level: Callable[[int], Beginning]
+    """The level of a world's seed."""
+
+
 class _Slot:
     """One environment: which episode of it is played, and what it began with. Its steps are counted by the vector."""
 
-    def __init__(self, design: Design | None, seed: int, worlds: WorldSet | None) -> None:
+    def __init__(self, course: _Course, seed: int, worlds: WorldSet | None) -> None:
         self.seed = seed
         self.worlds = worlds
         self.episode = 0
         """Episodes begun; 0 is before the first reset."""
         self.world_seed = 0
-        self.design = design
-        self.next_design = design
+        self.course = course
+        self.next_course = course
         self.keys: frozenset[int] = frozenset()
         """Keys that lay in the maze when the episode began."""
         self.locks: frozenset[int] = frozenset()
@@ -82,12 +96,11 @@ class HeistVector:
         pools: Pools,
     ) -> None:
         buffers.check_slots(designs, seeds, HeistDesign)
-        for design in designs:
-            if design is not None:
-                pools(design, worlds)
         self._config = config
         self._pools = pools
-        self._slots = [_Slot(design, int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)]
+        self._slots = [
+            _Slot(self._course(design, worlds), int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)
+        ]
         count = len(self._slots)
         self._games = Games(count, num_threads=threads(config.num_threads, count))
         self._begun = np.zeros(count, np.bool_)
@@ -176,10 +189,7 @@ class HeistVector:
     def set_design(self, slot: int, design: Design | None) -> None:
         self._check_open()
         this = self._slots[buffers.check_slot(slot, self.num_envs)]
-        checked = buffers.check_design(design, HeistDesign)
-        if checked is not None:
-            self._pools(checked, this.worlds)  # now, and not in the midst of a step
-        this.next_design = checked
+        this.next_course = self._course(buffers.check_design(design, HeistDesign), this.worlds)
 
     def get_state(self, slot: int) -> bytes:
         self._check_open()
@@ -190,6 +200,7 @@ class HeistVector:
             ("seed", this.seed),
             ("worlds", -1 if this.worlds is None else this.worlds),
             ("mode", _MODES.index(config.mode)),
+            ("designed_length", config.designed_length),
             ("original_length", config.original_length),
             ("pool_size", config.pool_size),
             ("episode", this.episode),
@@ -201,7 +212,7 @@ class HeistVector:
         ):
             row[name] = value
         game = self._present(index) if this.episode else None
-        return encode(SlotState(row, this.design, this.next_design, game))
+        return encode(SlotState(row, this.course.design, this.next_course.design, game))
 
     def set_state(self, slot: int, state: bytes) -> None:
         self._check_open()
@@ -210,23 +221,23 @@ class HeistVector:
         row = found.slot
         for name, ours in (
             ("mode", _MODES.index(config.mode)),
+            ("designed_length", config.designed_length),
             ("original_length", config.original_length),
             ("pool_size", config.pool_size),
         ):
             if row[name] != ours:
                 raise StateError(f"state: its {name} is {row[name]}, that of these environments {ours}")
         worlds = None if row["worlds"] < 0 else WorldSet(int(row["worlds"]))
-        if found.next_design is not None:
-            self._pools(found.next_design, worlds)
+        courses = self._course(found.design, worlds), self._course(found.next_design, worlds)
+        this.course, this.next_course = courses
         this.seed, this.worlds = int(row["seed"]), worlds
         this.episode, this.world_seed = int(row["episode"]), int(row["world_seed"])
-        this.design, this.next_design = found.design, found.next_design
         this.keys, this.locks = (frozenset(np.flatnonzero(row[name]).tolist()) for name in ("keys", "locks"))
         self._begun[index] = found.game is not None
         if found.game is not None:
             self._put(index, found.game)
         self._steps[index], self._returns[index] = row["steps"], row["episode_return"]
-        self._limits[index] = self._limit(found.design)
+        self._limits[index] = this.course.limit
 
     def close(self) -> None:
         if not self._closed:
@@ -237,26 +248,36 @@ class HeistVector:
         if self._closed:
             raise EngineError("the environments are closed")
 
+    def positions(self) -> NDArray[np.float32]:
+        """Each slot's player as x and y in cells, y up, (num_envs, 2)."""
+        self._check_open()
+        if not self._begun.all():
+            raise EngineError(f"slot {int(np.argmin(self._begun))} has no game yet, call reset first")
+        players = [blob.read(this.parked or self._games.get(slot)).entities[0] for slot, this in enumerate(self._slots)]
+        return np.array([(player["x"], player["y"]) for player in players], np.float32)
+
     # Episodes
 
     def _begin(self, index: int) -> None:
         """Begin a slot's next episode; its first frame is drawn."""
         this = self._slots[index]
         this.episode += 1
-        this.design = this.next_design
+        this.course = this.next_course
         this.world_seed = world_seed(this.seed, this.episode, this.worlds)
-        if this.design is None:
-            beginning = stock.generator(self._config.mode).level(this.world_seed)
-        else:
-            beginning = self._pools(this.design, this.worlds).level(this.world_seed)
+        beginning = this.course.level(this.world_seed)
         this.keys, this.locks = beginning.keys, beginning.locks
         self._put(index, beginning.game)
         self._begun[index] = True
         self._steps[index], self._returns[index] = 0, 0.0
-        self._limits[index] = self._limit(this.design)
+        self._limits[index] = this.course.limit
 
-    def _limit(self, design: Design | None) -> int:
-        return self._config.original_length if design is None else plan(design).timeout
+    def _course(self, design: Design | None, worlds: WorldSet | None) -> _Course:
+        """The course of a design, whose levels are built here and not in the midst of a step."""
+        config = self._config
+        if design is None:
+            return _Course(None, design_key(None), config.original_length, stock.generator(config.mode).level)
+        limit = min(config.designed_length, plan(design).timeout)
+        return _Course(design, design_key(design), limit, self._pools(design, worlds).level)
 
     def _record(self, index: int, truncated: bool) -> EpisodeRecord:
         """The record of an episode that has just ended; one that ran out of time can still be read."""
@@ -267,7 +288,7 @@ class HeistVector:
             slot=index,
             episode=this.episode,
             world_seed=this.world_seed,
-            design=design_key(this.design),
+            design=this.course.key,
             length=int(self._steps[index]),
             episode_return=float(self._returns[index]),
             truncated=truncated,

@@ -66,7 +66,7 @@ class HeistFamily:
             raise ConfigError(f"env.engine={config.engine.value}: Heist has one engine, procgen; leave it at native")
         if config.observation is not Observe.pixels:
             raise ConfigError(f"env.observation={config.observation.value}: Heist shows pixels alone")
-        for name in ("original_length", "pool_size"):
+        for name in ("designed_length", "original_length", "pool_size"):
             if not 1 <= getattr(config, name) <= 1_000_000:
                 raise ConfigError(f"env.{name}={getattr(config, name)}: allowed are 1 to 1000000")
         upstream.check_loads()

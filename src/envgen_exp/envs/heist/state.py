@@ -36,6 +36,7 @@ SLOT = np.dtype(
         ("seed", "<i8"),
         ("worlds", "<i1"),  # WorldSet, or -1 for any
         ("mode", "<u1"),  # index in HeistMode
+        ("designed_length", "<i8"),
         ("original_length", "<i8"),
         ("pool_size", "<i8"),
         ("episode", "<i8"),  # 0 before the first

@@ -70,13 +70,17 @@ class Games:
             rand_seed=0,
             **({"render_mode": "rgb_array"} if large else {}),
         )
+        # cffi looks a function up under a lock; an environment that is collected while the lock is held (making the
+        # next one takes it) would wait for it for ever, had its `close` not been looked up before.
+        env._c_lib.libenv_close  # noqa: B018
         self.num = num
         self.frames: NDArray[np.uint8] = env._ob["rgb"]
         self.rewards: NDArray[np.float32] = env._rew
         self.first: NDArray[np.bool_] = env._first
         self.level_complete: NDArray[np.uint8] = env._info["prev_level_complete"]
         self.large_frames: NDArray[np.uint8] | None = env._info["rgb"] if large else None
-        self._env = env
+        self.upstream = env
+        """procgen's own environment."""
         self._actions: NDArray[np.int32] = env._ac["action"]
         self._buffer = env._ffi.new(f"char[{LONGEST}]")
         env._c_lib.libenv_observe(env._c_env)
@@ -84,25 +88,25 @@ class Games:
     def act(self, actions: NDArray[np.int64] | int) -> None:
         """Step every game once, and wait for it."""
         self._actions[:] = actions
-        self._env._c_lib.libenv_act(self._env._c_env)
+        self.upstream._c_lib.libenv_act(self.upstream._c_env)
         self.observe()
 
     def observe(self) -> None:
         """Wait for the games, and draw the large frames where there are some."""
-        self._env._c_lib.libenv_observe(self._env._c_env)
+        self.upstream._c_lib.libenv_observe(self.upstream._c_env)
 
     def get(self, index: int) -> bytes:
         """The state of one game, as procgen writes it."""
-        length = self._env.call_c_func("get_state", index, self._buffer, LONGEST)
-        return bytes(self._env._ffi.buffer(self._buffer, length))
+        length = self.upstream.call_c_func("get_state", index, self._buffer, LONGEST)
+        return bytes(self.upstream._ffi.buffer(self._buffer, length))
 
     def put(self, index: int, blob: SafeBlob) -> None:
         """Replace one game, and draw its frame."""
-        self._env.call_c_func("set_state", index, blob, len(blob))
+        self.upstream.call_c_func("set_state", index, blob, len(blob))
 
     def close(self) -> None:
         """Free the games and end their threads; the buffers must not be read any more."""
-        self._env.close()
+        self.upstream.close()
 
 
 def check_loads() -> None:
