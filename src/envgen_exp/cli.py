@@ -118,7 +118,8 @@ def _run_of_sweep(composed: DictConfig) -> None:
 
 
 def _tell(error: EnvGenError, where: str = "") -> None:
-    print(f"envgen: error: {' '.join(str(error).split())}{where}", file=sys.stderr)
+    # In one piece: runs of a sweep may write at the same time.
+    sys.stderr.write(f"envgen: error: {' '.join(str(error).split())}{where}\n")
 
 
 class _Parser(argparse.ArgumentParser):
