@@ -23,7 +23,7 @@ class Proposal:
     checks: tuple[DesignCheck | None, ...] = ()
     """What sampling each design's worlds found; None for the original."""
     source: str = DESIGNER
-    """Whose designs they are: the designer's, or, where no reply could be used, one of the other two."""
+    """'designer'; 'last good designs' or 'default designs' where no reply could be used."""
     filled: tuple[int, ...] = ()
     """Numbers, from 1, of the designs that are not the designer's own."""
     repairs: int = 0
