@@ -272,15 +272,13 @@ def test_a_foreign_folder_among_runs_is_passed_over(tmp_path: Path) -> None:
     assert "broken" in "".join(study.notes)
 
 
-@pytest.mark.parametrize("make", ["missing", "empty", "foreign", "file", "unfinished"])
+@pytest.mark.parametrize("make", ["missing", "empty", "foreign", "file"])
 def test_what_is_no_run_is_one_line_and_exit_status_2(
     tmp_path: Path, make: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "x"
     if make == "file":
         folder.write_text("")
-    elif make == "unfinished":
-        make_run(folder, finished=False)
     elif make != "missing":
         folder.mkdir()
     if make == "foreign":

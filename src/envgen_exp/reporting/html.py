@@ -1,0 +1,561 @@
+"""report.html of one run: a page that opens without a network and shows what happened, finished or not."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import shlex
+import sys
+import urllib.parse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from envgen_exp.config import LLMKind
+from envgen_exp.reporting.lineage import lineage
+from envgen_exp.reporting.page import (
+    Cell,
+    Markup,
+    Section,
+    data_uri,
+    element,
+    facts,
+    fold,
+    joined,
+    page,
+    percent_bar,
+    table,
+)
+from envgen_exp.reporting.plots import Series, legend, line_chart
+from envgen_exp.reporting.run_data import Episodes, Evaluation, RunData
+from envgen_exp.reporting.statistics import Z95, difference, score_interval, wilson
+from envgen_exp.reporting.summary import Successes, percent, steps_line
+from envgen_exp.run_folder import write_atomic
+from envgen_exp.tracking.progress import duration
+
+REPORT = "report.html"
+
+EMBEDDED_BYTES = 8_000_000
+"""Videos of so many bytes together go into the page; further ones are linked."""
+
+MESSAGE_CHARACTERS = 20_000
+"""Of a longer message the page shows the beginning."""
+
+
+def write_report(folder: Path) -> Path:
+    """Write a run's report.html, finished or not, and return its path. Never raises: what goes wrong is one line.
+
+    This is what a run calls; `make_report` is the same and raises.
+    """
+    try:
+        return make_report(folder)
+    except Exception as error:  # noqa: BLE001 - a page is no reason to end a run
+        print(f"{folder / REPORT} could not be made: {' '.join(str(error).split())}", file=sys.stderr)
+        return folder / REPORT
+
+
+def make_report(folder: Path) -> Path:
+    """Write a run's report.html from its files and return its path; EnvGenError where the folder is no run."""
+    write_atomic(folder / REPORT, render(RunData(folder)).encode())
+    return folder / REPORT
+
+
+def render(data: RunData) -> str:
+    """The page of a run. A part that can't be made says so in its place."""
+    parts: tuple[tuple[str, str, Callable[[RunData], Markup]], ...] = (
+        ("headline", "Headline", headline),
+        ("skills", "Skills by cycle", heat_map),
+        ("curves", "Skill curves", skill_curves),
+        ("lineage", "Designs and what came of them", lineage),
+        ("gap", "Designed against original", gap),
+        ("learning", "Learning curves", learning),
+        ("videos", "Videos", videos),
+        ("conversation", "LLM conversation", conversation),
+        ("config", "Config and how to repeat it", config),
+    )
+    sections = []
+    for anchor, title, make in parts:
+        try:
+            content = make(data)
+        except Exception as error:  # noqa: BLE001 - the other parts are still worth reading
+            content = element("p", f"This part could not be made: {type(error).__name__}: {error}", class_="notice")
+        if content:
+            sections.append(Section(anchor, title, content))
+    c = data.config
+    llm = "" if c.designer.name == "original" else f", llm={c.llm.name}{'' if uses_llm(data) else ' (not an LLM)'}"
+    subtitle = f"{c.env.name}, designer={c.designer.name}{llm}, ppo={c.ppo.name}, seed {c.seed}"
+    return page(f"Run {data.folder.resolve().name}", subtitle, _notice(data), sections)
+
+
+def uses_llm(data: RunData) -> bool:
+    """Whether a real language model is asked."""
+    return data.config.designer.name != "original" and data.config.llm.kind is LLMKind.litellm
+
+
+def steps_done(data: RunData) -> int:
+    """Training steps so far."""
+    return int(data.rows[-1]["step"]) if data.rows else 0
+
+
+def _notice(data: RunData) -> str:
+    if data.finished:
+        return ""
+    done = f"{len(data.results)} of {len(data.planned)} phases and {steps_done(data):,} of {data.total_steps:,}"
+    now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"Not finished: {done} training steps are done. This page shows what there was on {now}."
+
+
+# Headline
+
+
+def headline(data: RunData) -> Markup:
+    """Score, reward, calls, dollars, steps and time as tiles, and the score's curve."""
+    return joined([element("ul", *_tiles(data), class_="tiles"), *_words(data), score_chart(data)])
+
+
+def _tiles(data: RunData) -> list[Markup]:
+    summary, latest = data.summary, max(data.feedback.values(), key=lambda e: e.cycle, default=None)
+    tiles = []
+    if data.report is not None:
+        values = data.report.values
+        ends = f"95 % interval {values['score/report_low']:.2f} to {values['score/report_high']:.2f}"
+        note = f"{ends}; report evaluation, {data.report.counts.episodes:,} episodes in the original"
+        tiles.append(_tile("Score", f"{values['score/report']:.2f} %", note, main=True))
+        tiles.append(_tile("Reward", f"{values['return/report']:.2f}", "mean return of the same episodes"))
+        if (training := values.get("score/training_last_phase")) is not None:
+            tiles.append(_tile("Training-episode score", f"{training:.2f} %", "last phase, as the paper reads it"))
+    elif latest is not None:
+        low, high = feedback_interval(data, latest)
+        note = f"95 % interval {low:.2f} to {high:.2f}; {latest.counts.episodes:,} episodes: noisy and biased low"
+        tiles.append(
+            _tile(f"Feedback score, cycle {latest.cycle}", f"{latest.values['score/feedback']:.2f} %", note, main=True)
+        )
+        tiles.append(_tile("Return", f"{latest.values['return/feedback']:.2f}", "mean of the same episodes"))
+    else:
+        tiles.append(_tile("Score", "none yet", "no evaluation has ended", main=True))
+    calls = int(data.latest("llm/calls") or 0)
+    if uses_llm(data):
+        cost = summary.cost if summary else data.latest("llm/cost_dollars")
+        tiles.append(_tile("LLM calls", f"{calls}", f"to {data.config.llm.model or data.config.llm.name}"))
+        tiles.append(_tile("Dollars", "?" if cost is None else f"{cost:.2f}", "" if cost else "price not known"))
+    else:
+        why = "nothing is designed" if data.config.designer.name == "original" else "the designs come from no LLM"
+        tiles.append(_tile("LLM calls", "0", why))
+        tiles.append(_tile("Dollars", "0", "no LLM was asked"))
+    share = "" if data.finished else f" of {data.total_steps:,}"
+    tiles.append(_tile("Training steps", f"{steps_done(data):,}", f"designed and original together{share}"))
+    if summary:
+        tiles.append(_tile("Wall time", duration(summary.seconds), "over all resumes"))
+    else:
+        seconds = sum(row.get(f"seconds/{k}") or 0 for row in data.timings for k in ("env", "inference", "update"))
+        tiles.append(_tile("Training time", duration(seconds), "so far, without evaluation"))
+    return tiles
+
+
+def _tile(name: str, value: str, more: str, *, main: bool = False) -> Markup:
+    parts = (("name", name), ("value", value), ("more", more))
+    return element("li", *(element("span", text, class_=css) for css, text in parts), class_="main" if main else None)
+
+
+def _words(data: RunData) -> list[Markup]:
+    if data.summary is None:
+        return []
+    return [element("p", f"Environment steps: {steps_line(data.summary.steps)}.", class_="note")]
+
+
+def feedback_interval(data: RunData, evaluation: Evaluation) -> tuple[float, float]:
+    """95 % interval of a feedback evaluation's score over its episodes."""
+    shown = data.phase_episodes(f"cycle{evaluation.cycle}-evaluate").shown
+    return score_interval(shown, data.skills, data.family.score)
+
+
+def score_chart(data: RunData) -> Markup:
+    """The score of each evaluation with its interval, against training steps."""
+    found = list(data.feedback.values())
+    series = []
+    if found:
+        points = [(e.step, e.values["score/feedback"]) for e in found]
+        series.append(
+            Series("feedback evaluation", points, 3, dots=True, ends=[feedback_interval(data, e) for e in found])
+        )
+    if data.report is not None:
+        v = data.report.values
+        ends = [(v["score/report_low"], v["score/report_high"])]
+        series.append(Series("report evaluation", [(data.report.step, v["score/report"])], 4, dots=True, ends=ends))
+    if not series:
+        return Markup("")
+    words = [f"cycle {e.cycle}: {e.values['score/feedback']:.2f} %" for e in found]
+    if data.report is not None:
+        words.append(f"report: {data.report.values['score/report']:.2f} %")
+    chart = line_chart(
+        "Score in the original, 95 % intervals over episodes",
+        series,
+        alt=f"Score by training steps; {', '.join(words)}",
+        unit=" %",
+        x_range=(0, data.total_steps),
+        shades=_designed_spans(data),
+        marks=_cycle_ends(data),
+        size=(440, 200),
+    )
+    items = [(s.name, s.colour, True) for s in series]
+    note = element("p", "A score from few episodes reads low: rare skills are missed altogether.", class_="note")
+    return joined([element("div", chart, style="max-width:42rem"), legend(items, "training in designed worlds"), note])
+
+
+# Skills
+
+
+def heat_map(data: RunData) -> Markup:
+    """Skills by evaluations: the rate as the cell's colour, the change from the one before with its significance."""
+    evaluations = [*data.feedback.values(), *([data.report] if data.report else [])]
+    if not evaluations:
+        return element("p", "No evaluation has ended yet.", class_="note")
+    names = [f"cycle {e.cycle}" for e in data.feedback.values()] + (["report"] if data.report else [])
+    headers = [
+        "skill",
+        *(
+            joined([name, element("div", f"{e.counts.episodes:,} episodes", class_="note")])
+            for name, e in zip(names, evaluations, strict=True)
+        ),
+    ]
+    rows: list[list[object]] = []
+    for skill in data.skills:
+        cells: list[object] = [skill]
+        for number, one in enumerate(evaluations):
+            before = evaluations[number - 1].counts if number else None
+            cells.append(_heat_cell(skill, one.counts, before))
+        rows.append(cells)
+    scores = [e.values["score/feedback"] for e in data.feedback.values()]
+    scores += [data.report.values["score/report"]] if data.report else []
+    rows.append(["score", *(Cell(f"{score:.2f}") for score in scores)])
+    compared = len(data.skills) * (len(evaluations) - 1)
+    caption = (
+        "Success in the original, percent of episodes. Beside it the change in points from the column before: ▲ or ▼ "
+        "where its 95 % interval (Newcombe) leaves out 0, else ≈, within noise."
+    )
+    chance = (
+        f"Of {compared} changes about {compared / 20:.0f} would be marked by chance if nothing had moved. All feedback "
+        "evaluations play the same worlds; the report evaluation plays others."
+    )
+    return joined([table(caption, headers, rows, css="heat"), element("p", chance, class_="note") if compared else ""])
+
+
+def _heat_cell(skill: str, counts: Successes, before: Successes | None) -> Cell:
+    rate = counts.rate(skill)
+    low, high = wilson(counts.successes[skill], counts.episodes)
+    parts: list[object] = [percent(rate)]
+    if before is not None:
+        parts.append(change(skill, before, counts))
+    tip = f"{skill}: {counts.successes[skill]} of {counts.episodes}, 95 % interval {percent(low)} to {percent(high)}"
+    return Cell(joined(parts), style=percent_bar(rate), title=tip)
+
+
+def change(skill: str, before: Successes, after: Successes) -> Markup:
+    """A change in points, looking like noise where it is within noise."""
+    points = 100 * (after.rate(skill) - before.rate(skill))
+    pairs = [(one.successes[skill], one.episodes) for one in (before, after)]
+    low, high = difference(pairs[0], pairs[1])
+    if low <= 0 <= high:
+        words = f"≈ {points:+.1f}" if points else "≈ 0"
+        return element("span", words, class_="change noise", title="within noise")
+    sign, css = ("▲", "up") if points > 0 else ("▼", "down")
+    return element("span", f"{sign} {points:+.1f}", class_=f"change {css}")
+
+
+def skill_curves(data: RunData) -> Markup:
+    """A small chart for each skill: training episodes of both kinds, feedback and report evaluations."""
+    spans, ends = _designed_spans(data), _cycle_ends(data)
+    charts = []
+    for skill in data.skills:
+        series = [
+            Series(f"training, {kind}", [(x, _times(y, 100)) for x, y in data.curve(f"skill/{kind}/{skill}")], colour)
+            for kind, colour in (("designed", 2), ("original", 1))
+        ]
+        found = list(data.feedback.values())
+        series.append(_dots("feedback evaluation", skill, found, 3))
+        if data.report is not None:
+            series.append(_dots("report evaluation", skill, [data.report], 4))
+        words = [f"{percent(e.counts.rate(skill))} % in cycle {e.cycle}" for e in found]
+        now = words[-1:] if data.report is None else [f"{percent(data.report.counts.rate(skill))} % at the end"]
+        words += now if data.report is not None else []
+        caption = joined([skill, element("span", f" {now[0] if now else ''}", class_="more")])
+        charts.append(
+            line_chart(
+                caption,
+                series,
+                alt=f"{skill} by training steps: {', '.join(words) or 'training episodes alone'}",
+                unit=" %",
+                y_range=(0, 100),
+                x_range=(0, data.total_steps),
+                shades=spans,
+                marks=ends,
+                size=(300, 150),
+            )
+        )
+    items = [
+        ("training episodes, original", 1, False),
+        ("training episodes, designed", 2, False),
+        ("feedback evaluation", 3, True),
+        ("report evaluation", 4, True),
+    ]
+    note = (
+        "Success rate in percent of episodes. Dots have 95 % Wilson intervals; lines are of the training episodes that "
+        "ended since the point before. Dotted lines end a cycle."
+    )
+    return joined(
+        [
+            element("p", note, class_="note"),
+            legend(items, "training in designed worlds"),
+            element("div", *charts, class_="charts small"),
+        ]
+    )
+
+
+def _dots(name: str, skill: str, evaluations: Sequence[Evaluation], colour: int) -> Series:
+    points = [(e.step, 100 * e.counts.rate(skill)) for e in evaluations]
+    ends = [wilson(e.counts.successes[skill], e.counts.episodes) for e in evaluations]
+    return Series(name, points, colour, dots=True, ends=[(100 * low, 100 * high) for low, high in ends])
+
+
+def _designed_spans(data: RunData) -> list[tuple[float, float]]:
+    if not data.proposals or all(design is None for p in data.proposals.values() for design in p.designs):
+        return []
+    phases = [phase for phase in data.planned if phase.kind == "designed"]
+    return [(data.starts[phase.name], data.starts[phase.name] + phase.steps) for phase in phases]
+
+
+def _cycle_ends(data: RunData) -> list[float]:
+    return [data.starts[phase.name] for phase in data.planned if phase.kind == "feedback"]
+
+
+# Designed against original
+
+
+def gap(data: RunData) -> Markup:
+    """How well the skills that a cycle's designs should train go in those designs, and in the original beside them."""
+    rows: list[list[object]] = []
+    shown: dict[str, list[tuple[int, float, float]]] = {"designed": [], "original": []}
+    for cycle, proposal in data.proposals.items():
+        designs = [design for design in proposal.designs if design is not None]
+        if not designs:
+            continue
+        targets = sorted({target for design in designs for target in design.targets if target in data.skills})
+        columns = [data.skills.index(target) for target in targets] or list(range(len(data.skills)))
+        both = {
+            "designed": data.phase_episodes(f"cycle{cycle}-train-designed"),
+            "original": data.phase_episodes(f"cycle{cycle}-train-original"),
+        }
+        cells: list[object] = [f"cycle {cycle}", len(columns)]
+        means = []
+        for kind, episodes in both.items():
+            found = mean_interval(episodes, columns)
+            if found is None:
+                cells += [f"{len(episodes):,}", "-", "-"]
+                continue
+            mean, half = found
+            means.append((mean, half))
+            shown[kind].append((cycle, mean, half))
+            cells += [f"{len(episodes):,}", f"{episodes.returns.mean():.2f}", f"{mean:.1f} ± {half:.1f}"]
+        if len(means) == 2:
+            (one, e1), (other, e2) = means
+            half = math.hypot(e1, e2)
+            css = "noise" if abs(one - other) <= half else "clear"
+            cells.append(Cell(f"{one - other:+.1f} ± {half:.1f}", css=css))
+        else:
+            cells.append("-")
+        rows.append(cells)
+    if not rows:
+        return element("p", "There has been no training in designed worlds.", class_="note")
+    series = [
+        Series(
+            f"training, {kind}",
+            [(cycle + shift, mean) for cycle, mean, _ in values],
+            colour,
+            dots=True,
+            ends=[(max(0.0, mean - half), min(100.0, mean + half)) for _, mean, half in values],
+        )
+        for (kind, values), colour, shift in zip(shown.items(), (2, 1), (-0.06, 0.06), strict=True)
+    ]
+    words = "; ".join(f"{kind}: " + ", ".join(f"{m:.0f} % in cycle {c}" for c, m, _ in v) for kind, v in shown.items())
+    chart = line_chart(
+        "Mean success over the claimed skills, 95 % intervals over episodes",
+        series,
+        alt=f"Mean success over the skills that the designs should train; {words}",
+        unit=" %",
+        x_name="cycle",
+        x_range=(0.5, max(data.proposals) + 0.5),
+        size=(440, 200),
+    )
+    headers = ["cycle", "claimed skills", "designed episodes", "return", "success %"]
+    headers += ["original episodes", "return", "success %", "gap, points"]
+    note = (
+        "Training episodes of the same cycle. A large gap says that the agent does in the designs what it does not do "
+        "in the original: overfitting, or designs that give items away or put things nearer. Success is the mean over "
+        "the skills that the cycle's designs should train (all skills where they name none)."
+    )
+    items = [("training, designed", 2, True), ("training, original", 1, True)]
+    return joined(
+        [
+            element("p", note, class_="note"),
+            element("div", chart, style="max-width:42rem"),
+            legend(items),
+            table("Success in designed worlds against the original, ± half a 95 % interval", headers, rows),
+        ]
+    )
+
+
+def mean_interval(episodes: Episodes, columns: Sequence[int]) -> tuple[float, float] | None:
+    """Percent of these skills that an episode shows, half of its 95 % interval; None for fewer than two episodes."""
+    if len(episodes) < 2:
+        return None
+    shares = 100 * episodes.shown[:, columns].mean(axis=1)
+    return float(shares.mean()), float(Z95 * shares.std(ddof=1) / math.sqrt(len(shares)))
+
+
+# Learning
+
+
+_LOSSES = (
+    ("loss/policy", "Policy loss"),
+    ("loss/value", "Value loss"),
+    ("loss/entropy", "Entropy, nats"),
+    ("loss/approx_kl", "Approximate KL"),
+    ("loss/clip_fraction", "Clip fraction"),
+    ("loss/explained_variance", "Explained variance"),
+    ("loss/grad_norm", "Gradient norm"),
+    ("loss/learning_rate", "Learning rate"),
+)
+
+
+def learning(data: RunData) -> Markup:
+    """Return, episode length, losses and speed against training steps."""
+    spans, ends = _designed_spans(data), _cycle_ends(data)
+
+    def chart(title: str, series: Sequence[Series], alt: str) -> Markup:
+        return line_chart(
+            title, series, alt=alt, shades=spans, marks=ends, x_range=(0, data.total_steps), size=(380, 190)
+        )
+
+    charts = []
+    for name, title in (("return", "Episode return"), ("length", "Episode length, steps")):
+        kinds = [("designed", 2, False), ("original", 1, False), ("feedback", 3, True), ("report", 4, True)]
+        series = [Series(k, data.curve(f"{name}/{k}"), colour, dots=dots) for k, colour, dots in kinds]
+        last = ", ".join(f"{s.name} {s.points[-1][1]:.4g}" for s in series if s.points and s.points[-1][1] is not None)
+        charts.append(chart(title, series, f"{title} by training steps; last: {last}"))
+    for name, title in _LOSSES:
+        points = data.curve(name)
+        charts.append(chart(title, [Series(title, points, 1)], _range_words(title, points)))
+    speed = data.curve("speed/steps_per_second", clock=True)
+    charts.append(chart("Training steps a second", [Series("speed", speed, 6)], _range_words("Speed", speed)))
+    items = [("original", 1, False), ("designed", 2, False), ("feedback evaluation", 3, True), ("report", 4, True)]
+    return joined([legend(items, "training in designed worlds"), element("div", *charts, class_="charts")])
+
+
+def _range_words(title: str, points: Sequence[tuple[float, float | None]]) -> str:
+    values = [y for _, y in points if y is not None]
+    if not values:
+        return f"{title}: no data"
+    return f"{title} by training steps: from {values[0]:.3g} to {values[-1]:.3g}, median {np.median(values):.3g}"
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+# Videos
+
+
+def videos(data: RunData) -> Markup:
+    """Episode videos in the run's folder: in the page as far as there is room, then as links."""
+    room = EMBEDDED_BYTES
+    parts = []
+    for file in sorted((data.folder / "videos").rglob("*.mp4")):
+        name = file.relative_to(data.folder).as_posix()
+        size = file.stat().st_size
+        if size <= room:
+            room -= size
+            shown = element(
+                "video",
+                controls=True,
+                preload="metadata",
+                aria_label=f"Video {file.stem}",
+                src=data_uri("video/mp4", file.read_bytes()),
+            )
+        else:
+            shown = element("a", f"{name} ({size / 1e6:.1f} MB)", href=urllib.parse.quote(name))
+        parts.append(element("figure", element("figcaption", file.stem), shown))
+    return element("div", *parts, class_="charts") if parts else Markup("")
+
+
+# LLM
+
+
+def conversation(data: RunData) -> Markup:
+    """Every request of the run with its answer, folded; a chat's earlier messages are shown once."""
+    if not data.calls:
+        return element("p", "No designer has asked anything.", class_="note")
+    seen: set[tuple[str, str]] = set()
+    parts: list[object] = []
+    if not uses_llm(data):
+        who = f"llm={data.config.llm.name}"
+        parts.append(element("p", f"{who} is not a language model: these answers follow rules.", class_="note"))
+    for number, call in enumerate(data.calls, start=1):
+        sent, outcome, record = call["sent"], call["outcome"], call["record"]
+        status = outcome["status"] if outcome else "no answer yet"
+        facts_of = [f"cycle {sent['cycle']}", sent["purpose"], f"attempt {sent['attempt']}", str(status)]
+        messages: list[object] = []
+        if record is not None:
+            answer = record["answer"]
+            if uses_llm(data):
+                cost = "price not known" if answer["cost"] is None else f"${answer['cost']:.4f}"
+                tokens = f"{answer['prompt_tokens']:,} + {answer['completion_tokens']:,} tokens"
+                facts_of += [tokens, cost, f"{answer['seconds']:.1f} s"]
+            asked = [(str(m["role"]), str(m["content"])) for m in record["request"]["messages"]]
+            old = sum(message in seen for message in asked)
+            if old:
+                messages.append(
+                    element("p", f"{old} earlier messages of the chat, shown above, went along.", class_="note")
+                )
+            messages += [_message(*message) for message in asked if message not in seen]
+            reply = ("assistant", str(answer["text"]))
+            messages.append(_message(*reply))
+            seen |= {*asked, reply}
+        elif outcome is not None and outcome.get("error"):
+            messages.append(_message("error", str(outcome["error"])))
+        parts.append(fold(f"Call {number}: {', '.join(facts_of)}", *messages))
+    return joined(parts)
+
+
+def _message(role: str, text: str) -> Markup:
+    cut = len(text) - MESSAGE_CHARACTERS
+    shown = text if cut <= 0 else f"{text[:MESSAGE_CHARACTERS]}\n[{cut:,} more characters in llm/calls/]"
+    return element("div", element("span", role, class_="role"), element("pre", shown, tabindex="0"), class_="message")
+
+
+# Config
+
+
+def config(data: RunData) -> Markup:
+    """The command that repeats the run, versions, what was chosen at start, and the whole config."""
+    document = data.document
+    parts: list[object] = [
+        element("h3", "The command that repeats it"),
+        element("pre", document["command"], class_="command"),
+    ]
+    if not data.finished:
+        resume = f"python run.py resume={shlex.quote(str(data.folder))}"
+        parts += [element("h3", "The command that goes on with it"), element("pre", resume, class_="command")]
+    again = f"python -m envgen_exp.report {shlex.quote(str(data.folder))}"
+    parts += [element("h3", "The command that makes this page again"), element("pre", again, class_="command")]
+    known = {
+        "identity": document["identity"],
+        "started": document.get("started", ""),
+        **document["versions"],
+        **document["chosen"],
+    }
+    parts += [element("h3", "Machine and versions"), facts(known.items())]
+    text = yaml.safe_dump(document["config"], sort_keys=False)
+    parts.append(fold("The whole config", element("pre", text, tabindex="0")))
+    return joined(parts)

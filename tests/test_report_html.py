@@ -1,0 +1,502 @@
+"""report.html: what it shows is what the run's files hold, it needs no network, and LLM text stays text."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import browser
+import pytest
+import runs
+import yaml
+
+from envgen_exp.report import main
+from envgen_exp.reporting import html as report
+from envgen_exp.reporting import sweep
+from envgen_exp.reporting.collect import collect
+from envgen_exp.reporting.html import change, make_report, render, write_report
+from envgen_exp.reporting.page import escape, table
+from envgen_exp.reporting.plots import Series, line_chart, short, ticks
+from envgen_exp.reporting.run_data import RunData
+from envgen_exp.reporting.statistics import difference
+from envgen_exp.reporting.summary import Successes, percent
+
+FAILED = "could not be made"
+
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """A parsed page: balanced tags, every address in it, texts of its table cells, elements with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+        if self.rows and {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+    def row(self, first: str) -> list[str]:
+        return next(row for row in self.rows if row[:1] == [first])
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runs.run(tmp_path_factory.mktemp("report") / "a run", "tracker=none")
+
+
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def page(run: Path) -> Page:
+    return Page(make_report(run).read_text())
+
+
+def phases(folder: Path) -> list[Path]:
+    return sorted((folder / "phases").iterdir())
+
+
+def edit(file: Path, change: Callable[[Any], None]) -> None:
+    value = json.loads(file.read_text())
+    change(value)
+    file.write_text(json.dumps(value))
+
+
+# Content against the run's files
+
+
+def test_the_headline_is_the_summary(run: Path, page: Page) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    assert FAILED not in page.text
+    assert "Not finished" not in page.text
+    interval = f"95 % interval {summary['score_low']:.2f} to {summary['score_high']:.2f}"
+    for words in (
+        f"{summary['score']:.2f} %",
+        interval,
+        f"{summary['reward']:.2f}",
+        "designed 400 + original 700 = 1,100",
+    ):
+        assert words in page.text
+    assert "llm=offline (not an LLM)" in page.text
+
+
+def test_the_heat_map_is_the_evaluations(run: Path, page: Page) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    columns = [Successes(**one) for one in (*summary["feedback"], summary["report"])]
+    for skill in summary["skills"]:
+        cells = next(row for row in page.rows if row[:1] == [skill] and len(row) == len(columns) + 1)
+        shown = [re.match(r"[\d.]+", cell.strip()) for cell in cells[1:]]
+        assert [match and match[0] for match in shown] == [percent(column.rate(skill)) for column in columns]
+    assert page.row("score")[1:] == [f"{s:.2f}" for s in (*summary["feedback_scores"], summary["score"])]
+
+
+def test_each_design_stands_with_its_purpose_its_claims_its_worlds_and_its_counts(run: Path, page: Page) -> None:
+    designs = 0
+    for file in phases(run):
+        for design, check in zip(
+            *(json.loads(file.read_text()).get("proposal", {}).get(key, []) for key in ("designs", "checks")),
+            strict=True,
+        ):
+            designs += 1
+            assert f"“{design['purpose']}”" in page.text
+            assert all(target in page.text for target in design["targets"])
+            tree = check["counts"]["tree"]
+            assert (f"{tree:,.0f}" if tree >= 100 else f"{tree:.1f}") in page.text
+            assert all(finding in page.text for finding in check["findings"])
+    assert designs == 8
+    alts = [attributes["alt"] or "" for tag, attributes in page.elements if tag == "img"]
+    for cycle in (1, 2):
+        for number in (1, 2, 3, 4):
+            name = f"cycle {cycle}, design {number}"
+            assert sum(alt.endswith(name) and alt.startswith("Map of sampled world") for alt in alts) in (0, 2)
+    assert sum(alt.startswith("Map") for alt in alts) == 2 * (designs + 1)
+
+
+def test_what_was_asked_and_answered_is_there_once(run: Path, page: Page) -> None:
+    for file in (run / "llm" / "calls").iterdir():
+        record = json.loads(file.read_text())
+        answer = " ".join(record["answer"]["text"].split())
+        assert page.text.count(answer) == 1
+        assert " ".join(record["request"]["messages"][0]["content"].split()) in page.text
+
+
+def test_command_versions_and_config_are_there(run: Path, page: Page) -> None:
+    document = yaml.safe_load((run / "config.yaml").read_text())
+    assert document["command"] in page.text
+    assert str(document["versions"]["torch"]) in page.text
+    assert "num_minibatches: 2" in page.text
+    assert document["identity"] in page.text
+
+
+def test_training_and_evaluation_curves_end_where_the_metrics_do(run: Path, page: Page) -> None:
+    titles = [
+        attributes["aria-label"] or "" for tag, attributes in page.elements if tag == "svg" and "role" in attributes
+    ]
+    data = RunData(run)
+    last = [row["loss/entropy"] for row in data.rows if "loss/entropy" in row][-1]
+    assert any(title.startswith("Entropy") and f"to {last:.3g}" in title for title in titles)
+    assert sum(title.split()[0] in data.skills for title in titles) == len(data.skills)
+    assert all(titles)
+
+
+def test_claims_are_read_against_what_happened(run: Path, page: Page) -> None:
+    data = RunData(run)
+    claimed = {target for design in data.proposals[2].designs if design for target in design.targets}
+    before, after = data.feedback[1].counts, data.feedback[2].counts
+    for skill in claimed:
+        row = next(row for row in page.rows if row[:1] == [skill] and len(row) == 6)
+        low, high = difference(*((c.successes[skill], c.episodes) for c in (before, after)))
+        assert row[2:4] == [percent(before.rate(skill)), percent(after.rate(skill))]
+        assert row[4].endswith(f"[{100 * low:+.1f}, {100 * high:+.1f}]")
+        assert row[5] == ("▲ rose" if low > 0 else "▼ fell" if high < 0 else "≈ within noise")
+
+
+def test_the_gap_is_that_of_the_training_episodes(copied: Path) -> None:
+    data = RunData(copied)
+    skills, targets = list(data.skills), {t for d in data.proposals[1].designs if d for t in d.targets}
+    columns = [skills.index(target) for target in targets]
+    rows = []
+    for kind, shown in (("designed", 3), ("original", 1)):
+        for number in range(40):
+            counts = [0] * len(skills)
+            for column in columns[: shown if number % 2 else 0]:
+                counts[column] = 2
+            rows.append(
+                {
+                    "step": 200,
+                    "phase": f"cycle1-train-{kind}",
+                    "cycle": 1,
+                    "slot": 0,
+                    "episode": 1,
+                    "world_seed": 1,
+                    "design": "original",
+                    "length": 10,
+                    "episode_return": 1.0,
+                    "truncated": False,
+                    "skills": counts,
+                }
+            )
+    (copied / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    row = Page(render(RunData(copied))).row("cycle 1")
+    assert row[1:3] == [str(len(columns)), "40"]
+    assert float(row[4].split()[0]) == pytest.approx(100 * 1.5 / len(columns), abs=0.051)
+    assert float(row[7].split()[0]) == pytest.approx(100 * 0.5 / len(columns), abs=0.051)
+    assert float(row[8].split()[0]) == pytest.approx(100 / len(columns), abs=0.051)
+
+
+def test_changes_within_noise_look_so() -> None:
+    few, many = Successes(10, {"x": 2}), Successes(10, {"x": 3})
+    assert "noise" in change("x", few, many)
+    assert "≈ +10.0" in change("x", few, many)
+    few, many = Successes(1000, {"x": 200}), Successes(1000, {"x": 300})
+    assert "noise" not in change("x", few, many)
+    assert "▲ +10.0" in change("x", few, many)
+    assert "▼ -10.0" in change("x", many, few)
+
+
+# Safety
+
+
+@pytest.fixture
+def hostile(copied: Path) -> Path:
+    """A run whose LLM wrote markup wherever it can write."""
+    attack = '</pre></details><script>alert("1")</script><img src=https://evil.example/x onerror="alert(2)">${x} $title'
+
+    def poison(value: Any) -> None:
+        for design in value["proposal"]["designs"]:
+            design["purpose"] = attack
+            design["targets"] = [attack]
+        value["proposal"]["notes"] = [attack]
+        value["proposal"]["checks"][0]["findings"] = [attack]
+        value["proposal"]["checks"][0]["counts"] = {attack: 1.0}
+
+    for file in phases(copied):
+        if "design" in file.name and "train" not in file.name:
+            edit(file, poison)
+    for file in (copied / "llm" / "calls").iterdir():
+        edit(file, lambda value: value["answer"].update(text=attack))
+        edit(file, lambda value: value["request"]["messages"][-1].update(content=attack))
+    (copied / "videos").mkdir()
+    (copied / "videos" / '"><script>.mp4').write_bytes(b"video")
+    return copied
+
+
+def test_llm_text_is_only_ever_text(hostile: Path) -> None:
+    text = make_report(hostile).read_text()
+    made = Page(text)
+    assert FAILED not in text
+    tags = {tag for tag, _ in made.elements}
+    assert not tags & {"script", "iframe", "object", "form", "base"}
+    assert not any(name.startswith("on") for _, attributes in made.elements for name in attributes)
+    assert made.text.count('<script>alert("1")</script>') >= 8
+    assert "${x} $title" in made.text
+    assert outside(made) == []
+
+
+def outside(made: Page) -> list[str]:
+    """Addresses that are neither inside the page nor relative to its folder."""
+    return [a for a in made.addresses if not (a.startswith(("data:", "#")) or re.fullmatch(r"[\w%./-]+", a))]
+
+
+def test_nothing_is_loaded_from_outside(page: Page, run: Path) -> None:
+    assert outside(page) == []
+    assert sum(address.startswith("data:image/png") for address in page.addresses) > 10
+    style = re.search(r"<style>(.*?)</style>", (run / "report.html").read_text(), re.DOTALL)
+    assert style is not None
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+    assert "default-src 'none'" in next(a["content"] or "" for _, a in page.elements if "http-equiv" in a)
+
+
+def test_escaping() -> None:
+    assert escape('<a href="x">\'&') == "&lt;a href=&quot;x&quot;&gt;&#x27;&amp;"
+    assert escape(escape("<")) == "&lt;"
+    assert "<b>" not in table("<b>", ["<b>"], [["<b>", "<b>"]])
+
+
+def test_pictures_tables_and_folds_can_be_read_without_eyes_or_mouse(page: Page) -> None:
+    for tag, attributes in page.elements:
+        if tag == "img":
+            assert attributes["alt"]
+        if tag == "svg":
+            assert attributes.get("aria-hidden") == "true" or attributes["aria-label"]
+        if tag == "th":
+            assert attributes["scope"] in ("row", "col")
+        if attributes.get("class") == "scroll":
+            assert attributes["tabindex"] == "0"
+            assert attributes["aria-label"]
+    counts = {name: sum(tag == name for tag, _ in page.elements) for name in ("table", "caption", "h1", "main", "nav")}
+    assert counts["table"] == counts["caption"] > 3
+    assert (counts["h1"], counts["main"], counts["nav"]) == (1, 1, 1)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h\d", tag)]
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    anchors = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(anchors) == len(set(anchors))
+    assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(anchors)
+
+
+# Runs that are not finished, or broken
+
+
+@pytest.mark.parametrize("done", [0, 1, 3, 4, 8, 9])
+def test_a_run_shows_what_there_is_so_far(copied: Path, done: int) -> None:
+    (copied / "summary.json").unlink()
+    kept = [file.name[4:-5] for file in phases(copied)[:done]]
+    for file in phases(copied)[done:]:
+        file.unlink()
+    for name in ("metrics.jsonl", "timings.jsonl", "episodes.jsonl"):
+        lines = [line for line in (copied / name).read_text().splitlines(True) if json.loads(line)["phase"] in kept]
+        (copied / name).write_text("".join(lines) + '{"step": 1, "torn')
+    if done == 0:
+        shutil.rmtree(copied / "llm")
+    text = make_report(copied).read_text()
+    assert FAILED not in text
+    assert f"Not finished: {done} of 10 phases" in text
+    assert f"python run.py resume={copied}" in Page(text).text
+    evaluated = sum(name.endswith("-evaluate") for name in kept)
+    assert ("none yet" in text) is (evaluated == 0)
+    if evaluated:
+        assert f"Feedback score, cycle {evaluated}" in text
+
+
+def test_a_broken_part_leaves_the_others(copied: Path) -> None:
+    (copied / "timings.jsonl").write_text("no json\n")
+    text = make_report(copied).read_text()
+    assert text.count(FAILED) == 1
+    assert "timings.jsonl, line 1: not a row of JSON" in text
+    assert "Skills by cycle" in text
+
+
+def test_a_report_never_ends_a_run(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "report.html").unlink()
+    (copied / "report.html").mkdir()
+    assert write_report(copied) == copied / "report.html"
+    assert write_report(copied / "nowhere") == copied / "nowhere" / "report.html"
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("report.html could not be made: " in line for line in lines)
+
+
+def test_the_command_reports_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "summary.json").unlink()
+    assert main([str(copied)]) == 0
+    output = capsys.readouterr().out
+    assert f"to go on: python run.py resume={copied}" in output
+    assert f"  {copied / 'report.html'}\n" in output
+    assert (copied / "report.html").exists()
+
+
+def test_a_run_without_designs(tmp_path: Path) -> None:
+    folder = runs.run(tmp_path / "original", "tracker=none", "designer=original")
+    text = make_report(folder).read_text()
+    assert FAILED not in text
+    assert "designs nothing: all training is in the original" in text
+
+
+def test_videos_are_in_the_page_as_far_as_there_is_room(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copied / "videos").mkdir()
+    (copied / "videos" / "a.mp4").write_bytes(b"12345")
+    (copied / "videos" / "b c.mp4").write_bytes(b"123456")
+    monkeypatch.setattr(report, "EMBEDDED_BYTES", 8)
+    made = Page(render(RunData(copied)))
+    assert "data:video/mp4;base64,MTIzNDU=" in made.addresses
+    assert "videos/b%20c.mp4" in made.addresses
+
+
+def test_a_full_run_takes_less_than_20_seconds(copied: Path) -> None:
+    for name, count in (("metrics.jsonl", 2000), ("timings.jsonl", 2000), ("episodes.jsonl", 10_000)):
+        rows = runs.rows(copied / name)
+        made = []
+        for number in range(count):
+            row = copy.copy(rows[number * len(rows) // count])
+            row["step"] = number * 980
+            made.append(json.dumps(row))
+        (copied / name).write_text("\n".join(made) + "\n")
+    start = time.monotonic()
+    path = make_report(copied)
+    assert time.monotonic() - start < 20
+    assert FAILED not in path.read_text()
+    assert path.stat().st_size < 3_000_000
+
+
+# Plots
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0, 100, 4) == [0, 25, 50, 75, 100]
+    assert ticks(0.2, 1.1, 4) == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert [short(value) for value in (0, 1_960_000, 240_000, 12.5, 0.0003)] == ["0", "1.96M", "240k", "12.5", "3e-4"]
+
+
+def test_a_line_goes_through_its_points_and_breaks_at_gaps() -> None:
+    points = [(0.0, 0.0), (1.0, 1.0), (2.0, None), (3.0, 0.0), (4.0, 1.0)]
+    text = line_chart("x", [Series("s", points)], alt="a", y_range=(0, 1), size=(154, 138))
+    # 100 x 100 units of room, 44 from the left and 8 from the top
+    assert re.findall(r'<polyline points="([^"]+)"', text) == ["44,108 69,8", "119,108 144,8"]
+
+
+def test_a_long_series_keeps_its_mean() -> None:
+    points = [(float(x), float(x % 7)) for x in range(5000)]
+    text = line_chart("x", [Series("s", points)], alt="a", y_range=(0, 6), size=(154, 138))
+    drawn = [float(p.split(",")[1]) for p in re.findall(r'<polyline points="([^"]+)"', text)[0].split()]
+    assert len(drawn) == 240
+    assert sum(drawn) / 240 == pytest.approx(58, abs=0.5)
+
+
+# Sweeps
+
+
+@pytest.fixture(scope="module")
+def study_folder(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two arms of 60 runs each, with scores around 5 and 7."""
+    folder = tmp_path_factory.mktemp("sweep")
+    document = yaml.safe_load((run / "config.yaml").read_text())
+    summary = json.loads((run / "summary.json").read_text())
+    for arm, epochs in enumerate((1, 2)):
+        for seed in range(60):
+            there = folder / f"{arm}-{seed}"
+            (there / "phases").mkdir(parents=True)
+            changed = {
+                **document["config"],
+                "seed": seed,
+                "ppo": {**document["config"]["ppo"], "update_epochs": epochs},
+            }
+            (there / "config.yaml").write_text(json.dumps({**document, "config": changed}))
+            score = 5 + 2 * arm + seed / 100
+            numbers = {"score": score, "score_low": score - 1, "score_high": score + 1, "seed": seed}
+            (there / "summary.json").write_text(json.dumps({**summary, **numbers}))
+    (folder / "1-59" / "summary.json").unlink()
+    (folder / "0-0" / "report.html").write_text("")
+    return folder
+
+
+def test_the_page_of_a_sweep_has_its_tables(study_folder: Path) -> None:
+    assert main([str(study_folder)]) == 0
+    made = Page((study_folder / "report.html").read_text())
+    study = collect(study_folder)
+    assert [len(arm.runs) for arm in study.arms] == [60, 59]
+    for arm in study.arms:
+        assert arm.label.endswith(("update_epochs=1", "update_epochs=2"))
+        assert made.row(arm.label)[1:3] == [str(len(arm.runs)), sweep.spread(arm.values(lambda s: s.score))]
+    assert "1 runs are not finished and count in no number" in made.text
+    assert "resume=" in made.text
+    assert "0-0/report.html" in made.addresses
+    assert outside(made) == []
+    assert sum(row[:1] == ["1-3"] for row in made.rows) == 1
+    dots = sum(tag == "circle" and "cx" in a and a.get("cx") != "12" for tag, a in made.elements)
+    assert dots == 119
+
+
+def test_sweep_pages_never_fail_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep.write_sweep_report(tmp_path) == tmp_path / "report.html"
+    assert "could not be made" in capsys.readouterr().err
+
+
+# In a browser
+
+
+def test_in_a_browser(hostile: Path, tmp_path: Path) -> None:
+    """Three widths, light and dark: nothing in the console, no request, nothing wider than the window; folds open."""
+    command = browser.find()
+    if command is None:
+        pytest.skip("not run: no browser (chromium or chrome) on this machine")
+    url = make_report(hostile).as_uri()
+    with browser.browser(command, tmp_path / "profile") as window:
+        pages = set()
+        for width in (360, 800, 1400):
+            for dark in (False, True):
+                window.open(url, width, dark=dark)
+                assert window.evaluate("document.documentElement.scrollWidth") <= width
+                picture = tmp_path / f"{width}-{dark}.png"
+                window.screenshot(picture)
+                pages.add((width, dark, window.evaluate("getComputedStyle(document.body).backgroundColor")))
+        assert len({colour for _, dark, colour in pages if dark} | {c for _, dark, c in pages if not dark}) == 2
+        assert window.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert not window.evaluate("document.querySelector('#conversation details').open")
+        window.click("#conversation summary")
+        assert window.evaluate("document.querySelector('#conversation details').open")
+        window.open(url, 1400)
+        window.press("Tab", 9)
+        assert window.evaluate("document.activeElement.className") == "skip"
+        window.press("Tab", 9)
+        assert window.evaluate("document.activeElement.hash") == "#headline"
+        assert window.console == []
+        assert window.errors == []
+        assert {request.split(":")[0] for request in window.requests} <= {"file", "data"}
+        assert sum(request.startswith("file:") for request in window.requests) == 7
