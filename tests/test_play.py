@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from tiny_env import TinyVectorEnv
 
 from envgen_exp import export, play, recording
-from envgen_exp.config import CrafterConfig, Device, Network, Observe, Precision
+from envgen_exp.config import Device, Network, Observe, Precision
 from envgen_exp.envs import make_family
 from envgen_exp.envs.typed import parse_design
 from envgen_exp.envs.vector import VectorEnv
@@ -37,6 +37,8 @@ from envgen_exp.play import Player, main
 from envgen_exp.recording import BAR, SHOWN_FRAMES, SIZE, FilmedEnv, record_videos
 from envgen_exp.rl.ppo import Learner
 from envgen_exp.seeding import WorldSet, world_seed
+
+FAMILY = make_family(runs.composed().env)
 
 LENGTH = 40
 """Steps after which the original is truncated in the run of these tests."""
@@ -48,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs.run(
         tmp_path_factory.mktemp("play") / "run",
         *("designer=original", "cycles=1", "schedule.final_steps=100", "checkpoint.every_steps=100"),
-        *("env.engine=reference", f"env.original_length={LENGTH}", f"env.designed_length={LENGTH}"),
+        *(f"env.original_length={LENGTH}", f"env.designed_length={LENGTH}"),
         *("evaluation.report_episodes=1", "evaluation.feedback_seeds=2"),
     )
 
@@ -114,9 +116,6 @@ def test_what_is_printed(folder: Path, player: Player, capsys: pytest.CaptureFix
     (path,) = (Path(line.split()[1]) for line in printed.splitlines() if line.startswith("video: "))
     assert path.parent == folder / "videos"
     assert len(decoded(path.read_bytes())[0]) == records[0].length + SHOWN_FRAMES
-
-
-FAMILY = make_family(CrafterConfig(observation=Observe.pixels, engine=runs.composed("env.engine=reference").env.engine))
 
 
 def proportion_interval(successes: int, episodes: int) -> tuple[float, float]:
@@ -309,7 +308,7 @@ def test_an_export_gives_the_same_logits_without_us(tmp_path: Path) -> None:
     expected = {}
     for network, precision in CASES:
         observe = Observe.symbolic if network is Network.symbolic else Observe.pixels
-        family = make_family(dataclasses.replace(runs.composed("env.engine=reference").env, observation=observe))
+        family = make_family(dataclasses.replace(runs.composed().env, observation=observe))
         config = dataclasses.replace(runs.composed().ppo, network=network, precision=precision)
         spec = family.observation_spec
         learner = Learner.create(config, spec, family.num_actions, seed=2, device=torch.device("cpu"))

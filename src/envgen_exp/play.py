@@ -120,7 +120,10 @@ def play(
     paths = write_films(films, player.folder / "videos", f"play-{design_key(design)}-s{seed}")
     for path, film in zip(paths, films, strict=True):
         cut = "" if film.record is not None else ", cut there"
-        _tell(console, f"video: {path} ({film.steps:,} steps{cut}; {len(film.unlocked)} skills)")
+        _tell(
+            console,
+            f"video: {path} ({film.steps:,} steps{cut}; {len(film.unlocked)} of {len(player.family.skills)} skills)",
+        )
 
 
 def watch(
