@@ -39,6 +39,9 @@ UNFINISHED = ".unfinished"
 MIN_FREE_BYTES = 64 * 2**20
 """A run does not start with less free disk space than this: two checkpoints of the laptop network and its logs."""
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""PyYAML's safe loader in C where it is there: ten times faster, which a sweep of 1,000 runs feels."""
+
 
 @contextmanager
 def disk_errors(what: Path) -> Iterator[None]:
@@ -118,6 +121,10 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def videos(self) -> Path:
+        return self.path / "videos"
 
     @property
     def summary_file(self) -> Path:
@@ -205,7 +212,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RunFolderError(f"{path} is not a run's folder: it has no config.yaml")
     try:
-        document = yaml.safe_load(file.read_text())
+        document = yaml.load(file.read_text(), Loader=_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RunFolderError(f"can't read {file}: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict) or "format" not in document:

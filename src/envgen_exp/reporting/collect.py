@@ -6,6 +6,7 @@ why; an unfinished run is named and counts in no number.
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from collections import defaultdict
@@ -48,7 +49,7 @@ class FoundRun:
         stand_in = " (not an LLM)" if self.config["llm.kind"] == "offline" else ""
         return f"{designer}, {llm}{stand_in}, {self.config['ppo.name']}"
 
-    @property
+    @functools.cached_property
     def treatment(self) -> dict[str, Any]:
         """What makes the arm: all of the config that can change a result, without the seed."""
         ignored = (*NOT_IDENTITY, "seed", *(("llm",) if self.config["designer.name"] == "original" else ()))
