@@ -119,6 +119,7 @@ def test_steps_are_counted_apart() -> None:
             "5 to gpt4, 12,000 prompt and 3,400 completion tokens, $0.16",
         ),
         ({"uses_llm": True, "llm": "ollama", "llm_calls": 4}, "price not known"),
+        ({"uses_llm": True, "llm": "gpt4", "llm_calls": 4, "known_cost": 0.1}, "at least $0.10"),
     ],
 )
 def test_llm_calls_are_named_for_what_they_are(changes: dict[str, Any], words: str) -> None:

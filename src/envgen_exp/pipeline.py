@@ -21,6 +21,8 @@ from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import MemoryFullError, RunFolderError
 from envgen_exp.llm.client import make_client
 from envgen_exp.preparation import Prepared, open_folder, prepare, resume_command, tell_messages, tell_plan
+from envgen_exp.recording import record_videos
+from envgen_exp.reporting.html import write_report
 from envgen_exp.reporting.statistics import score_interval
 from envgen_exp.reporting.summary import RunSummary, Successes, print_summary
 from envgen_exp.rl.evaluate import SkillReport, evaluate
@@ -34,6 +36,9 @@ from envgen_exp.tracking.progress import make_console
 
 WINDOW_STEPS = 10_000
 """Training-episode statistics are logged once for the episodes that end within so many steps."""
+
+VIDEO_SHARE = 0.02
+"""Films of the agent take at most this share of the run's time."""
 
 REWARD_STEPS = 100_000
 """The paper's reward is the mean return of the training episodes that end within the last so many steps."""
@@ -176,8 +181,23 @@ class Run:
         result = self.session.phase(lambda planned: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
         summary = self._summary(result)
         write_json(self.folder.summary_file, summary.to_json())
+        if not self.folder.videos.exists():
+            self._film()
         self.close()
+        write_report(self.folder.path)
         print_summary(summary, make_console())
+
+    def _film(self) -> None:
+        """A few episodes of the agent at the end, in no more than a small share of the run's time."""
+        record_videos(
+            self.learner.agent,
+            self.family,
+            self.folder.videos,
+            seed=self.config.seed,
+            device=self.learner.device,
+            max_seconds=VIDEO_SHARE * self.session.seconds,
+            warn=self.session.progress.message,
+        )
 
     # What they do
 
@@ -285,6 +305,7 @@ class Run:
             prompt_tokens=totals.prompt_tokens,
             completion_tokens=totals.completion_tokens,
             cost=totals.cost if totals.cost_known else None,
+            known_cost=totals.cost,
             steps=dict(self.session.steps),
             seconds=self.session.seconds,
         )

@@ -48,9 +48,10 @@ def prepare(config: RunConfig) -> Prepared:
     for planned in plan.phases(config):
         if planned.steps:
             check_steps(planned.steps, config.ppo)
-    if config.designer.name != "original":
-        check_llm(config.llm)
-    check_tracker(config.tracker)
+    if not config.dry_run:  # which asks and publishes nothing
+        if config.designer.name != "original":
+            check_llm(config.llm)
+        check_tracker(config.tracker)
     keep_large_buffers()
     torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
     family, device = make_family(config.env), choose_device(config.device)

@@ -67,7 +67,9 @@ class RunSummary:
     prompt_tokens: int
     completion_tokens: int
     cost: float | None
-    """US dollars; None where the price is not known."""
+    """US dollars; None where that of some requests is not known."""
+    known_cost: float = 0.0
+    """US dollars of the requests whose cost is known."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """Environment steps by kind."""
     seconds: float = 0.0
@@ -214,6 +216,8 @@ def llm_line(summary: RunSummary) -> str:
     """Calls, tokens and cost in words; what is no language model is named so."""
     if summary.uses_llm:
         cost = "price not known" if summary.cost is None else f"${summary.cost:.2f}"
+        if summary.cost is None and summary.known_cost:
+            cost = f"at least ${summary.known_cost:.2f}"
         tokens = f"{summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
         return f"{summary.llm_calls} to {summary.llm}, {tokens}, {cost}"
     if summary.designer == "original":
