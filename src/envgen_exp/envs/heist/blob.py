@@ -148,7 +148,7 @@ _NAME = b"heist"
 _HEAD = _INT.pack(0) + _INT.pack(len(_NAME)) + _NAME
 """Version and name."""
 _END = struct.pack("<I", 0xCAFECAFE)
-_SEEDS_AT = len(_HEAD) + (OPTIONS.fields or {})["level_seed_low"][1]
+_SEEDS_AT = len(_HEAD) + (OPTIONS.names or ()).index("level_seed_low") * _INT.size
 """Where `level_seed_low` and `level_seed_high` stand, the seeds from which the next level's is drawn."""
 
 _SETTLED: Mapping[str, Mapping[str, float]] = {
@@ -290,7 +290,8 @@ def entity(kind: int, x: float, y: float, *, theme: int = 0) -> NDArray[Any]:
 
 def ring_place(theme: int) -> tuple[float, float]:
     """Where the picture of a held key is, as x and y in shares of the frame."""
-    return 1 - 0.03 * (2 * theme + 1.25), 0.03 * 0.75
+    radius = float(_ENTITY[RING_KEY]["rx"])
+    return 1 - radius * (2 * theme + 1.25), radius * 0.75
 
 
 def settle(game: Game) -> SafeBlob:

@@ -22,8 +22,8 @@ class Generator:
         self._games = Games(1, mode)
         game = blob.read(self._games.get(0))
         # Without their texts, the game's generators stay as they are: quicker, and all but one draw nothing here.
-        rngs = {name: blob.Rng(1, b"") for name in ("level_rng", "rng", "asset_rng")}
-        self._before = blob.write(dataclasses.replace(game, **rngs))
+        same = blob.Rng(1, b"")
+        self._before = blob.write(dataclasses.replace(game, level_rng=same, rng=same, asset_rng=same))
 
     def level(self, seed: int) -> Beginning:
         """The level with this seed, in [0, 2**31 - 1)."""

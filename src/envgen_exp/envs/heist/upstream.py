@@ -11,6 +11,7 @@ import functools
 import importlib
 import io
 import os
+import re
 import sys
 import warnings
 from importlib import metadata
@@ -131,10 +132,10 @@ def _library() -> Games:
     try:
         return Games(1)
     except OSError as error:
-        missing = str(error).rpartition("': ")[2]
+        missing = re.search(r"\S+: cannot open shared object file", str(error))
         raise ConfigError(
-            f"env=heist: procgen's library can't be loaded ({missing}); it needs the system's libGL and glib "
-            "(Debian, Ubuntu: apt install libgl1 libglib2.0-0)"
+            f"env=heist: procgen's library can't be loaded ({missing[0] if missing else error}); it needs the system's "
+            "libGL and glib (Debian, Ubuntu: apt install libgl1 libglib2.0-0)"
         ) from None
 
 

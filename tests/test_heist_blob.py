@@ -1,0 +1,204 @@
+"""procgen's state bytes: byte for byte there and back, settled without a change to the game, and never believed."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envgen_exp.config import HeistMode
+from envgen_exp.envs.heist import blob, levels
+from envgen_exp.envs.heist.blob import SafeBlob
+from envgen_exp.envs.heist.design import HeistDesign
+from envgen_exp.envs.heist.upstream import RESTART, Games
+from envgen_exp.errors import StateError
+
+LEVELS = 1000
+
+
+@pytest.fixture(scope="module", params=HeistMode, ids=lambda mode: mode.value)
+def games(request: pytest.FixtureRequest) -> Games:
+    return Games(50, request.param)
+
+
+def test_a_thousand_levels_there_and_back(games: Games) -> None:
+    """And those of running games: three steps on, with speed and rotation."""
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(LEVELS // games.num):
+        games.act(RESTART)
+        for steps in (0, 3):
+            for _ in range(steps):
+                games.act(rng.integers(0, 9, games.num))
+            for index in range(games.num):
+                raw = games.get(index)
+                game = blob.read(raw)
+                assert blob.write(game) == raw
+                settled = blob.settle(game)
+                assert blob.checked(settled) == settled
+                seen.add((steps, settled))
+    assert len(seen) == 2 * LEVELS
+
+
+def test_a_settled_state_plays_on_as_it_was(games: Games) -> None:
+    """With many idle steps, in which the game's own generator breaks ties."""
+    raw, settled = Games(4), Games(4)
+    rng = np.random.default_rng(1)
+    for index in range(4):
+        games.act(rng.integers(0, 9, games.num))
+        state = games.get(index)
+        raw.put(index, SafeBlob(state))
+        settled.put(index, blob.settle(blob.read(state)))
+    running = np.ones(4, np.bool_)
+    for _ in range(150):
+        actions = rng.choice([0, 2, 6, 8, 4, 4, 4, 1], 4)
+        raw.act(actions)
+        settled.act(actions)
+        np.testing.assert_array_equal(raw.rewards[running], settled.rewards[running])
+        np.testing.assert_array_equal(raw.first[running], settled.first[running])
+        running &= ~raw.first  # the next level is another one in the settled game
+        np.testing.assert_array_equal(raw.frames[running], settled.frames[running])
+        for index in np.flatnonzero(running):
+            assert len({blob.settle(blob.read(one.get(index))) for one in (raw, settled)}) == 1
+    assert running.any()
+
+
+def a_blob() -> bytes:
+    return levels.write_level(levels.build(HeistDesign(locks="three", keys_held=1), 5), 5)
+
+
+def after_some_steps() -> bytes:
+    games = Games(1)
+    games.put(0, SafeBlob(a_blob()))
+    for action in (7, 8, 8, 5, 2):
+        games.act(action)
+    return blob.settle(blob.read(games.get(0)))
+
+
+def refused(data: bytes) -> bool:
+    try:
+        blob.checked(data)
+    except StateError as error:
+        return "\n" not in str(error)
+    return False
+
+
+def damaged(state: bytes) -> list[bytes]:
+    """The state with each number outside the generator's text replaced by others, cut short, and grown."""
+    text = blob.read(state).rng.text
+    start = state.index(text)
+    numbers = [*range(0, start, 4), *range(start + len(text), len(state) - 3, 4)]
+    values = [
+        b"\0\0\0\x80",
+        b"\xff\xff\xff\xff",
+        b"\x01\0\0\0",
+        b"\x03\0\0\0",
+        b"\xe8\x03\0\0",
+        b"\0\0\xc0\x7f",
+        b"\0\0\0@",
+    ]
+    changed = [state[:at] + value + state[at + 4 :] for at in numbers for value in values]
+    cut = [state[:end] for end in range(0, len(state), 97)] + [state[:-4], state + b"\0\0\0\0"]
+    return [data for data in changed + cut if data != state]
+
+
+def test_damaged_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
+    """What a check lets pass, since it is a state that Heist can have, is played in a process of its own."""
+    passed, count = [], 0
+    for state in (a_blob(), after_some_steps()):
+        for data in damaged(state):
+            count += 1
+            if not refused(data):
+                passed.append(data)
+    assert count > 6000
+    assert len(passed) < 0.1 * count
+    (tmp_path / "passed").write_bytes(pickle.dumps(passed))
+    done = subprocess.run(
+        [sys.executable, "-c", PLAY, str(tmp_path / "passed")], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["played", str(len(passed))]
+
+
+PLAY = """
+import pickle, sys
+import numpy as np
+from envgen_exp.envs.heist.upstream import Games
+passed = pickle.load(open(sys.argv[1], "rb"))
+games, rng = Games(1), np.random.default_rng(0)
+for data in passed:
+    games.put(0, data)
+    for action in rng.integers(0, 15, 12):
+        games.act(action)
+print("played", len(passed))
+"""
+
+
+def test_what_crashes_procgen_is_refused() -> None:
+    game = blob.read(a_blob())
+
+    def with_entities(**values: float) -> blob.Game:
+        entities = game.entities.copy()
+        for name, value in values.items():
+            entities[name][1] = value
+        return dataclasses.replace(game, entities=entities)
+
+    def with_misc(**values: float) -> blob.Game:
+        misc = game.misc.copy()
+        for name, value in values.items():
+            misc[name] = value
+        return dataclasses.replace(game, misc=misc)
+
+    words = game.rng.text.split()
+    grid = game.grid.copy()
+    grid[0, 0] = 7
+    for wrong in (
+        with_entities(image_theme=3),
+        with_entities(image_theme=2),  # there is a third key or lock already, or it is not of this type
+        with_entities(type=5),
+        with_entities(type=0),
+        with_entities(x=float("nan")),
+        with_entities(y=99.0),
+        with_entities(vx=1.0),
+        with_misc(background_index=9),
+        with_misc(background_index=-1),
+        with_misc(bg_pct_x=float("inf")),
+        dataclasses.replace(game, entities=game.entities[1:]),
+        dataclasses.replace(game, entities=game.entities[:0]),
+        dataclasses.replace(game, entities=game.entities[game.entities["type"] != blob.GEM]),
+        dataclasses.replace(game, grid=grid),
+        dataclasses.replace(game, grid=game.grid[:, :-1].copy()),
+        dataclasses.replace(game, has_keys=game.has_keys[:1]),
+        dataclasses.replace(game, has_keys=(0, 2, 0)),
+        dataclasses.replace(game, num_keys=2),
+        dataclasses.replace(game, world_dim=11),
+        dataclasses.replace(game, rng=blob.Rng(1, b"")),
+        dataclasses.replace(game, rng=blob.Rng(0, game.rng.text)),
+        dataclasses.replace(game, rng=blob.Rng(1, b" ".join([*words[:-1], b"625"]))),
+        dataclasses.replace(game, rng=blob.Rng(1, b" ".join([b"4294967296", *words[1:]]))),
+        dataclasses.replace(game, rng=blob.Rng(1, b" ".join(words[1:]))),
+        dataclasses.replace(game, level_rng=game.rng),
+    ):
+        assert refused(blob.write(wrong))
+
+
+def test_what_a_settled_state_holds_is_what_stock_has(games: Games) -> None:
+    """The constants of the codec against a new level of procgen's."""
+    games.act(RESTART)
+    game = blob.read(games.get(0))
+    for block in ("options", "episode", "misc", "view"):
+        ours, stock = blob.record(block), getattr(game, block)
+        for name in ours.dtype.names:
+            if ours[name] and name not in ("timeout", "level_seed_low", "level_seed_high"):
+                assert ours[name] == stock[name], name
+    for row in game.entities:
+        kind, theme = int(row["type"]), int(row["image_theme"])
+        ours = blob.entity(kind, row["x"], row["y"], theme=theme)
+        assert ours.tobytes() == row.tobytes()
+        if kind == blob.RING_KEY:
+            assert (row["x"], row["y"]) == tuple(np.float32(blob.ring_place(theme)))
