@@ -57,7 +57,8 @@ def read_design(settings: Mapping[str, Any], family: Family) -> Design:
             _validate(model, {name: value})
         except (ValidationError, TypeError, ValueError):
             what = allowed.get(name, "a text" if name == "purpose" else "a list of skills")
-            raise DesignError(f"design: {name}={value!r}, allowed: {what}") from None
+            choices = next((setting.choices for setting in family.vocabulary if setting.name == name), ())
+            raise DesignError(f"design: {name}={value!r}, allowed: {what}{_nearest(str(value), choices)}") from None
     try:
         return _validate(model, settings)
     except ValidationError as error:
@@ -85,8 +86,12 @@ def _validate(model: type[Design], settings: Mapping[str, Any]) -> Design:
 
 
 def _choices(name: str, allowed: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(allowed), n=1)
-    return ", ".join(allowed) + (f"; did you mean {near[0]}?" if near else "")
+    return ", ".join(allowed) + _nearest(name, allowed)
+
+
+def _nearest(word: str, allowed: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(allowed), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _example(family: Family) -> str:

@@ -16,7 +16,10 @@ from envgen_exp.reporting.page import Markup, element, facts, fold, joined, pict
 from envgen_exp.seeding import WorldSet, world_seed
 
 UNIT = 4
-"""Pixels a cell in pictures of whole worlds."""
+"""Pixels a cell in pictures of whole worlds, at least."""
+
+WIDTH = 256
+"""Pixels to which small worlds are drawn larger."""
 
 SEED = 0
 """Seed of the worlds in pictures: the first of those that `Family.check` samples, equal for every design."""
@@ -44,7 +47,10 @@ class Gallery:
     def _map(self, design: Design | None, name: str, number: int) -> Markup:
         key = design_key(design), number
         if key not in self._drawn:
-            pixels = self.family.picture(design, world_seed(SEED, number, WorldSet.VALIDATION), unit=UNIT)
+            seed = world_seed(SEED, number, WorldSet.VALIDATION)
+            pixels = self.family.picture(design, seed, unit=UNIT)
+            if pixels.shape[1] <= WIDTH // 2:
+                pixels = self.family.picture(design, seed, unit=UNIT * WIDTH // pixels.shape[1])
             alt = f"Map of sampled world {number} of {name}"
             self._drawn[key] = element("figure", picture(pixels, alt), element("figcaption", f"world {number}"))
         return self._drawn[key]
@@ -125,12 +131,13 @@ def counts_list(counts: Mapping[str, float], default: Mapping[str, float]) -> Ma
     )
 
 
-def findings_list(check: DesignCheck) -> Markup:
-    """What sampling a design's worlds found, folded: whether it is playable and what it does not allow."""
+def findings_list(check: DesignCheck, *, is_open: bool = False) -> Markup:
+    """What sampling a design's worlds found, to fold: whether it is playable and what it does not allow."""
     few = "1 skill is" if len(check.impossible) == 1 else f"{len(check.impossible)} skills are"
     impossible = f"{few} impossible" if check.impossible else "every skill is possible"
     word = "playable" if check.playable else "not playable"
-    return fold(f"Feasibility: {word}; {impossible}", element("ul", *(element("li", line) for line in check.findings)))
+    listed = element("ul", *(element("li", line) for line in check.findings))
+    return fold(f"Feasibility: {word}; {impossible}", listed, is_open=is_open)
 
 
 def claims(design: Design, check: DesignCheck | None) -> Markup:

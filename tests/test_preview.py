@@ -1,0 +1,146 @@
+"""Preview: what a design's worlds look like and allow, in the terminal and as a page, before anything is trained."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import runs
+from rich.console import Console
+from test_report_html import Page, outside
+
+from envgen_exp.config import CrafterConfig
+from envgen_exp.envs import make_family
+from envgen_exp.preview import Shown, blocks, main, print_design
+from envgen_exp.reporting.designs import amount
+
+MOUNTAIN = "target_biome: mountain, starting_wood: 3"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_design_is_shown_with_counts_findings_and_worlds(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    assert main([MOUNTAIN, "--worlds", "2"]) == 0
+    family = make_family(CrafterConfig())
+    design = family.design_model(target_biome="mountain", starting_wood=3)
+    check = family.check(design)
+    printed = capsys.readouterr().out
+    made = Page((here / "preview.html").read_text())
+    for name, mean in check.counts.items():
+        assert re.search(rf"^ {name} +{re.escape(amount(mean))} ", printed, re.MULTILINE)
+        assert f"{amount(mean)} (" in made.text
+    for finding in check.findings:
+        assert f"- {finding}\n" in printed
+        assert finding in made.text
+    assert "target_biome: mountain" in printed
+    assert "starting_wood: 3" in made.text
+    assert made.row("target_biome")[1:3] == ["mountain", "natural"]
+    maps = [a["alt"] or "" for tag, a in made.elements if tag == "img" and (a["alt"] or "").startswith("Map")]
+    assert maps == [f"Map of sampled world {n} of {who}" for who in ("Design", "the original") for n in (1, 2)]
+    assert outside(made) == []
+    assert f"playable: {22 - len(check.impossible)} of 22" in printed
+
+
+def test_the_terminal_shows_the_world_in_colours_where_it_has_some() -> None:
+    family = make_family(CrafterConfig())
+    design = family.design_model(target_biome="grassland")
+    shown = Shown("Design", design, family.check(design))
+    for colours, pictured in (("truecolor", True), (None, False)):
+        console = Console(file=io.StringIO(), width=100, color_system=colours, force_terminal=True)  # type: ignore[arg-type]
+        print_design(shown, family, {}, console)
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        assert (text.count("▀") == 64 * 32) is pictured
+        assert ("▀" in text) is pictured
+
+
+def test_a_character_is_two_pixels() -> None:
+    pixels = np.zeros((4, 2, 3), np.uint8)
+    pixels[0, 0] = 255, 0, 0
+    pixels[1, 0] = 0, 0, 255
+    text = blocks(pixels, 2)
+    style = text.spans[0].style
+    assert text.plain == "▀▀\n▀▀\n"
+    assert str(style) == "#ff0000 on #0000ff"
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "list"])
+def test_a_file_of_one_design_or_several(form: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"purpose": "</p><script>x</script>", "targets": ["collect_wood"], "target_biome": "grassland"}
+    text = {
+        "json": json.dumps({"designs": [settings, {"starting_iron": 2}]}),
+        "yaml": "target_biome: grassland\npurpose: </p><script>x</script>\n",
+        "list": "- {target_biome: grassland, purpose: </p><script>x</script>}\n- {starting_iron: 2}\n",
+    }[form]
+    (here / "designs").write_text(text)
+    assert main(["designs", "--out", "out/page.html", "--worlds", "1"]) == 0
+    page = (here / "out" / "page.html").read_text()
+    assert "<script" not in page
+    assert "“</p><script>x</script>”" in Page(page).text
+    printed = capsys.readouterr().out
+    assert printed.count("target_biome: grassland") == 1
+    assert printed.count("starting_iron: 2") == (form != "yaml")
+
+
+def test_the_latest_designs_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = runs.run(tmp_path / "run", "tracker=none")
+    assert main([str(folder), "--worlds", "1"]) == 0
+    printed = capsys.readouterr().out
+    proposal = json.loads((folder / "phases" / "004-cycle2-design.json").read_text())["proposal"]
+    for number, design in enumerate(proposal["designs"], start=1):
+        assert f"Cycle 2, design {number} of crafter" in printed
+        assert design["purpose"] in " ".join(printed.split())
+    assert main([str(folder), "--family", "heist"]) == 2
+    assert "plays crafter" in capsys.readouterr().err
+
+
+def test_heist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["maze_size: 7x7, locks: two", "--family", "heist", "--worlds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "collect_key_3, open_lock_3" in printed
+    assert re.search(r"^ locks +2 ", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["target_biome: montain"], ["'montain'", "grassland | mountain | beaches", "did you mean mountain?"]),
+        (["target_bione: mountain"], ["target_bione", "coal_rarity", "did you mean target_biome?"]),
+        (["starting_wood: 12"], ["starting_wood=12", "whole number from 0 to 9"]),
+        (["starting_wood: 1.5"], ["starting_wood=1.5", "whole number from 0 to 9"]),
+        (["nosuch"], ["'nosuch' is neither a file nor settings"]),
+        (["empty"], ["is not a run's folder"]),
+        (["bad.json"], ["needs a list of designs"]),
+        (["target_biome: {{"], ["design:"]),
+        ([MOUNTAIN, "--family", "heits"], ["heits", "crafter, heist", "did you mean heist?"]),
+        ([MOUNTAIN, "--worlds", "0"], ["--worlds 0: allowed are 1 to 16"]),
+    ],
+)
+def test_what_is_no_design_is_one_line_and_exit_status_2(
+    arguments: list[str], words: list[str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "empty").mkdir()
+    (here / "bad.json").write_text('{"designs": [1, 2]}')
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("envgen: error: ")
+    assert output.err.count("\n") == 1
+    assert all(word in output.err for word in words)
+    assert not (here / "preview.html").exists()
+
+
+def test_the_command(here: Path) -> None:
+    command = [sys.executable, "-W", "error", "-m", "envgen_exp.preview", "target_biome: desert"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "target_biome='desert', allowed: grassland" in done.stderr
