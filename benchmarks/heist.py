@@ -42,9 +42,11 @@ def stock(mode: HeistMode, num_threads: int) -> Callable[[int], None]:
     return run
 
 
-def ours(mode: HeistMode, num_threads: int, design: HeistDesign | None) -> Callable[[int], None]:
-    """Steps the family's vector on a design, or on the original."""
-    family = HeistFamily(HeistConfig(mode=mode, num_threads=num_threads, pool_size=250))
+def ours(mode: HeistMode, num_threads: int, length: int | None) -> Callable[[int], None]:
+    """Steps the family's vector in designed episodes of so many steps, or in the original."""
+    config = HeistConfig(mode=mode, num_threads=num_threads, pool_size=250, designed_length=length or 1)
+    family = HeistFamily(config)
+    design = HeistDesign(locks="two") if length else None
     env = family.vector([design] * NUM_ENVS, range(NUM_ENVS), WorldSet.TRAIN)
     obs = {name: np.zeros((NUM_ENVS, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
     rewards = np.zeros(NUM_ENVS, np.float32)
@@ -69,10 +71,9 @@ def speeds(run: Callable[[int], None], steps: int) -> tuple[float, float]:
 
 def compare(num_threads: int, rounds: int, steps: int) -> None:
     base = stock(HeistMode.easy, num_threads)
-    rivals = {
-        f"designed, {length} steps": ours(HeistMode.easy, num_threads, HeistDesign(locks="two", timeout=length))
-        for length in LENGTHS
-    } | {"original": ours(HeistMode.easy, num_threads, None)}
+    rivals = {f"designed, {length} steps": ours(HeistMode.easy, num_threads, length) for length in LENGTHS} | {
+        "original": ours(HeistMode.easy, num_threads, None)
+    }
     for run in (base, *rivals.values()):
         run(2 * max(LENGTHS))  # slots fall out of step with each other, pictures are loaded
     print(f"\n{NUM_ENVS} environments, threads: {num_threads}, worlds of 9 x 9 cells; steps a second")
@@ -87,7 +88,7 @@ def compare(num_threads: int, rounds: int, steps: int) -> None:
 
 def memory(steps: int) -> None:
     """Resident memory while a designed vector is stepped."""
-    run = ours(HeistMode.easy, 1, HeistDesign(locks="two", timeout=50))
+    run = ours(HeistMode.easy, 1, 50)
     print(f"\nresident memory over {steps:,} steps of designed episodes of 50 steps, in MiB")
     for tenth in range(11):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
