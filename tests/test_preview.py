@@ -15,10 +15,13 @@ import runs
 from rich.console import Console
 from test_report_html import Page, outside
 
+from envgen_exp import plan
 from envgen_exp.config import CrafterConfig
+from envgen_exp.designers import Proposal
 from envgen_exp.envs import make_family
 from envgen_exp.preview import Shown, blocks, main, print_design
 from envgen_exp.reporting.designs import amount
+from envgen_exp.run_folder import RunFolder
 
 MOUNTAIN = "target_biome: mountain, starting_wood: 3"
 
@@ -92,14 +95,23 @@ def test_a_file_of_one_design_or_several(form: str, here: Path, capsys: pytest.C
 
 
 def test_the_latest_designs_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = runs.run(tmp_path / "run", "tracker=none")
-    assert main([str(folder), "--worlds", "1"]) == 0
+    path = tmp_path / "run"
+    family = make_family(CrafterConfig())
+    with RunFolder.create(runs.composed(f"folder={path}"), command="", versions={}, chosen={}) as folder:
+        assert main([str(path)]) == 2
+        assert "has no designs to show" in capsys.readouterr().err
+        for cycle, settings in ((1, {"starting_coal": 1}), (2, {"starting_coal": 2})):
+            designs = (family.design_model(purpose=f"cycle {cycle}", **settings), None)
+            result = {"cycle": cycle, "proposal": Proposal(designs).to_json()}
+            for index, phase in enumerate(plan.phases(runs.composed())):
+                if phase.cycle == cycle and phase.kind != "report":
+                    folder.finish_phase(index, phase.name, result if phase.kind == "design" else {})
+    assert main([str(path), "--worlds", "1"]) == 0
     printed = capsys.readouterr().out
-    proposal = json.loads((folder / "phases" / "004-cycle2-design.json").read_text())["proposal"]
-    for number, design in enumerate(proposal["designs"], start=1):
-        assert f"Cycle 2, design {number} of crafter" in printed
-        assert design["purpose"] in " ".join(printed.split())
-    assert main([str(folder), "--family", "heist"]) == 2
+    assert printed.count(" of crafter, ") == 1
+    assert "Cycle 2, design 1 of crafter" in printed
+    assert "starting_coal: 2" in printed
+    assert main([str(path), "--family", "heist"]) == 2
     assert "plays crafter" in capsys.readouterr().err
 
 

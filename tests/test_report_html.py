@@ -80,7 +80,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(run: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(run, tmp_path / "copy")
+    return shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("videos", "checkpoints"))
 
 
 @pytest.fixture(scope="session")
