@@ -19,7 +19,7 @@ SLOW      = chaos or parity or long
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run sweep check test test-all parity chaos examples dashboard clean
+.PHONY: help install run sweep check test test-all parity chaos sanitize benchmark examples dashboard clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,22 +69,11 @@ parity: $(STAMP) ## the engines against each other, step by step, at length
 chaos: $(STAMP) ## runs killed and resumed at many points
 	$(BIN)/pytest -m chaos $(ARGS)
 
-sanitize: $(STAMP) ## the native engine under AddressSanitizer and UBSan, then under ThreadSanitizer
-	@for tool in cmake $(CXX); do \
-	  command -v $$tool >/dev/null || { echo "make sanitize: this machine has no $$tool" >&2; exit 2; }; \
-	done
-	$(call sanitized,address$(comma)undefined,libasan.so,not memory)
-	$(call sanitized,thread,libtsan.so,threads or thread or background or company)
+sanitize: $(STAMP) ## the native engine's tests under the address, undefined-behaviour and thread sanitizers
+	native/sanitize.sh $(BIN)/python
 
-comma := ,
-# Builds the engine with the sanitizers $(1), loads their library $(2) before Python, and runs its tests $(3).
-define sanitized
-	cmake -S native -B build/sanitize-$(firstword $(subst $(comma), ,$(1))) -DCRAFTER_SANITIZE=$(1) \
-	  -DPython_EXECUTABLE=$(abspath $(BIN)/python) -Dnanobind_ROOT=$$($(BIN)/python -m nanobind --cmake_dir) --log-level=WARNING
-	cmake --build build/sanitize-$(firstword $(subst $(comma), ,$(1))) --parallel
-	LD_PRELOAD=$$($(CXX) -print-file-name=$(2)) ASAN_OPTIONS=detect_leaks=0 \
-	  $(BIN)/python tests/sanitized.py build/sanitize-$(firstword $(subst $(comma), ,$(1))) -k "$(3)" tests/test_native_engine.py
-endef
+benchmark: $(STAMP) ## steps a second of the engines on this machine
+	$(BIN)/python benchmarks/crafter_engine.py $(ARGS)
 
 # The extra's packages alone: installing the project with it would build the engine anew.
 $(VENV)/.examples: $(STAMP)
