@@ -126,6 +126,7 @@ def refused(argv: Sequence[str], capsys: pytest.CaptureFixture[str], pipeline: P
         ("-m num_threads=1,2", ["num_threads=1", "num_threads=2", "same experiment"]),
         ("-m seed=0,1 folder=x", ["folder=x", "share"]),
         ("-m seed=0,1 cycels=3", ["cycels=3", "did you mean cycles?"]),
+        ("-m seed=range(2) hydra.sweep.dir=/dev/null/s", ["can't write the sweep's folder /dev/null/s"]),
     ],
 )
 def test_bad_input_gives_one_line(

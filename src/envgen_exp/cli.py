@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from envgen_exp import usage
 from envgen_exp.composition import CONF, compose_run, compose_sweep, register_plain
 from envgen_exp.config import RunConfig, identity, plain
-from envgen_exp.errors import ConfigError, EnvGenError
+from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
 from envgen_exp.explain import nearest
 from envgen_exp.secrets import refuse_secrets
 
@@ -89,7 +89,10 @@ def _hydra(argv: Sequence[str]) -> int:
     register_plain()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself and exits
     sys.argv = [sys.argv[0], *argv]
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_run_of_sweep)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_run_of_sweep)()
+    except OSError as error:
+        raise RunFolderError(f"can't write the sweep's folder {error.filename}: {error.strerror}") from error
     return 0
 
 
