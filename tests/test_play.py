@@ -73,7 +73,9 @@ def test_the_same_seed_plays_the_same_episodes_filmed_or_not(player: Player, wat
     assert none == []
     one_more, same = play.watch(player, None, num_episodes=5, seed=3, num_videos=2)
     assert one_more == records
-    assert [film.data for film in same] == [film.data for film in films]
+    for film, twin in zip(films, same, strict=True):
+        assert (twin.title, twin.record, twin.unlocked) == (film.title, film.record, film.unlocked)
+        assert alike(twin.data, film.data)
     other, _ = play.watch(player, None, num_episodes=5, seed=4, num_videos=0)
     assert {record.world_seed for record in other}.isdisjoint(record.world_seed for record in records)
 
@@ -92,7 +94,7 @@ def test_films_show_the_evaluated_episodes(watched: tuple[Any, Any]) -> None:
         assert title == f"original, world {record.world_seed}"
         assert len(frames) == record.length + SHOWN_FRAMES
         assert frames[0].shape == (SIZE + BAR, SIZE, 3)
-    assert not (decoded(films[0].data)[0][0] == decoded(films[1].data)[0][0]).all()
+    assert not alike(films[0].data, films[1].data)
 
 
 def test_what_is_printed(folder: Path, player: Player, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +144,13 @@ def decoded(data: bytes) -> tuple[list[NDArray[np.uint8]], str]:
     """The frames of an mp4, and its title."""
     with av.open(io.BytesIO(data)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)], container.metadata["title"]
+
+
+def alike(one: bytes, two: bytes) -> bool:
+    """Whether two films show the same; the encoder is lossy, and not quite the same each time."""
+    (ours, title), (theirs, other) = decoded(one), decoded(two)
+    near = (np.abs(a.astype(int) - b).mean() < 1 for a, b in zip(ours, theirs, strict=False))
+    return title == other and len(ours) == len(theirs) and all(near)
 
 
 class CountingEnv(TinyVectorEnv):
@@ -197,6 +206,17 @@ def test_what_shows_nothing_is_not_filmed() -> None:
         FilmedEnv(TinyVectorEnv([None], [1], observation="vector"), ["a film"], max_steps=9)
 
 
+def test_a_slot_that_waits_is_not_filmed() -> None:
+    env = FilmedEnv(CountingEnv([None, None], [1, 2], length=9), ["one", "two"], max_steps=99)
+    obs = {"cells": np.zeros((2, 2, 9), np.uint8)}
+    rewards, ends, cuts = np.zeros(2, np.float32), np.zeros(2, np.bool_), np.zeros(2, np.bool_)
+    env.reset(obs)
+    for step in range(18):
+        active = np.array([step % 2 == 0, step % 2 == 1])
+        env.step(np.zeros(2, np.int64), obs, rewards, ends, cuts, active=active)
+    assert [len(decoded(film.data)[0]) for film in env.films] == [9 + SHOWN_FRAMES] * 2
+
+
 def test_films_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     env = FilmedEnv(CountingEnv([None, None], [1, 2]), ["one", "two"], max_steps=3)
     walk(env, [0] * 10)
@@ -236,7 +256,8 @@ def test_recording_changes_nothing_and_never_fails(player: Player, tmp_path: Pat
     assert [path.name for path in paths] == ["cycle1-1.mp4", "cycle1-2.mp4"]
     assert [len(decoded(path.read_bytes())[0]) for path in paths] == [6, 6]
     again = record_videos(*arguments, tmp_path / "again", name="cycle1", max_steps=5, **common)
-    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+    assert all(alike(one.read_bytes(), two.read_bytes()) for one, two in zip(paths, again, strict=True))
+    assert not alike(*(path.read_bytes() for path in paths))
     later = record_videos(*arguments, tmp_path / "videos", name="cycle2", max_steps=5, num_episodes=1, **common)
     assert decoded(later[0].read_bytes())[1] == decoded(paths[0].read_bytes())[1]  # in the same world
     assert warnings == []

@@ -108,7 +108,7 @@ class FilmedEnv:
         final_obs: Observation | None = None,
     ) -> list[EpisodeRecord]:
         ended = self._env.step(actions, obs, rewards, terminations, truncations, active=active, final_obs=final_obs)
-        self._film(obs, rewards, ended)
+        self._film(obs, rewards, ended, active)
         if self._stop and all(film.finished for film in self.films):
             raise Filmed
         return ended
@@ -125,9 +125,15 @@ class FilmedEnv:
     def close(self) -> None:
         self._env.close()
 
-    def _film(self, obs: Observation, rewards: NDArray[np.float32], ended: Sequence[EpisodeRecord]) -> None:
+    def _film(
+        self,
+        obs: Observation,
+        rewards: NDArray[np.float32],
+        ended: Sequence[EpisodeRecord],
+        active: NDArray[np.bool_] | None = None,
+    ) -> None:
         """One more frame of each unfinished film. A slot that has ended shows its next episode already."""
-        running = [slot for slot, film in enumerate(self.films) if not film.finished]
+        running = [s for s, film in enumerate(self.films) if not film.finished and (active is None or active[s])]
         if not running:
             return
         records = {record.slot: record for record in ended}
@@ -227,7 +233,7 @@ class Film:
             options = {"preset": "veryfast", "crf": "28"}
             self._stream = self._container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=options)
             self._stream.width, self._stream.height, self._stream.pix_fmt = columns, rows + BAR, "yuv420p"
-            self._stream.thread_count = 1  # the same bytes on any number of cores
+            self._stream.thread_count = 1  # drawing takes longer, and the other cores have work
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts, frame.time_base = self._frames, Fraction(1, FRAMES_PER_SECOND)
         self._frames += 1
