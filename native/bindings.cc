@@ -349,17 +349,30 @@ std::shared_ptr<Rules> make_rules(
   return std::make_shared<Rules>(spec);
 }
 
-std::vector<double> noise(int64_t seed, const Table<double>& x, const Table<double>& y, double z) {
+template <typename Real>
+using Values = nb::ndarray<nb::numpy, Real, nb::ndim<1>>;
+
+template <typename Real>
+Values<Real> noise(int64_t seed, const Table<Real>& x, const Table<Real>& y, Real z,
+                   void (*kernel)(const Permutation&, const Real*, const Real*, Real, size_t, Real*)) {
   if (x.size() != y.size()) throw nb::value_error("noise: x and y differ in length");
-  const auto in_range = [](double value) { return -1e6 < value && value < 1e6; };
-  for (size_t i = 0; i < x.size(); ++i) {
-    if (!in_range(x.data()[i]) || !in_range(y.data()[i]) || !in_range(z)) {
-      throw nb::value_error("noise: coordinates must lie within a million of 0");
-    }
-  }
-  std::vector<double> values(x.size());
-  kernels().noise3(permutation(seed), x.data(), y.data(), z, x.size(), values.data());
-  return values;
+  const auto in_range = [](Real value) { return -1e6 < value && value < 1e6; };
+  bool sound = in_range(z);
+  for (size_t i = 0; i < x.size(); ++i) sound = sound && in_range(x.data()[i]) && in_range(y.data()[i]);
+  if (!sound) throw nb::value_error("noise: coordinates must lie within a million of 0");
+  auto values = std::make_unique<Real[]>(x.size());
+  kernel(permutation(seed), x.data(), y.data(), z, x.size(), values.get());
+  Real* data = values.release();
+  const nb::capsule owner(data, [](void* all) noexcept { delete[] static_cast<Real*>(all); });
+  return Values<Real>(data, {x.size()}, owner);
+}
+
+Values<double> exact_noise(int64_t seed, const Table<double>& x, const Table<double>& y, double z) {
+  return noise<double>(seed, x, y, z, kernels().noise3);
+}
+
+Values<float> rough_noise(int64_t seed, const Table<float>& x, const Table<float>& y, float z) {
+  return noise<float>(seed, x, y, z, kernels().rough_noise3);
 }
 
 // Worlds without a game, to look at.
@@ -408,6 +421,7 @@ NB_MODULE(_crafter, module) {
   using namespace crafter;
   using namespace nb::literals;
   nb::register_exception_translator(translate);
+  kernels();  // an unknown variant is refused here
   module.doc() = "The native Crafter engine; envgen_exp.envs.crafter.engine is its Python side.";
   module.attr("area") = kArea;
   module.attr("chunk") = kChunk;
@@ -415,7 +429,8 @@ NB_MODULE(_crafter, module) {
   module.attr("looks") = look_names();
   module.def("kernels", [] { return std::string(kernels().name); }, "The inner loops in use.");
   module.def("kernel_names", kernel_names, "The inner loops that this processor can run, the plainest first.");
-  module.def("noise", noise, "seed"_a, "x"_a, "y"_a, "z"_a, "OpenSimplex noise of points, for tests.");
+  module.def("noise", exact_noise, "seed"_a, "x"_a, "y"_a, "z"_a, "OpenSimplex noise of points, for tests.");
+  module.def("rough_noise", rough_noise, "seed"_a, "x"_a, "y"_a, "z"_a, "The same in float32, for tests.");
 
   nb::class_<Terrain>(module, "Terrain")
       .def(

@@ -1,6 +1,7 @@
 #include "dispatch.h"
 
 #include <cstdlib>
+#include <stdexcept>
 
 namespace crafter {
 
@@ -30,10 +31,14 @@ std::vector<const Kernels*> available() {
 const Kernels* choose() {
   const std::vector<const Kernels*> found = available();
   const char* wanted = std::getenv("ENVGEN_CRAFTER_KERNELS");
+  if (wanted == nullptr || *wanted == '\0') return found.back();
+  std::string names;
   for (const Kernels* candidate : found) {
-    if (wanted != nullptr && std::string(wanted) == candidate->name) return candidate;
+    if (std::string(wanted) == candidate->name) return candidate;
+    names += std::string(names.empty() ? "" : ", ") + candidate->name;
   }
-  return found.back();
+  throw std::runtime_error("ENVGEN_CRAFTER_KERNELS: this processor can't run " + std::string(wanted) +
+                           ", allowed are " + names);
 }
 
 }  // namespace

@@ -8,18 +8,17 @@
 namespace crafter {
 namespace {
 
-// How a layer's coordinates are stretched before they are divided by its size.
-enum class Stretch { kNone, kAcross, kAlong };
-
+// A layer is noise3(x * x_times / x_by / size, y * y_times / y_by / size, z).
 struct Shape {
   double size;
   double z;
-  Stretch stretch = Stretch::kNone;
+  double x_times = 1, x_by = 1;
+  double y_times = 1, y_by = 1;
 };
 
 // In the order of the layers.
 constexpr Shape kShapes[kLayers] = {
-    {3, 8}, {15, 3}, {5, 3}, {15, 0}, {5, 0}, {7, 6}, {3, 7, Stretch::kAcross}, {3, 7, Stretch::kAlong},
+    {3, 8}, {15, 3}, {5, 3}, {15, 0}, {5, 0}, {7, 6}, {3, 7, 2, 1, 1, 5}, {3, 7, 1, 5, 2, 1},
     {8, 1}, {6, 2},  {5, 6}, {9, 4},  {7, 5},
 };
 
@@ -35,16 +34,8 @@ LayerTables::LayerTables() {
     table.z = shape.z;
     for (size_t i = 0; i < kArea; ++i) {
       const auto at = static_cast<double>(i);
-      const double doubled = 2 * at;
-      const double shortened = at / 5;
-      table.x[i] = (shape.stretch == Stretch::kAcross  ? doubled
-                    : shape.stretch == Stretch::kAlong ? shortened
-                                                       : at) /
-                   shape.size;
-      table.y[i] = (shape.stretch == Stretch::kAcross  ? shortened
-                    : shape.stretch == Stretch::kAlong ? doubled
-                                                       : at) /
-                   shape.size;
+      table.x[i] = at * shape.x_times / shape.x_by / shape.size;
+      table.y[i] = at * shape.y_times / shape.y_by / shape.size;
       table.rough_x[i] = static_cast<float>(table.x[i]);
       table.rough_y[i] = static_cast<float>(table.y[i]);
     }

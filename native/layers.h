@@ -15,8 +15,9 @@
 
 namespace crafter {
 
-// Rough noise is off by less than this, by far: a test holds it to a tenth.
-constexpr double kRough = 1e-4;
+// Rough noise is off by less than this at every cell of a world; a test holds it to half. OpenSimplex jumps a little
+// where the regions of its lattice meet, and float32 may see a point on the other side: that is nearly all of it.
+constexpr double kRough = 5e-4;
 
 // Some of a world's cells.
 struct Cells {

@@ -96,14 +96,14 @@ void Vector::check(const std::vector<Move>& moves) const {
   std::vector<bool> named(slots_.size());
   for (const Move& move : moves) {
     look(move.slot);
-    const std::string where = "slot " + std::to_string(move.slot);
-    if (at(move.slot).ready == kNoPlan) throw Refused(where + " has no plan for its next episode");
-    if (move.action < 0 || move.action >= rules_->num_actions()) {
-      throw Refused("actions: " + std::to_string(move.action) + " for " + where +
-                    " is not an action, allowed are 0 to " + std::to_string(rules_->num_actions() - 1));
-    }
-    if (named[static_cast<size_t>(move.slot)]) throw Refused("actions: " + where + " is named twice");
+    const auto refuse = [&move](const std::string& what) { throw Refused("slot " + std::to_string(move.slot) + what); };
+    if (at(move.slot).ready == kNoPlan) refuse(" has no plan for its next episode");
+    if (named[static_cast<size_t>(move.slot)]) refuse(" is named twice");
     named[static_cast<size_t>(move.slot)] = true;
+    if (move.action < 0 || move.action >= rules_->num_actions()) {
+      refuse(": " + std::to_string(move.action) + " is not an action, allowed are 0 to " +
+             std::to_string(rules_->num_actions() - 1));
+    }
   }
 }
 

@@ -25,6 +25,18 @@ void World::set_material(int x, int y, uint8_t material) {
   here = material;
 }
 
+void World::set_materials(const std::array<uint8_t, kCells>& materials) {
+  materials_ = materials;
+  spaces_.fill({});
+  for (int x = 0; x < kArea; ++x) {
+    for (int y = 0; y < kArea; ++y) {
+      Space& space = spaces_[static_cast<size_t>(chunk_of(x, y))];
+      space.grass = static_cast<uint8_t>(space.grass + (material(x, y) == grass_));
+      space.path = static_cast<uint8_t>(space.path + (material(x, y) == path_));
+    }
+  }
+}
+
 void World::enter(int chunk, Object& object) {
   const auto at = static_cast<size_t>(chunk);
   if (!known_[at]) {
@@ -89,9 +101,7 @@ std::vector<size_t> World::members(int chunk) const {
 void World::restore(const std::array<uint8_t, kCells>& materials, const std::vector<Object>& all,
                     const std::vector<uint8_t>& chunks) {
   clear();
-  for (int x = 0; x < kArea; ++x) {
-    for (int y = 0; y < kArea; ++y) set_material(x, y, materials[cell(x, y)]);
-  }
+  set_materials(materials);
   for (const uint8_t chunk : chunks) {
     known_[chunk] = true;
     chunks_.push_back(chunk);

@@ -53,6 +53,7 @@ class World {
   // 0 outside of the world.
   uint8_t material_or_none(int x, int y) const { return inside(x, y) ? material(x, y) : uint8_t{0}; }
   void set_material(int x, int y, uint8_t material);
+  void set_materials(const std::array<uint8_t, kCells>& materials);
 
   // The object at a cell as its index + 1; 0 is none, or outside of the world.
   size_t object_at(int x, int y) const { return inside(x, y) ? cells_[cell(x, y)] : 0u; }

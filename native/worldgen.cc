@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstddef>
 
-#include "layers.h"
 #include "objects.h"
 
 namespace crafter {
@@ -198,10 +197,9 @@ void Generator::set_ground(const Terrain& terrain, const Layers& layers, const S
     peaks.add(at, sites[at] & kIsHigh);
   }
   if (!terrain.designed) {
-    Cells coal, iron, none;
-    layers.divide(Layer::kCoal, solid, 0, coal, none);
-    none.count = 0;
-    layers.divide(Layer::kIron, solid, 0.4, iron, none);
+    Cells coal, without_coal, iron, without_iron;
+    layers.divide(Layer::kCoal, solid, 0, coal, without_coal);
+    layers.divide(Layer::kIron, solid, 0.4, iron, without_iron);
     mark(coal, kMayBeCoal);
     mark(iron, kMayBeIron);
   }
@@ -226,26 +224,24 @@ void Generator::set_materials(const Terrain& terrain, const GroundMap& ground, W
     if ((bits & kMayBeDiamond) && drawn(terrain.diamond)) return rules_.diamond;
     return bits & kIsLava ? rules_.lava : rules_.stone;
   };
-  for (int x = 0; x < kArea; ++x) {
-    for (int y = 0; y < kArea; ++y) {
-      uint8_t material = rules_.grass;
-      const uint8_t here = ground[cell(x, y)];
-      if (here & kRock) {
-        material = of_rock(here);
-      } else if (here == kStart) {
-        material = terrain.start_material;
-      } else if (here == kCave || here == kTunnel) {
-        material = rules_.path;
-      } else if (here == kSand) {
-        material = rules_.sand;
-      } else if (here == kWater) {
-        material = rules_.water;
-      } else if (here == kWood && drawn(terrain.tree)) {
-        material = rules_.tree;
-      }
-      world.set_material(x, y, material);
+  std::array<uint8_t, kCells> materials;
+  for (size_t at = 0; at < kCells; ++at) {
+    const uint8_t here = ground[at];
+    if (here & kRock) {
+      materials[at] = of_rock(here);
+    } else if (here == kStart) {
+      materials[at] = terrain.start_material;
+    } else if (here == kCave || here == kTunnel) {
+      materials[at] = rules_.path;
+    } else if (here == kSand) {
+      materials[at] = rules_.sand;
+    } else if (here == kWater) {
+      materials[at] = rules_.water;
+    } else {
+      materials[at] = here == kWood && drawn(terrain.tree) ? rules_.tree : rules_.grass;
     }
   }
+  world.set_materials(materials);
 }
 
 void Generator::set_creatures(const Terrain& terrain, const GroundMap& ground, World& world) const {

@@ -27,8 +27,11 @@ def kernels() -> str:
 def kernel_names() -> list[str]:
     """The inner loops that this processor can run, the plainest first."""
 
-def noise(seed: int, x: NDArray[np.float64], y: NDArray[np.float64], z: float) -> list[float]:
+def noise(seed: int, x: NDArray[np.float64], y: NDArray[np.float64], z: float) -> NDArray[np.float64]:
     """OpenSimplex noise of points, for tests."""
+
+def rough_noise(seed: int, x: NDArray[np.float32], y: NDArray[np.float32], z: float) -> NDArray[np.float32]:
+    """The same in float32, for tests."""
 
 class Terrain:
     """A design as the world generator's numbers."""

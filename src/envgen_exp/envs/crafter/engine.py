@@ -39,6 +39,8 @@ if (_crafter.area, _crafter.area) != AREA or (_crafter.chunk, _crafter.chunk) !=
 
 def make_world(design: Design | None, seed: int) -> NDArray[np.uint8]:
     """The world that an episode with this world seed starts in, in the ids of a symbolic view, (2, 64, 64)."""
+    if not 0 <= seed < 2**32:
+        raise EngineError(f"world seed: {seed} is none, allowed are 0 to {2**32 - 1}")
     out = np.zeros((2, *AREA), np.uint8)
     _world_maker().make(seed, _terrain(design), out[None])
     return out
@@ -146,12 +148,16 @@ class NativeVector:
 
         Until `recv` has returned a slot, nothing else can be done with it.
         """
-        named = range(self.num_envs) if slots is None else slots
         try:
-            moves = [(int(slot), int(action)) for slot, action in zip(named, actions, strict=True)]
-            self._native.send(moves)
-        except (*_REFUSALS, ValueError, OverflowError) as error:
-            raise EngineError(f"send: needs a slot's number and an action for each, {error}") from None
+            chosen = [
+                buffers.check_slot(slot, self.num_envs) for slot in (range(self.num_envs) if slots is None else slots)
+            ]
+        except TypeError:
+            raise EngineError(f"slots: needs the numbers of slots, got {type(slots).__name__}") from None
+        shape = (len(chosen),)
+        if not isinstance(actions, np.ndarray) or actions.shape != shape or actions.dtype != np.int64:
+            raise EngineError(f"actions: needs a numpy array of shape {shape} and dtype int64, one for each slot")
+        self._native.send(list(zip(chosen, actions.tolist(), strict=True)))
 
     def recv(
         self,
@@ -164,13 +170,11 @@ class NativeVector:
 
         Returns the slots of the rows and the episodes that ended; ended slots have begun their next episode.
         """
+        count = len(rewards) if isinstance(rewards, np.ndarray) and rewards.ndim else 0
         try:
-            count = len(rewards)
             slots, ended = self._native.receive(count, self._arrays(obs), rewards, terminations, truncations)
         except _REFUSALS as error:
-            self._check_results(
-                len(rewards) if hasattr(rewards, "__len__") else 0, obs, rewards, terminations, truncations
-            )
+            self._check_results(count, obs, rewards, terminations, truncations)
             raise EngineError(str(error)) from None
         return np.array(slots, np.int64), [self._ended(*episode) for episode in ended]
 
@@ -254,6 +258,8 @@ class NativeVector:
     def picture(self, slot: int, unit: int = 8) -> NDArray[np.uint8]:
         """A slot's whole world, drawn off-screen without light or noise: (64 * unit, 64 * unit, 3) uint8."""
         index = buffers.check_slot(slot, self.num_envs)
+        if not isinstance(unit, int):
+            raise EngineError(f"unit: needs a whole number of pixels, got {unit!r}")
         return draw_map(self.maps()[index], unit)
 
     def frame(self, slot: int, size: tuple[int, int] = FRAME) -> NDArray[np.uint8]:
@@ -262,14 +268,16 @@ class NativeVector:
         It is drawn from a copy of the game, whose random stream stays as it is: a night's noise is not that of the
         observation.
         """
+        if not isinstance(size, tuple) or [type(pixels) for pixels in size] != [int, int]:
+            raise EngineError(f"size: needs a tuple of rows and columns, got {size!r:.80}")
+        if not GRID[1] <= min(size) <= max(size) <= _LARGEST:
+            raise EngineError(f"size: {size} pixels, allowed are {GRID[1]} to {_LARGEST} rows and columns")
         found = decode(self.get_state(slot))
         if found.game is None:
             raise EngineError(f"slot {slot} has no game yet, call reset first")
-        if not all(GRID[0] <= pixels <= 4096 for pixels in size):
-            raise EngineError(f"size: {size} pixels, allowed are {GRID[0]} to 4096 rows and columns")
         copy = OrderedEnv(Observe.pixels)
         copy.load(found, self._length(found.design))
-        drawn: NDArray[np.uint8] = copy.render(np.array(size[::-1]))
+        drawn: NDArray[np.uint8] = copy.render((size[1], size[0]))
         return drawn
 
     def _arrays(self, obs: Observation) -> tuple[NDArray[Any], ...]:
@@ -332,6 +340,9 @@ class NativeVector:
         self._begun(index)
         return record
 
+
+_LARGEST = 4096
+"""Most rows or columns of a frame."""
 
 _REFUSALS = (BufferError, TypeError, LookupError, AttributeError, EngineError)
 """What the native module and a mapping that is none raise."""
