@@ -1,7 +1,11 @@
-"""A headless Chromium over its debugging pipe: open a file, look, click, and hear what the console and network say."""
+"""A headless Chromium over its debugging pipe: open a file, look, click, and hear what the console and network say.
+
+``python tests/browser.py PAGE PICTURE`` makes a picture of a page, as the docs have them.
+"""
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
 import json
@@ -9,10 +13,14 @@ import os
 import select
 import shutil
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -158,3 +166,26 @@ def browser(command: str, profile: Path) -> Iterator[Browser]:
         yield made
     finally:
         made.close()
+
+
+def main() -> None:
+    """Make a picture of a page."""
+    parser = argparse.ArgumentParser(prog="python tests/browser.py", description=__doc__)
+    parser.add_argument("page", type=Path, help="an HTML file")
+    parser.add_argument("picture", type=Path, help="the PNG to write")
+    parser.add_argument("--at", default="body", help="CSS selector of what to scroll to")
+    parser.add_argument("--size", type=int, nargs=2, default=(1280, 1400), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--dark", action="store_true")
+    asked = parser.parse_args()
+    command = find()
+    if command is None:
+        sys.exit("no browser on this machine: install chromium")
+    with tempfile.TemporaryDirectory() as profile, browser(command, Path(profile)) as window:
+        window.open(asked.page.resolve().as_uri(), asked.size[0], dark=asked.dark, height=asked.size[1])
+        window.evaluate(f"document.querySelector({json.dumps(asked.at)}).scrollIntoView()")
+        window.screenshot(asked.picture)
+    Image.open(asked.picture).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(asked.picture, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,7 @@ from envgen_exp.report import main
 from envgen_exp.reporting import html as report
 from envgen_exp.reporting import sweep
 from envgen_exp.reporting.collect import collect
+from envgen_exp.reporting.designs import amount
 from envgen_exp.reporting.html import change, make_report, render, write_report
 from envgen_exp.reporting.page import escape, table
 from envgen_exp.reporting.plots import Series, line_chart, short, ticks
@@ -136,8 +137,7 @@ def test_each_design_stands_with_its_purpose_its_claims_its_worlds_and_its_count
             designs += 1
             assert f"“{design['purpose']}”" in page.text
             assert all(target in page.text for target in design["targets"])
-            tree = check["counts"]["tree"]
-            assert (f"{tree:,.0f}" if tree >= 100 else f"{tree:.1f}") in page.text
+            assert all(f"{amount(mean)} (" in page.text for mean in check["counts"].values())
             assert all(finding in page.text for finding in check["findings"])
     assert designs == 8
     alts = [attributes["alt"] or "" for tag, attributes in page.elements if tag == "img"]

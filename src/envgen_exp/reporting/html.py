@@ -10,6 +10,7 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import yaml
 
@@ -26,6 +27,7 @@ from envgen_exp.reporting.page import (
     joined,
     page,
     percent_bar,
+    png,
     table,
 )
 from envgen_exp.reporting.plots import Series, legend, line_chart
@@ -73,7 +75,7 @@ def render(data: RunData) -> str:
         ("learning", "Learning curves", learning),
         ("videos", "Videos", videos),
         ("conversation", "LLM conversation", conversation),
-        ("config", "Config and how to repeat it", config),
+        ("config", "Config", config),
     )
     sections = []
     for anchor, title, make in parts:
@@ -201,7 +203,7 @@ def score_chart(data: RunData) -> Markup:
     )
     items = [(s.name, s.colour, True) for s in series]
     note = element("p", "A score from few episodes reads low: rare skills are missed altogether.", class_="note")
-    return joined([element("div", chart, style="max-width:42rem"), legend(items, "training in designed worlds"), note])
+    return joined([element("div", chart, style="max-width:36rem"), legend(items, "training in designed worlds"), note])
 
 
 # Skills
@@ -399,7 +401,7 @@ def gap(data: RunData) -> Markup:
     return joined(
         [
             element("p", note, class_="note"),
-            element("div", chart, style="max-width:42rem"),
+            element("div", chart, style="max-width:36rem"),
             legend(items),
             table("Success in designed worlds against the original, ± half a 95 % interval", headers, rows),
         ]
@@ -480,6 +482,7 @@ def videos(data: RunData) -> Markup:
                 "video",
                 controls=True,
                 preload="metadata",
+                poster=_poster(file),
                 aria_label=f"Video {file.stem}",
                 src=data_uri("video/mp4", file.read_bytes()),
             )
@@ -487,6 +490,16 @@ def videos(data: RunData) -> Markup:
             shown = element("a", f"{name} ({size / 1e6:.1f} MB)", href=urllib.parse.quote(name))
         parts.append(element("figure", element("figcaption", file.stem), shown))
     return element("div", *parts, class_="charts") if parts else Markup("")
+
+
+def _poster(file: Path) -> str | None:
+    """A video's first frame; None where it has none that can be read."""
+    try:
+        with av.open(str(file)) as container:
+            frame = next(container.decode(video=0), None)
+            return None if frame is None else png(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+    except (av.FFmpegError, IndexError):  # no video, or a file without one
+        return None
 
 
 # LLM

@@ -114,18 +114,16 @@ def fold(summary: object, *content: object, css: str = "", is_open: bool = False
 
 def picture(pixels: NDArray[np.uint8], alt: str, *, css: str = "", width: int | None = None) -> Markup:
     """An (height, width, 3) picture inside the page; `width` is how many pixels wide it is shown."""
-    image = Image.fromarray(pixels).quantize(_COLOURS)
+    height, own = pixels.shape[:2]
+    shown = width or own
+    return element("img", src=png(pixels), alt=alt, width=shown, height=round(shown * height / own), class_=css or None)
+
+
+def png(pixels: NDArray[np.uint8]) -> str:
+    """An (height, width, 3) picture as an address that needs no file."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    shown = width or image.width
-    return element(
-        "img",
-        src=data_uri("image/png", buffer.getvalue()),
-        alt=alt,
-        width=shown,
-        height=round(shown * image.height / image.width),
-        class_=css or None,
-    )
+    Image.fromarray(pixels).quantize(_COLOURS).save(buffer, format="PNG", optimize=True)
+    return data_uri("image/png", buffer.getvalue())
 
 
 def data_uri(kind: str, data: bytes) -> str:
