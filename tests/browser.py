@@ -184,7 +184,8 @@ def main() -> None:
         window.open(asked.page.resolve().as_uri(), asked.size[0], dark=asked.dark, height=asked.size[1])
         window.evaluate(f"document.querySelector({json.dumps(asked.at)}).scrollIntoView()")
         window.screenshot(asked.picture)
-    Image.open(asked.picture).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(asked.picture, optimize=True)
+    picture = Image.open(asked.picture).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    picture.save(asked.picture, optimize=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import io
 import itertools
 import json
 import re
@@ -14,17 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import numpy as np
 import pytest
 import runs
 import yaml
+from PIL import Image
 
+from envgen_exp.config import CrafterConfig
+from envgen_exp.envs import make_family
 from envgen_exp.report import main
 from envgen_exp.reporting import html as report
 from envgen_exp.reporting import sweep
 from envgen_exp.reporting.collect import collect
 from envgen_exp.reporting.designs import amount
 from envgen_exp.reporting.html import change, make_report, render, write_report
-from envgen_exp.reporting.page import escape, table
+from envgen_exp.reporting.page import escape, png, table
 from envgen_exp.reporting.plots import Series, line_chart, short, ticks
 from envgen_exp.reporting.run_data import RunData
 from envgen_exp.reporting.statistics import difference
@@ -220,6 +226,28 @@ def test_the_gap_is_that_of_the_training_episodes(copied: Path) -> None:
     assert float(row[8].split()[0]) == pytest.approx(100 / len(columns), abs=0.051)
 
 
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [(0.125, "Dollars 0.12 of the calls so far"), (0.0, "Dollars 0.00 of"), (None, "Dollars ? price")],
+)
+def test_what_an_llm_cost_so_far_or_that_it_is_not_known(copied: Path, cost: float | None, shown: str) -> None:
+    document = yaml.safe_load((copied / "config.yaml").read_text())
+    document["config"]["llm"] |= {"name": "gpt4", "kind": "litellm", "model": "openai/gpt-4"}
+    (copied / "config.yaml").write_text(yaml.safe_dump(document))
+    (copied / "summary.json").unlink()
+    rows = runs.rows(copied / "metrics.jsonl")
+    for row in rows:
+        if "llm/calls" in row:
+            row |= {"llm/calls": 7, "llm/cost_dollars": cost}
+    (copied / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = render(RunData(copied))
+    tiles = " ".join(
+        re.sub(r"<[^>]+>", " ", text[text.index('class="tiles"') : text.index("</ul>", text.index('"tiles"'))]).split()
+    )
+    assert "LLM calls 7 to openai/gpt-4" in tiles
+    assert shown in tiles
+
+
 def test_changes_within_noise_look_so() -> None:
     few, many = Successes(10, {"x": 2}), Successes(10, {"x": 3})
     assert "noise" in change("x", few, many)
@@ -282,6 +310,14 @@ def test_nothing_is_loaded_from_outside(page: Page, run: Path) -> None:
     assert "url(" not in style[1]
     assert "@import" not in style[1]
     assert "default-src 'none'" in next(a["content"] or "" for _, a in page.elements if "http-equiv" in a)
+
+
+def test_pictures_of_worlds_lose_nothing() -> None:
+    family = make_family(CrafterConfig())
+    for design in (None, family.design_model(target_biome="mountain", diamond_rarity="very common")):
+        pixels = family.picture(design, 3, unit=4)
+        data = base64.b64decode(png(pixels).removeprefix("data:image/png;base64,"))
+        assert (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) == pixels).all()
 
 
 def test_escaping() -> None:

@@ -151,4 +151,4 @@ def claims(design: Design, check: DesignCheck | None) -> Markup:
 
 def amount(mean: float) -> str:
     """A mean number of things a world."""
-    return f"{mean:,.0f}" if mean >= 10 or mean == round(mean) else f"{mean:.1f}"
+    return f"{mean:,.0f}" if mean >= 9.95 or mean == round(mean) else f"{mean:.1f}"

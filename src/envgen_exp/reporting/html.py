@@ -141,9 +141,15 @@ def _tiles(data: RunData) -> list[Markup]:
     if uses_llm(data):
         cost = summary.cost if summary else data.latest("llm/cost_dollars")
         tiles.append(_tile("LLM calls", f"{calls}", f"to {data.config.llm.model or data.config.llm.name}"))
-        tiles.append(_tile("Dollars", "?" if cost is None else f"{cost:.2f}", "" if cost else "price not known"))
+        tiles.append(
+            _tile(
+                "Dollars",
+                "?" if cost is None else f"{cost:.2f}",
+                "price not known" if cost is None else "of the calls so far",
+            )
+        )
     else:
-        why = "nothing is designed" if data.config.designer.name == "original" else "the designs come from no LLM"
+        why = "nothing is designed" if data.config.designer.name == "original" else _stand_in(data)
         tiles.append(_tile("LLM calls", "0", why))
         tiles.append(_tile("Dollars", "0", "no LLM was asked"))
     share = "" if data.finished else f" of {data.total_steps:,}"
@@ -154,6 +160,11 @@ def _tiles(data: RunData) -> list[Markup]:
         seconds = sum(row.get(f"seconds/{k}") or 0 for row in data.timings for k in ("env", "inference", "update"))
         tiles.append(_tile("Training time", duration(seconds), "so far, without evaluation"))
     return tiles
+
+
+def _stand_in(data: RunData) -> str:
+    """What answered in a language model's place."""
+    return "recorded answers" if data.config.llm.kind is LLMKind.replay else "a rule-based stand-in"
 
 
 def _tile(name: str, value: str, more: str, *, main: bool = False) -> Markup:
@@ -512,8 +523,9 @@ def conversation(data: RunData) -> Markup:
     seen: set[tuple[str, str]] = set()
     parts: list[object] = []
     if not uses_llm(data):
-        who = f"llm={data.config.llm.name}"
-        parts.append(element("p", f"{who} is not a language model: these answers follow rules.", class_="note"))
+        parts.append(
+            element("p", f"No language model was asked: llm={data.config.llm.name}, {_stand_in(data)}.", class_="note")
+        )
     for number, call in enumerate(data.calls, start=1):
         sent, outcome, record = call["sent"], call["outcome"], call["record"]
         status = outcome["status"] if outcome else "no answer yet"

@@ -17,8 +17,8 @@ from PIL import Image
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-_COLOURS = 64
-"""Colours of a picture's palette: a world's textures have about as many, and the page stays small."""
+_COLOURS = 256
+"""Colours of a picture's palette: a world's textures have fewer, so that nothing is lost and the page stays small."""
 
 
 class Markup(str):
@@ -122,7 +122,7 @@ def picture(pixels: NDArray[np.uint8], alt: str, *, css: str = "", width: int | 
 def png(pixels: NDArray[np.uint8]) -> str:
     """An (height, width, 3) picture as an address that needs no file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).quantize(_COLOURS).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(pixels).quantize(_COLOURS, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
     return data_uri("image/png", buffer.getvalue())
 
 

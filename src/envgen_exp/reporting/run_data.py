@@ -123,8 +123,8 @@ class RunData:
         return [(row["step"], row[name]) for row in rows if name in row]
 
     def latest(self, name: str) -> float | None:
-        """The last value of a metric."""
-        return next((row[name] for row in reversed(self.rows) if row.get(name) is not None), None)
+        """A metric in the last row that has it; None without one, or where that number does not exist."""
+        return next((row[name] for row in reversed(self.rows) if name in row), None)
 
     @functools.cached_property
     def proposals(self) -> dict[int, Proposal]:
