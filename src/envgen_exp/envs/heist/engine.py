@@ -20,6 +20,7 @@ from envgen_exp.envs.heist import blob, stock
 from envgen_exp.envs.heist.blob import SafeBlob
 from envgen_exp.envs.heist.design import MAX_LOCKS, SKILLS, HeistDesign, plan
 from envgen_exp.envs.heist.levels import Beginning, Pool
+from envgen_exp.envs.heist.picture import draw_frame
 from envgen_exp.envs.heist.state import SLOT, SlotState, decode, encode
 from envgen_exp.envs.heist.upstream import FRAME, NUM_ACTIONS, STAY, Games, threads
 from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, Observation
@@ -255,6 +256,14 @@ class HeistVector:
             raise EngineError(f"slot {int(np.argmin(self._begun))} has no game yet, call reset first")
         players = [blob.read(this.parked or self._games.get(slot)).entities[0] for slot, this in enumerate(self._slots)]
         return np.array([(player["x"], player["y"]) for player in players], np.float32)
+
+    def frame(self, slot: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """What a slot's player sees, drawn at `size`, rows and columns: (rows, columns, 3) uint8."""
+        self._check_open()
+        index = buffers.check_slot(slot, self.num_envs)
+        if not self._begun[index]:
+            raise EngineError(f"slot {index} has no game yet, call reset first")
+        return draw_frame(self._present(index), size)
 
     # Episodes
 

@@ -17,7 +17,7 @@ from envgen_exp.envs.heist.brief import brief, skill_rules
 from envgen_exp.envs.heist.design import LOCKS, SKILLS, VOCABULARY, HeistDesign
 from envgen_exp.envs.heist.engine import OBSERVATION, HeistVector
 from envgen_exp.envs.heist.levels import Beginning, Level, Pool, build, level_seeds, solve, steps_needed
-from envgen_exp.envs.heist.picture import draw_level
+from envgen_exp.envs.heist.picture import draw_world
 from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, VectorEnv
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.seeding import WorldSet, world_seed
@@ -157,7 +157,7 @@ class HeistFamily:
     def picture(self, design: Design | None, world_seed: int, *, unit: int = 8) -> NDArray[np.uint8]:
         """The level of a world, as an episode with this `world_seed` begins."""
         checked = buffers.check_design(design, HeistDesign)
-        return draw_level(self._beginning(checked, world_seed).game, unit)
+        return draw_world(self._beginning(checked, world_seed).game, unit)
 
     def score(self, success_rates: Mapping[str, float]) -> float:
         """How often the gem is taken, in percent of episodes: what the paper reports for Heist."""

@@ -1,4 +1,4 @@
-"""Pictures of whole levels, drawn by procgen itself at 512 x 512 pixels and brought to the size asked for."""
+"""Pictures of games, drawn by procgen itself at 512 x 512 pixels and brought to the size asked for."""
 
 from __future__ import annotations
 
@@ -13,26 +13,33 @@ from envgen_exp.envs.heist.blob import SafeBlob
 from envgen_exp.envs.heist.upstream import Games
 from envgen_exp.errors import EngineError
 
-
-def draw_level(game: SafeBlob, unit: int) -> NDArray[np.uint8]:
-    """The world of a state in full view, (size * unit, size * unit, 3) uint8."""
-    if not 1 <= unit <= 64:
-        raise EngineError(f"unit: {unit} pixels a cell, allowed are 1 to 64")
-    state = blob.read(game)
-    size = state.world_dim * unit
-    image = Image.fromarray(_large_frame(blob.in_full_view(state)))
-    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+LARGEST = 4096
+"""Pixels that a picture may be wide or high."""
 
 
-def _large_frame(game: SafeBlob) -> NDArray[np.uint8]:
+def draw_frame(game: SafeBlob, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """What the agent sees of a state, (rows, columns, 3) uint8 with `size` as rows and columns."""
+    rows, columns = size
+    if not (1 <= rows <= LARGEST and 1 <= columns <= LARGEST):
+        raise EngineError(f"size: {rows} x {columns} pixels, allowed are 1 to {LARGEST} each")
     artist = _artist()
     artist.put(0, game)
     artist.observe()
     assert artist.large_frames is not None
-    frame: NDArray[np.uint8] = artist.large_frames[0]
-    return frame
+    image = Image.fromarray(artist.large_frames[0])
+    return np.array(image.resize((columns, rows), Image.Resampling.LANCZOS))
+
+
+def draw_world(game: SafeBlob, unit: int) -> NDArray[np.uint8]:
+    """The whole world of a state, whatever the agent sees of it, (size * unit, size * unit, 3) uint8."""
+    if not 1 <= unit <= 64:
+        raise EngineError(f"unit: {unit} pixels a cell, allowed are 1 to 64")
+    state = blob.read(game)
+    width = state.world_dim * unit
+    return draw_frame(blob.in_full_view(state), (width, width))
 
 
 @functools.cache
 def _artist() -> Games:
+    """A game that nothing but pictures is drawn from."""
     return Games(1, large=True)
