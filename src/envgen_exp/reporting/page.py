@@ -112,11 +112,9 @@ def fold(summary: object, *content: object, css: str = "", is_open: bool = False
     return element("details", element("summary", summary), *content, class_=css or None, open=is_open)
 
 
-def picture(pixels: NDArray[np.uint8], alt: str, *, css: str = "", width: int | None = None) -> Markup:
-    """An (height, width, 3) picture inside the page; `width` is how many pixels wide it is shown."""
-    height, own = pixels.shape[:2]
-    shown = width or own
-    return element("img", src=png(pixels), alt=alt, width=shown, height=round(shown * height / own), class_=css or None)
+def picture(pixels: NDArray[np.uint8], alt: str) -> Markup:
+    """An (height, width, 3) picture inside the page."""
+    return element("img", src=png(pixels), alt=alt, width=pixels.shape[1], height=pixels.shape[0])
 
 
 def png(pixels: NDArray[np.uint8]) -> str:

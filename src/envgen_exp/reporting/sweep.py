@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from envgen_exp.reporting.collect import Arm, FoundRun, Study, average, collect, dollars, spread
+from envgen_exp.reporting.collect import Arm, FoundRun, Study, average, dollars, spread
 from envgen_exp.reporting.html import REPORT
 from envgen_exp.reporting.page import Cell, Markup, Section, element, fold, joined, page, table
 from envgen_exp.reporting.plots import Series, bars, legend, line_chart, scatter
@@ -28,15 +27,6 @@ FAINT_RUNS = 12
 
 CHARTS = 6
 """Charts of one sort at most; the tables hold all arms."""
-
-
-def write_sweep_report(folder: Path) -> Path:
-    """Write a sweep's report.html and return its path. Never raises: what goes wrong is one line."""
-    try:
-        return make_sweep_report(collect(folder))
-    except Exception as error:  # noqa: BLE001 - a page is no reason to end a sweep
-        print(f"{folder / REPORT} could not be made: {' '.join(str(error).split())}", file=sys.stderr)
-        return folder / REPORT
 
 
 def make_sweep_report(study: Study) -> Path:
@@ -115,10 +105,10 @@ def curves(study: Study) -> Markup:
             alt=f"Score by training steps for each arm; at the end {last}",
             unit=" %",
             x_range=(0, max(run.training_steps for arm in arms for run in arm.runs)),
-            size=(640, 280),
+            size=(440, 220),
         )
         items = [(f"{arm.label} (n={len(arm.runs)})", colour, False) for colour, arm in enumerate(arms, start=1)]
-        charts.append(joined([element("div", chart, style="max-width:56rem"), legend(items)]))
+        charts.append(joined([element("div", chart, style="max-width:40rem"), legend(items)]))
     note = (
         "Points are the feedback evaluations, few episodes and so biased low; the last one is the report evaluation. "
         "Bands are one SD over seeds; thin lines are single runs."
