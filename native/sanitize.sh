@@ -20,5 +20,5 @@ build_and_test() {
     "$python" -m pytest -q -p native_build -p no:cacheprovider "$@"
 }
 
-build_and_test address,undefined libasan tests/test_native_engine.py tests/test_family_contract.py -k "native or not crafter"
+build_and_test address,undefined libasan tests/test_native_engine.py tests/test_family_contract.py -k native
 build_and_test thread libtsan tests/test_native_engine.py -k "threads or company or background or time"
