@@ -10,7 +10,9 @@
 #include <nanobind/stl/vector.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -32,27 +34,34 @@ std::vector<T> to_vector(const Table<T>& table) {
   return std::vector<T>(table.data(), table.data() + table.size());
 }
 
-// A Python buffer with one row for each of `count` slots; a row is `row_bytes` without gaps.
+// The shape of one slot's row.
+struct Row {
+  int axes = 0;
+  Py_ssize_t sizes[3] = {};
+};
+
+// A Python buffer with one row of a certain shape for each of `count` slots; rows have no gaps, but may lie apart.
 class Buffer {
  public:
-  Buffer(nb::handle object, const char* name, char kind, size_t item_bytes, Py_ssize_t count, size_t row_bytes,
+  Buffer(nb::handle object, const char* name, char kind, size_t item_bytes, Py_ssize_t count, const Row& row,
          bool writeable) {
     const int flags = PyBUF_STRIDES | PyBUF_FORMAT | (writeable ? PyBUF_WRITABLE : 0);
     if (PyObject_GetBuffer(object.ptr(), &view_, flags) != 0) {
       PyErr_Clear();
-      fail(name, "needs an array of its own");
+      fail(name, writeable ? "needs a writeable array" : "needs an array");
     }
     held_ = true;
     if (static_cast<size_t>(view_.itemsize) != item_bytes || !is_kind(kind)) fail(name, "wrong dtype");
-    if (view_.ndim < 1 || view_.shape[0] != count) fail(name, "wrong shape");
+    if (view_.ndim != 1 + row.axes || view_.shape[0] != count ||
+        !std::equal(row.sizes, row.sizes + row.axes, view_.shape + 1)) {
+      fail(name, "wrong shape");
+    }
     Py_ssize_t inner = view_.itemsize;
     for (int axis = view_.ndim - 1; axis > 0; --axis) {
-      if (view_.shape[axis] > 1 && view_.strides[axis] != inner) fail(name, "not contiguous");
+      if (view_.shape[axis] > 1 && view_.strides[axis] != inner) fail(name, "must be contiguous along a row");
       inner *= view_.shape[axis];
     }
-    if (static_cast<size_t>(inner) != row_bytes) fail(name, "wrong shape");
-    const Py_ssize_t stride = view_.strides[0];
-    if (writeable && count > 1 && (stride < 0 ? -stride : stride) < inner) fail(name, "rows overlap");
+    if (writeable && count > 1 && std::abs(view_.strides[0]) < inner) fail(name, "rows overlap");
   }
   ~Buffer() {
     if (held_) PyBuffer_Release(&view_);
@@ -85,11 +94,11 @@ class ObservationBuffers {
   ObservationBuffers(const nb::tuple& arrays, bool symbolic, int num_items, Py_ssize_t count) {
     if (arrays.size() != (symbolic ? 3u : 1u)) throw nb::buffer_error("observation: wrong number of arrays");
     if (symbolic) {
-      parts_[0].emplace(arrays[0], "view", 'B', 1, count, kSymbolicCells, true);
-      parts_[1].emplace(arrays[1], "inventory", 'B', 1, count, static_cast<size_t>(num_items), true);
-      parts_[2].emplace(arrays[2], "daylight", 'f', sizeof(float), count, sizeof(float), true);
+      parts_[0].emplace(arrays[0], "view", 'B', 1, count, Row{3, {2, kViewX, kViewY}}, true);
+      parts_[1].emplace(arrays[1], "inventory", 'B', 1, count, Row{1, {num_items}}, true);
+      parts_[2].emplace(arrays[2], "daylight", 'f', sizeof(float), count, Row{1, {1}}, true);
     } else {
-      parts_[0].emplace(arrays[0], "pixels", 'B', 1, count, kFrameBytes, true);
+      parts_[0].emplace(arrays[0], "pixels", 'B', 1, count, Row{3, {kFrame, kFrame, 3}}, true);
     }
   }
   ObservationRows rows() const {
@@ -154,9 +163,9 @@ class Handle {
     if (!final_obs.is_none()) {
       final_buffers.emplace(nb::cast<nb::tuple>(final_obs), symbolic_, vector_->rules().num_items, count);
     }
-    const Buffer wanted(actions, "actions", 'q', sizeof(int64_t), count, sizeof(int64_t), false);
+    const Buffer wanted(actions, "actions", 'q', sizeof(int64_t), count, Row{}, false);
     std::optional<Buffer> mask;
-    if (!active.is_none()) mask.emplace(active, "active", '?', 1, count, 1, false);
+    if (!active.is_none()) mask.emplace(active, "active", '?', 1, count, Row{}, false);
     std::vector<Move> moves;
     moves.reserve(static_cast<size_t>(count));
     for (int slot = 0; slot < count; ++slot) {
@@ -228,20 +237,19 @@ class Handle {
     const Use use(*this);
     const Rules& rules = vector_->rules();
     const int count = vector_->num_slots();
-    const auto items = static_cast<size_t>(rules.num_items);
-    const auto shown = static_cast<size_t>(rules.num_skills);
-    const Buffer to_items(inventory, "inventory", 'B', 1, count, items, true);
-    const Buffer to_skills(skills, "skills", 'i', sizeof(int32_t), count, shown * sizeof(int32_t), true);
-    const Buffer to_positions(positions, "positions", 'i', sizeof(int32_t), count, 2 * sizeof(int32_t), true);
-    const Buffer to_daylight(daylight, "daylight", 'd', sizeof(double), count, sizeof(double), true);
+    const Buffer to_items(inventory, "inventory", 'B', 1, count, Row{1, {rules.num_items}}, true);
+    const Buffer to_skills(skills, "skills", 'i', sizeof(int32_t), count, Row{1, {rules.num_skills}}, true);
+    const Buffer to_positions(positions, "positions", 'i', sizeof(int32_t), count, Row{1, {2}}, true);
+    const Buffer to_daylight(daylight, "daylight", 'd', sizeof(double), count, Row{}, true);
     for (int slot = 0; slot < count; ++slot) {
       const Game& game = vector_->look(slot);
       const Object& self = game.world.objects[kPlayerIndex];
-      for (size_t i = 0; i < items; ++i) {
+      for (size_t i = 0; i < static_cast<size_t>(rules.num_items); ++i) {
         to_items.rows().at(slot)[i] = static_cast<uint8_t>(game.player.inventory[i]);
       }
       static_assert(sizeof(int) == sizeof(int32_t));
-      std::memcpy(to_skills.rows().at(slot), game.player.skills.data(), shown * sizeof(int32_t));
+      std::memcpy(to_skills.rows().at(slot), game.player.skills.data(),
+                  static_cast<size_t>(rules.num_skills) * sizeof(int32_t));
       const int32_t place[2] = {self.x, self.y};
       std::memcpy(to_positions.rows().at(slot), place, sizeof place);
       to_daylight.rows().put(slot, game.world.daylight);
@@ -249,9 +257,9 @@ class Handle {
   }
 
   void maps(nb::handle out) {
-    draw_all(out, 2 * kCells, [](const Rules&, const Game& game, uint8_t* to) { draw_map(game, to); });
+    draw_all(out, Row{3, {2, kArea, kArea}}, [](const Rules&, const Game& game, uint8_t* to) { draw_map(game, to); });
   }
-  void semantic(nb::handle out) { draw_all(out, kCells, draw_semantic); }
+  void semantic(nb::handle out) { draw_all(out, Row{2, {kArea, kArea}}, draw_semantic); }
 
  private:
   // One call at a time, in the process that made the vector, and not after it was closed.
@@ -279,9 +287,9 @@ class Handle {
     Outputs(const Handle& handle, const nb::tuple& obs, nb::handle rewards, nb::handle terminations,
             nb::handle truncations, Py_ssize_t count)
         : obs_(obs, handle.symbolic_, handle.vector_->rules().num_items, count),
-          rewards_(rewards, "rewards", 'f', sizeof(float), count, sizeof(float), true),
-          terminations_(terminations, "terminations", '?', 1, count, 1, true),
-          truncations_(truncations, "truncations", '?', 1, count, 1, true) {}
+          rewards_(rewards, "rewards", 'f', sizeof(float), count, Row{}, true),
+          terminations_(terminations, "terminations", '?', 1, count, Row{}, true),
+          truncations_(truncations, "truncations", '?', 1, count, Row{}, true) {}
 
     StepRows rows() const { return {obs_.rows(), rewards_.rows(), terminations_.rows(), truncations_.rows()}; }
 
@@ -297,10 +305,10 @@ class Handle {
   }
 
   template <typename Draw>
-  void draw_all(nb::handle out, size_t bytes, Draw draw) {
+  void draw_all(nb::handle out, const Row& row, Draw draw) {
     const Use use(*this);
     const int count = vector_->num_slots();
-    const Buffer to(out, "out", 'B', 1, count, bytes, true);
+    const Buffer to(out, "out", 'B', 1, count, row, true);
     for (int slot = 0; slot < count; ++slot) draw(vector_->rules(), vector_->look(slot), to.rows().at(slot));
   }
 
@@ -385,7 +393,7 @@ class WorldMaker {
     if (terrain.start_material < 1 || terrain.start_material > rules_->num_materials) {
       throw Refused("start material: there is none with this id");
     }
-    const Buffer to(out, "out", 'B', 1, 1, 2 * kCells, true);
+    const Buffer to(out, "out", 'B', 1, 1, Row{3, {2, kArea, kArea}}, true);
     const Daylight noon{1.0};
     Game game(*rules_, noon);
     World world(*rules_);

@@ -467,6 +467,17 @@ def odd_values(env: NativeVector, rng: np.random.Generator) -> list[Any]:
     return [*numbers, *arrays, read_only, *maps, *states]
 
 
+def test_an_array_of_another_shape_is_refused_though_it_has_room() -> None:
+    for config in (PIXELS, SYMBOLIC):
+        env = vector(config, 2)
+        batch = Batch(env).reset()
+        for name, array in batch.obs.items():
+            for shape in ((2, array[0].size), (2, *array.shape[:0:-1]), (*array.shape, 1), (2, 1, *array.shape[1:])):
+                if shape != array.shape:
+                    with pytest.raises(EngineError, match=name):
+                        env.reset({**batch.obs, name: array.reshape(shape)})
+
+
 def test_10_000_bad_calls() -> None:
     """Errors of this package alone, each in one line, and no game that has changed."""
     rng = np.random.default_rng(9)
