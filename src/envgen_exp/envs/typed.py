@@ -25,7 +25,7 @@ def parse_design(text: str, family: Family) -> Design:
     """The design that `text` is: settings, or the name of a YAML or JSON file of them. Raises DesignError.
 
     Settings are `name: value`, with commas between them in one line, and may stand in braces; what is left out has its
-    default, which is the original's.
+    default; in Crafter even all defaults together are not the original, whose generator differs.
     """
     source = _read(text)
     if source is None:
