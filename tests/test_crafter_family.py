@@ -373,7 +373,7 @@ def test_another_package_can_bring_a_family(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(envs, "entry_points", entry_points)
     assert envs.family_names() == ("crafter", "heist", "toy")
     assert make_family(EnvConfig(name="toy")) == "a family of toy"  # type: ignore[comparison-overlap]
-    with pytest.raises(ConfigError, match="crafter, toy; did you mean toy"):
+    with pytest.raises(ConfigError, match="crafter, heist, toy; did you mean toy"):
         make_family(EnvConfig(name="toi"))
 
 
