@@ -428,6 +428,7 @@ void translate(const std::exception_ptr& pointer, void*) {
 NB_MODULE(_crafter, module) {
   using namespace crafter;
   using namespace nb::literals;
+  nb::set_leak_warnings(false);  // an error's traceback may outlive the interpreter's end with an engine in it
   nb::register_exception_translator(translate);
   kernels();  // an unknown variant is refused here
   module.doc() = "The native Crafter engine; envgen_exp.envs.crafter.engine is its Python side.";
