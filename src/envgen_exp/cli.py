@@ -79,6 +79,9 @@ def _main(argv: Sequence[str]) -> int:
 
 
 def _run(config: RunConfig, argv: Sequence[str]) -> int:
+    # OpenMP's waiting threads spin, which on a machine with other work costs most of the speed. libgomp reads this
+    # once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Only now: it takes seconds, and help and errors should not.
     from envgen_exp import pipeline
 
