@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from envgen_exp.envs.heist import blob
 from envgen_exp.envs.heist.levels import Cell
-from envgen_exp.envs.heist.upstream import Games
+from envgen_exp.envs.heist.upstream import STAY, Games
 
 KEEP = 0.45
 """What a step leaves of the speed, before it adds a push."""
@@ -62,8 +62,10 @@ def player_of(games: Games, slot: int) -> NDArray:
     return blob.read(games.get(slot)).entities[0]
 
 
-def actions(games: Games, players: Sequence[Player]) -> NDArray[np.int64]:
-    """What each player does now."""
-    rows = [player_of(games, slot) for slot in range(games.num)]
-    moves = [p.action((row["x"], row["y"]), (row["vx"], row["vy"])) for p, row in zip(players, rows, strict=True)]
-    return np.array(moves)
+def actions(games: Games, players: Sequence[Player], done: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """What each player does now; those that are done do nothing."""
+    moves = np.full(games.num, STAY)
+    for slot in range(games.num) if done is None else np.flatnonzero(~done):
+        row = player_of(games, int(slot))
+        moves[slot] = players[slot].action((row["x"], row["y"]), (row["vx"], row["vy"]))
+    return moves

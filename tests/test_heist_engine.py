@@ -142,7 +142,7 @@ def solve_levels(design: Design, count: int, together: int = 50) -> None:
         needed = [steps_needed(walk) for walk in walks]
         taken = np.zeros(together, np.bool_)
         for step in range(1, max(needed) + 1):
-            games.act(actions(games, players))
+            games.act(actions(games, players, taken))
             assert (games.first == (games.rewards == 10)).all()
             assert (step <= np.array(needed))[games.first & ~taken].all()
             taken |= games.first
@@ -170,7 +170,7 @@ def test_stock_levels_are_solved_too() -> None:
         players = [Player(solve(read_level(blob.read(games.get(slot)))) or []) for slot in range(40)]
         taken = np.zeros(40, np.bool_)
         for _ in range(600):
-            games.act(actions(games, players))
+            games.act(actions(games, players, taken))
             taken |= games.rewards == 10
             if taken.all():
                 break
@@ -487,7 +487,8 @@ def soak(steps: int) -> None:
     won = 0
     for number, row in enumerate(rows):
         active = rng.random(count) < 0.9 if number % 10 == 0 else None
-        records = batch.step(row, active)
+        env, buffers = batch.env, (batch.obs, batch.rewards, batch.terminations, batch.truncations)
+        records = env.step(row, *buffers, active=active, final_obs=batch.final_obs if number % 20 == 0 else None)
         lengths += 1 if active is None else active
         for record in records:
             slot = record.slot

@@ -248,6 +248,22 @@ def read(data: bytes) -> Game:
     return Game(options, level_rng, rng, episode, entities, misc, asset_rng, view, grid, num_keys, world_dim, has_keys)
 
 
+def read_left(data: bytes) -> tuple[frozenset[int], frozenset[int]]:
+    """The themes of the keys and of the locks that are there: what `read` finds, but no more than that."""
+    cursor = _Cursor(data)
+    cursor.take(len(_HEAD) + OPTIONS.itemsize)
+    cursor.rng()
+    cursor.rng()
+    cursor.take(EPISODE.itemsize)
+    things = cursor.array(ENTITY, cursor.number())
+    kinds, themes = things["type"].tolist(), things["image_theme"].tolist()
+    found: dict[int, set[int]] = {KEY: set(), LOCK: set()}
+    for kind, theme in zip(kinds, themes, strict=True):
+        if kind in found:
+            found[kind].add(theme)
+    return frozenset(found[KEY]), frozenset(found[LOCK])
+
+
 def write(game: Game) -> bytes:
     """The bytes of a state; the inverse of `read`."""
     height, width = game.grid.shape
@@ -301,6 +317,16 @@ def settle(game: Game) -> SafeBlob:
     """
     blocks: dict[str, Any] = {block: record(block, **_free_values(getattr(game, block), block)) for block in _SETTLED}
     return SafeBlob(write(dataclasses.replace(game, level_rng=Rng(1, b""), asset_rng=Rng(0, b""), **blocks)))
+
+
+def quickly_written(game: Game) -> SafeBlob:
+    """The same state of a game of procgen's, but that its generators which decide nothing write short texts.
+
+    One draws the seed of the game's own next level, from a range of one seed; the other draws no texture. Texts are
+    most of the time that it takes to read a state.
+    """
+    zeros = b" ".join([b"0"] * MT_WORDS + [b"%d" % MT_WORDS])
+    return SafeBlob(write(dataclasses.replace(game, level_rng=Rng(1, zeros), asset_rng=Rng(0, zeros))))
 
 
 def with_next_seed(data: bytes, seed: int) -> SafeBlob:

@@ -315,8 +315,7 @@ class HeistVector:
         held = any((frame[row, column] == colour).all() for row, column, colour in _RING_PIXELS)
         if not held:  # Nothing was collected, so nothing was opened: no need to read the game.
             return this.keys, this.locks
-        game = blob.read(self._games.get(index))
-        return frozenset(game.themes(blob.KEY)), frozenset(game.themes(blob.LOCK))
+        return blob.read_left(self._games.get(index))
 
     # Games
 

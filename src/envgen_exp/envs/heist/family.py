@@ -18,7 +18,7 @@ from envgen_exp.envs.heist.design import LOCKS, SKILLS, VOCABULARY, HeistDesign
 from envgen_exp.envs.heist.engine import OBSERVATION, HeistVector
 from envgen_exp.envs.heist.levels import Beginning, Level, Pool, build, level_seeds, solve, steps_needed
 from envgen_exp.envs.heist.picture import draw_world
-from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, VectorEnv
+from envgen_exp.envs.vector import ArraySpec, VectorEnv
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -169,15 +169,16 @@ class HeistFamily:
         """How many locks the original's level with this seed has: without locks the gem is nearly free."""
         return len(self._beginning(None, world_seed).locks)
 
-    def gem_by_locks(self, records: Iterable[EpisodeRecord]) -> dict[int, tuple[int, int]]:
-        """For each number of locks: in how many of the original's episodes the gem was taken, and of how many."""
+    def gem_by_locks(self, episodes: Iterable[tuple[int, bool]]) -> dict[int, tuple[int, int]]:
+        """For each number of locks: in how many of the original's episodes the gem was taken, and of how many.
+
+        An episode is its world's seed and whether the gem was taken.
+        """
         found: dict[int, tuple[int, int]] = {}
-        for record in records:
-            if record.design != design_key(None):
-                raise EngineError(f"gem_by_locks: design {record.design} is not the original")
-            number = self.num_locks(record.world_seed)
-            taken, episodes = found.get(number, (0, 0))
-            found[number] = taken + record.skills[SKILLS.index("take_gem")], episodes + 1
+        for seed, won in episodes:
+            number = self.num_locks(seed)
+            taken, total = found.get(number, (0, 0))
+            found[number] = taken + won, total + 1
         return dict(sorted(found.items()))
 
     def _beginning(self, design: Design | None, world_seed: int) -> Beginning:

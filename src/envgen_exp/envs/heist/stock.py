@@ -29,8 +29,8 @@ class Generator:
         """The level with this seed, in [0, 2**31 - 1)."""
         self._games.put(0, blob.with_next_seed(self._before, seed))
         self._games.act(RESTART)
-        game = blob.read(self._games.get(0))
-        return Beginning(blob.settle(game), frozenset(game.themes(blob.KEY)), frozenset(game.themes(blob.LOCK)))
+        after = self._games.get(0)
+        return Beginning(blob.settle(blob.read(after)), *blob.read_left(after))
 
 
 @functools.cache

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.config import HeistMode
+from envgen_exp.envs.heist import blob
 from envgen_exp.envs.heist.blob import LONGEST, SafeBlob
 from envgen_exp.errors import ConfigError
 
@@ -42,16 +43,15 @@ STOCK_LENGTH = 1000
 FRAME = (64, 64, 3)
 """Rows, columns and RGB of an observation."""
 
-PARTIAL_VIEW = 8.0
-"""Cells that the view is wide where it follows the player, as in stock's memory mode."""
-
 
 class Games:
     """Several Heist games of procgen, stepped together; each can be read and replaced alone.
 
-    `frames` (num, 64, 64, 3) uint8, `rewards` (num,) float32, `first` (num,) bool and `level_complete` (num,) uint8 are
-    the game's own buffers: they change with `act` and, for one game, with `put`. `first` says that a game has ended
-    and begun its next level; the reward is that of the ended one.
+    What level a game makes by itself is of no interest: it is always told, or replaced.
+
+    `frames` (num, 64, 64, 3) uint8, `rewards` (num,) float32 and `first` (num,) bool are procgen's own buffers: they
+    change with `act` and, for one game, with `put`. `first` says that a game has ended and begun its next level; the
+    reward is that of the ended one.
 
     Args:
         num: how many.
@@ -63,7 +63,7 @@ class Games:
     def __init__(
         self, num: int, mode: HeistMode = HeistMode.easy, *, num_threads: int = 0, large: bool = False
     ) -> None:
-        env = _procgen().ProcgenGym3Env(
+        env = load().ProcgenGym3Env(
             num=num,
             env_name="heist",
             distribution_mode=mode.value,
@@ -78,36 +78,36 @@ class Games:
         self.frames: NDArray[np.uint8] = env._ob["rgb"]
         self.rewards: NDArray[np.float32] = env._rew
         self.first: NDArray[np.bool_] = env._first
-        self.level_complete: NDArray[np.uint8] = env._info["prev_level_complete"]
         self.large_frames: NDArray[np.uint8] | None = env._info["rgb"] if large else None
-        self.upstream = env
-        """procgen's own environment."""
+        self._env = env
         self._actions: NDArray[np.int32] = env._ac["action"]
         self._buffer = env._ffi.new(f"char[{LONGEST}]")
-        env._c_lib.libenv_observe(env._c_env)
+        self.observe()
+        for index in range(num):
+            self.put(index, blob.quickly_written(blob.read(self.get(index))))
 
     def act(self, actions: NDArray[np.int64] | int) -> None:
         """Step every game once, and wait for it."""
         self._actions[:] = actions
-        self.upstream._c_lib.libenv_act(self.upstream._c_env)
+        self._env._c_lib.libenv_act(self._env._c_env)
         self.observe()
 
     def observe(self) -> None:
         """Wait for the games, and draw the large frames where there are some."""
-        self.upstream._c_lib.libenv_observe(self.upstream._c_env)
+        self._env._c_lib.libenv_observe(self._env._c_env)
 
     def get(self, index: int) -> bytes:
         """The state of one game, as procgen writes it."""
-        length = self.upstream.call_c_func("get_state", index, self._buffer, LONGEST)
-        return bytes(self.upstream._ffi.buffer(self._buffer, length))
+        length = self._env.call_c_func("get_state", index, self._buffer, LONGEST)
+        return bytes(self._env._ffi.buffer(self._buffer, length))
 
-    def put(self, index: int, blob: SafeBlob) -> None:
+    def put(self, index: int, state: SafeBlob) -> None:
         """Replace one game, and draw its frame."""
-        self.upstream.call_c_func("set_state", index, blob, len(blob))
+        self._env.call_c_func("set_state", index, state, len(state))
 
     def close(self) -> None:
         """Free the games and end their threads; the buffers must not be read any more."""
-        self.upstream.close()
+        self._env.close()
 
 
 def check_loads() -> None:
@@ -140,7 +140,8 @@ def _library() -> Games:
 
 
 @functools.cache
-def _procgen() -> Any:
+def load() -> Any:
+    """The module `procgen.env`; ConfigError where it can't be imported."""
     # Importing procgen imports gym, which prints a notice and warns, and it adds a stranger's folder to sys.path.
     path = list(sys.path)
     try:
