@@ -103,6 +103,8 @@ def test_the_original_is_the_stock_game(mode: HeistMode) -> None:
                 episode[slot] += 1
                 twin = twins.get((slot, episode[slot]))
                 seen = None if twin is None else twin.observe()[1]
+            if first[0] and twin is not None:
+                assert decode(batch.env.get_state(slot)).game == blob.settle(blob.read(twin.get_state()[0]))
             if seen is not None:
                 np.testing.assert_array_equal(batch.obs["pixels"][slot], seen["rgb"][0])
         if min(episode) > episodes:
@@ -454,12 +456,14 @@ def test_states_with_a_right_checksum_and_wrong_contents_are_refused() -> None:
     found = decode(good)
     assert found.game is not None
     assert encode(found) == good
-    slot = found.slot.copy()
-    slot["keys"], slot["locks"] = 0, 0
+    none, twice = found.slot.copy(), found.slot.copy()
+    none["keys"], none["locks"] = 0, 0
+    twice["keys"] = 2
     payload = good[14:]
     game = found.game
     for wrong in (
-        dataclasses.replace(found, slot=slot),
+        dataclasses.replace(found, slot=none),
+        dataclasses.replace(found, slot=twice),
         dataclasses.replace(found, game=None),
         dataclasses.replace(found, game=SafeBlob(game[:-4])),
         dataclasses.replace(found, game=SafeBlob(game.replace(struct.pack("<i", blob.WALL), struct.pack("<i", 3), 1))),

@@ -21,6 +21,7 @@ from envgen_exp.envs.heist.levels import (
     Level,
     Pool,
     build,
+    level_seeds,
     needless,
     read_level,
     solve,
@@ -148,6 +149,14 @@ def test_without_removed_walls_a_maze_is_a_tree_as_in_stock(size: str) -> None:
     assert len(shapes) > (10 if rooms == 2 else 50)
 
 
+@pytest.mark.parametrize("keys_held", [1, 2, 3])
+def test_locks_whose_keys_are_held_lie_on_the_way_too(keys_held: int) -> None:
+    """No key behind a lock makes one open it here: each has to stand between the player and what it needs."""
+    for seed in range(25):
+        level = build(HeistDesign(locks="three", keys_held=keys_held), seed)
+        assert not any(reachable(level, without=lock) for lock in range(3))
+
+
 def test_removed_walls_open_rooms_but_no_way_past_a_lock() -> None:
     free = []
     for percent in (0, 30, 60, 100):
@@ -215,6 +224,12 @@ def test_no_level_of_one_set_is_in_another() -> None:
         assert all(len(some) > 120 for some in seen.values())
         every = Counter(key for some in seen.values() for key in some)
         assert set(every.values()) == {1}
+
+
+def test_seeds_of_levels_keep_to_their_set() -> None:
+    for worlds in WorldSet:
+        for index in range(50):
+            assert {seed % len(WorldSet) for seed in level_seeds(HeistDesign(), worlds, index)} == {worlds}
 
 
 def test_a_pool_is_finite_and_even() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from runs import composed, die, final_state, fork, rows, run, wait
 
+from envgen_exp import checkpoint
 from envgen_exp.envs.heist.design import SKILLS
 from envgen_exp.session import Session
 
@@ -39,12 +40,14 @@ def killed_after(folder: Path, saves: int) -> int:
 
 
 def test_a_run_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    """Between checkpoints, games are in the midst of designed and stock levels."""
+    """Some kills fall between phases, some within one, when games are in the midst of designed and stock levels."""
     whole = run(tmp_path / "whole", *HEIST)
-    killed, kills = tmp_path / "killed", 0
-    while killed_after(killed, 5):
-        kills += 1
-    assert kills > 3
+    killed, within = tmp_path / "killed", 0
+    while killed_after(killed, 4):
+        _, state, _ = checkpoint.load_latest(killed / "checkpoints")
+        assert state is not None
+        within += state["inside"] is not None
+    assert within > 1
     assert final_state(killed) == final_state(whole)
     metrics = rows(whole / "metrics.jsonl")
     assert any(f"skill/feedback/{skill}" in row for row in metrics for skill in SKILLS)
