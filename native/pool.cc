@@ -8,7 +8,7 @@ namespace {
 
 // A worker looks for the next batch this often before it sleeps: some 20 microseconds, about what waking takes.
 constexpr int kSpins = 400;
-// The caller looks this often for the end of a batch, some 100 microseconds, before it lets other threads have its core.
+// The caller looks for the end of a batch for some 100 microseconds before it lets other threads have its core.
 constexpr int kPatience = 2000;
 
 void relax() {
