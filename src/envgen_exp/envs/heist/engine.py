@@ -241,13 +241,10 @@ class HeistVector:
         self._limits[index] = this.course.limit
 
     def close(self) -> None:
-        if not self._closed:
-            self._games.close()
+        for games in (self._games, self._spare):
+            if games is not None:
+                games.close()
         self._closed = True
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineError("the environments are closed")
 
     def positions(self) -> NDArray[np.float32]:
         """Each slot's player as x and y in cells, y up, (num_envs, 2)."""
@@ -264,6 +261,10 @@ class HeistVector:
         if not self._begun[index]:
             raise EngineError(f"slot {index} has no game yet, call reset first")
         return draw_frame(self._present(index), size)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError("the environments are closed")
 
     # Episodes
 

@@ -21,7 +21,7 @@ from envgen_exp import seeding
 from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.heist import blob
 from envgen_exp.envs.heist.blob import SafeBlob
-from envgen_exp.envs.heist.design import LOCKS, Plan, contradiction, plan
+from envgen_exp.envs.heist.design import Plan, contradiction, plan
 from envgen_exp.errors import DesignError
 from envgen_exp.seeding import WorldSet
 
@@ -149,8 +149,8 @@ def build(design: Design, seed: int) -> Level:
         except _MisfitError as misfit:
             misfits.setdefault(misfit.why, []).append(misfit.numbers)
     reasons = [
-        f"{times} x {why.format(*_least_and_most(numbers))}"
-        for why, numbers, times in sorted(((w, n, len(n)) for w, n in misfits.items()), key=lambda reason: -reason[2])
+        f"{len(numbers)} x {why.format(*_least_and_most(numbers))}"
+        for why, numbers in sorted(misfits.items(), key=lambda reason: -len(reason[1]))
     ]
     raise DesignError(
         f"none of {TRIES} mazes of {wanted.maze_size}x{wanted.maze_size} cells fits: {'; '.join(reasons)}"
@@ -182,7 +182,7 @@ def _draw(plan: Plan, chance: random.Random) -> Level:
         raise _MisfitError("there is no start away from the locks")
     start = _pick(starts, chance)
     chain, part = _parts(free, neighbours, start, locks, chance)
-    _remove_walls(free, part, neighbours, locks, plan.walls_removed, chance)
+    _remove_walls(free, part, neighbours, plan.walls_removed, chance)
 
     def places(number: int) -> list[int]:
         return [cell for cell, its in enumerate(part) if its == number and cell != start]
@@ -197,12 +197,9 @@ def _draw(plan: Plan, chance: random.Random) -> Level:
     cells = [cell for cell in places(plan.num_locks) if cell not in keys.values()]
     fitting = [cell for cell in cells if least <= distances[cell] <= most]
     if not fitting:
-        found = [distances[cell] for cell in cells]
-        raise (
-            _MisfitError("the gem could only be {} to {} cells away", *found)
-            if found
-            else _MisfitError("there is no place for the gem")
-        )
+        if not cells:
+            raise _MisfitError("there is no place for the gem")
+        raise _MisfitError("the gem could only be {} to {} cells away", *(distances[cell] for cell in cells))
     gem = _pick(fitting, chance)
 
     dx, dy = (int(chance.random() * (plan.world_size - size + 1)) for _ in range(2))
@@ -293,7 +290,7 @@ def _lock_cells(free: Sequence[bool], neighbours: _Neighbours, count: int, chanc
     chosen = _shuffled(forks, chance)[:count]
     chosen += _shuffled(others, chance)[: count - len(chosen)]
     if len(chosen) < count:
-        raise _MisfitError(f"there is no room for {LOCKS[count]} locks")
+        raise _MisfitError("there is no room for the locks")
     return set(chosen)
 
 
@@ -305,13 +302,12 @@ def _parts(
     The next lock is any one that can be touched once those before it are open. Walls and locks have part -1.
     """
     part = [-1] * len(free)
+    part[start] = 0
     chain: list[int] = []
     touched: list[int] = []
     source = start
     while True:
         number = len(chain)
-        if source == start:
-            part[start] = 0
         stack = [source]
         while stack:
             for near in neighbours[stack.pop()]:
@@ -328,14 +324,12 @@ def _parts(
 
 
 def _remove_walls(
-    free: list[bool],
-    part: list[int],
-    neighbours: _Neighbours,
-    locks: Collection[int],
-    share: float,
-    chance: random.Random,
+    free: list[bool], part: list[int], neighbours: _Neighbours, share: float, chance: random.Random
 ) -> None:
-    """Free a share of the walls inside the maze, but none that touches a lock or parts two parts of the chain."""
+    """Free a share of the walls inside the maze, but none that touches a lock or parts two parts of the chain.
+
+    A wall with walls on all sides waits until one of them is gone.
+    """
     walls = [cell for cell, is_free in enumerate(free) if not is_free]
     waiting = _shuffled(walls, chance)[: round(share * len(walls))]
     while waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from envgen_exp.envs.heist.blob import SafeBlob
 from envgen_exp.envs.heist.upstream import Games
 from envgen_exp.errors import EngineError
 
+_LOCK = threading.Lock()
 LARGEST = 4096
 """Pixels that a picture may be wide or high."""
 
@@ -23,10 +25,11 @@ def draw_frame(game: SafeBlob, size: tuple[int, int]) -> NDArray[np.uint8]:
     if not (1 <= rows <= LARGEST and 1 <= columns <= LARGEST):
         raise EngineError(f"size: {rows} x {columns} pixels, allowed are 1 to {LARGEST} each")
     artist = _artist()
-    artist.put(0, game)
-    artist.observe()
-    assert artist.large_frames is not None
-    image = Image.fromarray(artist.large_frames[0])
+    with _LOCK:
+        artist.put(0, game)
+        artist.observe()
+        assert artist.large_frames is not None
+        image = Image.fromarray(artist.large_frames[0].copy())
     return np.array(image.resize((columns, rows), Image.Resampling.LANCZOS))
 
 

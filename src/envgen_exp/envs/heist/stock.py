@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 
 from envgen_exp.config import HeistMode
 from envgen_exp.envs.heist import blob
@@ -20,6 +21,7 @@ class Generator:
 
     def __init__(self, mode: HeistMode) -> None:
         self._games = Games(1, mode)
+        self._lock = threading.Lock()  # all environments of a process share it
         game = blob.read(self._games.get(0))
         # Without their texts, the game's generators stay as they are: quicker, and all but one draw nothing here.
         same = blob.Rng(1, b"")
@@ -27,9 +29,10 @@ class Generator:
 
     def level(self, seed: int) -> Beginning:
         """The level with this seed, in [0, 2**31 - 1)."""
-        self._games.put(0, blob.with_next_seed(self._before, seed))
-        self._games.act(RESTART)
-        after = self._games.get(0)
+        with self._lock:
+            self._games.put(0, blob.with_next_seed(self._before, seed))
+            self._games.act(RESTART)
+            after = self._games.get(0)
         return Beginning(blob.settle(blob.read(after)), *blob.read_left(after))
 
 
