@@ -13,6 +13,7 @@ from envgen_exp.session import Session
 
 HEIST = (
     "env=heist",
+    "cycles=1",
     "env.pool_size=10",
     "env.designed_length=40",
     "env.original_length=60",
@@ -43,7 +44,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path) -
     """Some kills fall between phases, some within one, when games are in the midst of designed and stock levels."""
     whole = run(tmp_path / "whole", *HEIST)
     killed, within = tmp_path / "killed", 0
-    while killed_after(killed, 4):
+    while killed_after(killed, 3):
         _, state, _ = checkpoint.load_latest(killed / "checkpoints")
         assert state is not None
         within += state["inside"] is not None
