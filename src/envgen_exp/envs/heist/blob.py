@@ -370,9 +370,9 @@ def checked(data: bytes) -> SafeBlob:
         raise StateError("procgen state: its keys contradict each other")
     if game.level_rng != Rng(1, b"") or game.asset_rng != Rng(0, b""):
         raise StateError("procgen state: it is not settled")
+    _check_entities(game)
     if game.rng.seeded != 1 or not _is_mt19937(game.rng.text):
         raise StateError("procgen state: its random generator is not one")
-    _check_entities(game)
     return SafeBlob(data)
 
 
