@@ -19,7 +19,7 @@ SLOW      = chaos or parity or long
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run sweep check test test-all parity chaos sanitize benchmark examples dashboard clean
+.PHONY: help install run sweep check test test-all parity chaos sanitize benchmark examples dashboard reference pictures clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,12 @@ sweep: $(STAMP) ## 2 designers × 2 seeds at smoke scale into SWEEP=multirun/smo
 
 dashboard: $(STAMP) ## the project's W&B workspace; without a key for W&B, its definition into dashboard.json
 	$(BIN)/python -m envgen_exp.dashboard $(ARGS)
+
+reference: $(STAMP) ## docs/reference.md: every config key and every metric, from the schema and the table of metrics
+	$(BIN)/python -m envgen_exp.reference docs/reference.md
+
+pictures: $(STAMP) ## the docs' pictures, from a run that takes minutes; needs chromium
+	$(BIN)/python docs/make_pictures.py
 
 check: $(STAMP) ## ruff, mypy --strict, the floors, clang-format
 	@for tool in ruff mypy pytest clang-format; do \

@@ -173,11 +173,6 @@ def test_every_name_of_the_table_finds_its_own_entry() -> None:
     assert len({metric.name for metric in metrics.METRICS}) == len(metrics.METRICS)
 
 
-def test_the_reference_in_docs_is_the_table() -> None:
-    docs = Path(__file__).parents[1] / "docs" / "metrics.md"
-    assert docs.read_text() == metrics.reference(), "python -m envgen_exp.tracking.metrics > docs/metrics.md"
-
-
 def test_episode_rows_and_values() -> None:
     row = metrics.episode_row(7, "final", 1, RECORD)
     assert row["step"] == 7

@@ -378,6 +378,7 @@ def register() -> None:
     store = ConfigStore.instance()
     for group, name, cls in (
         (None, "schema", RunConfig),
+        ("env", "schema_env", EnvConfig),  # of families without settings of their own
         ("env", "schema_crafter", CrafterConfig),
         ("env", "schema_heist", HeistConfig),
         ("llm", "schema_llm", LLMConfig),

@@ -33,7 +33,7 @@ A language model designs environments for a small agent, sees where it is weak, 
 
 def usage(config: RunConfig, conf: Path) -> str:
     """Commands, groups with a line for each option, and the keys with their values in `config`."""
-    chosen = _defaults(conf)
+    chosen = chosen_options(conf)
     lines = [_COMMANDS, "", "Groups (GROUP=OPTION; * is taken if nothing is typed)"]
     for group in groups_of(conf):
         lines.append(f"  {group}")
@@ -67,13 +67,14 @@ def gloss(file: Path) -> str:
     return ""
 
 
-def _defaults(conf: Path) -> dict[str, Any]:
+def chosen_options(conf: Path) -> dict[str, Any]:
+    """The option of each group that is taken if nothing is typed."""
     entries = yaml.safe_load((conf / "config.yaml").read_text())["defaults"]
     return {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
 
 
 def _keys(section: Any, prefix: str, leave_out: list[str] | None = None) -> Iterator[str]:
-    docs = _doc_lines()
+    docs = doc_lines()
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         if field.name in (leave_out or ()):
@@ -84,18 +85,19 @@ def _keys(section: Any, prefix: str, leave_out: list[str] | None = None) -> Iter
         doc = next(
             (docs[cls.__name__, field.name] for cls in type(section).__mro__ if (cls.__name__, field.name) in docs), ""
         )
-        shown = f"{prefix}{field.name}={_text(value)}"
+        shown = f"{prefix}{field.name}={value_text(value)}"
         yield f"  {shown:<34} {doc}" + (f" ({' | '.join(type(value).__members__)})" if isinstance(value, Enum) else "")
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value as it is typed."""
     if isinstance(value, Enum):
         return value.name
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
 
 
-def _doc_lines() -> dict[tuple[str, str], str]:
-    """(class, field) -> the string that stands below the field in config.py."""
+def doc_lines() -> dict[tuple[str, str], str]:
+    """By class and field, the string that stands below the field in config.py."""
     docs = {}
     for cls in ast.parse(inspect.getsource(schema)).body:
         if not isinstance(cls, ast.ClassDef):

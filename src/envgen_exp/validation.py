@@ -77,14 +77,19 @@ _RULES: dict[str, _Rule] = {
 """What each number or text may be; null is allowed where the schema allows it."""
 
 
+def allowed(key: str) -> str:
+    """What a number or text may be, in words; empty where its type says all."""
+    return _RULES[key][1] if key in _RULES else ""
+
+
 def validate(config: RunConfig) -> None:
     """Raise ConfigError for the first value that is out of range or contradicts another."""
     for key, value in _flat("", plain(config)):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key}={value}: allowed is a finite number")
-        accepts, allowed = _RULES.get(key, (lambda _: True, ""))
+        accepts, words = _RULES.get(key, (lambda _: True, ""))
         if value is not None and not accepts(value):
-            raise ConfigError(f"{key}={value}: allowed is {allowed}")
+            raise ConfigError(f"{key}={value}: allowed is {words}")
     _check_ppo(config)
     _check_llm(config)
     if config.resume is not None and config.folder is not None:

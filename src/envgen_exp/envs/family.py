@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from envgen_exp.seeding import WorldSet
 
@@ -60,6 +60,19 @@ class Setting:
     def allowed(self) -> str:
         """The allowed values in words, for prompts and error lines."""
         return " | ".join(self.choices) if self.choices else f"whole number from {self.low} to {self.high}"
+
+
+def design_model(name: str, module: str, doc: str, vocabulary: Sequence[Setting]) -> type[Design]:
+    """A family's design model: beside `purpose` and `targets`, its fields are the vocabulary's words in their order."""
+
+    def made(setting: Setting) -> tuple[Any, Any]:
+        default = Field(default=setting.default, description=setting.doc)
+        if setting.choices:
+            return Literal[setting.choices], default
+        return Annotated[int, Field(ge=setting.low, le=setting.high)], default
+
+    fields: dict[str, Any] = {setting.name: made(setting) for setting in vocabulary}
+    return create_model(name, __base__=Design, __module__=module, __doc__=doc, **fields)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The append-only JSONL logs that are the truth of a run, and the one table of metric names.
 
 metrics.jsonl holds what must be equal after a resume: no clock readings. timings.jsonl holds the clock readings and
-episodes.jsonl one `EpisodeRecord` a line. ``python -m envgen_exp.tracking.metrics`` prints docs/metrics.md.
+episodes.jsonl one `EpisodeRecord` a line. docs/reference.md shows the table.
 """
 
 from __future__ import annotations
@@ -222,26 +222,6 @@ def read(path: Path | str) -> Iterator[dict[str, Any]]:
         yield values
 
 
-def reference() -> str:
-    """docs/metrics.md."""
-    lines = [
-        "# Metrics",
-        "",
-        "Every row of `metrics.jsonl` and `timings.jsonl` has `step` (training steps of the whole run, designed and",
-        "original together), `phase` and `cycle`, then some of the names below. W&B shows them against `step`.",
-        "`metrics.jsonl` holds no clock reading: a run that is killed and resumed writes it byte for byte the same.",
-        "`null` is a number that does not exist, such as the explained variance of constant returns.",
-        "",
-        "`episodes.jsonl` has a line for each finished episode: the three keys above, then the fields of",
-        "`envgen_exp.envs.vector.EpisodeRecord`; `skills` counts how often each skill was shown, in the family's",
-        "order.",
-    ]
-    for title, clock in (("metrics.jsonl", False), ("timings.jsonl", True)):
-        lines += ["", f"## {title}", "", "| name | unit | what it is |", "|---|---|---|"]
-        lines += [f"| `{m.name}` | {m.unit} | {m.doc} |" for m in METRICS if m.clock is clock]
-    return "\n".join(lines) + "\n"
-
-
 def _jsonable(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
@@ -256,7 +236,3 @@ def _jsonable(value: Any) -> Any:
 
 def _whole_lines(path: Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
-
-
-if __name__ == "__main__":
-    print(reference(), end="")

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
-
-from envgen_exp.envs.family import Design, Setting
+from envgen_exp.envs.family import Design, Setting, design_model
 
 _MOST = 9
 """The most units of an item to start with."""
@@ -101,21 +98,9 @@ VOCABULARY: tuple[Setting, ...] = (
 """Every word that a Crafter design may use, with what it takes and its default."""
 
 
-def _field(setting: Setting) -> tuple[Any, Any]:
-    if setting.choices:
-        return Literal[setting.choices], Field(default=setting.default, description=setting.doc)
-    number = Annotated[int, Field(ge=setting.low, le=setting.high)]
-    return number, Field(default=setting.default, description=setting.doc)
-
-
-CrafterDesign: type[Design] = create_model(  # type: ignore[call-overload]
-    "CrafterDesign",
-    __base__=Design,
-    __module__=__name__,
-    __doc__="One Crafter world's settings: the vocabulary as a frozen, strict model.",
-    **{setting.name: _field(setting) for setting in VOCABULARY},
+CrafterDesign = design_model(
+    "CrafterDesign", __name__, "One Crafter world's settings: the vocabulary as a frozen, strict model.", VOCABULARY
 )
-"""The design model; its fields beside `purpose` and `targets` are the vocabulary's words, in their order."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
-
-from envgen_exp.envs.family import Design, Setting
+from envgen_exp.envs.family import Design, Setting, design_model
 
 MAZE_SIZES: tuple[int, ...] = (3, 5, 7, 9, 11, 13, 15)
 """Cells that a maze may be wide: rooms are two cells apart, so the number is odd."""
@@ -90,21 +87,9 @@ VOCABULARY: tuple[Setting, ...] = (
 """Every word that a Heist design may use, with what it takes and its default."""
 
 
-def _field(setting: Setting) -> tuple[Any, Any]:
-    if setting.choices:
-        return Literal[setting.choices], Field(default=setting.default, description=setting.doc)
-    number = Annotated[int, Field(ge=setting.low, le=setting.high)]
-    return number, Field(default=setting.default, description=setting.doc)
-
-
-HeistDesign: type[Design] = create_model(  # type: ignore[call-overload]
-    "HeistDesign",
-    __base__=Design,
-    __module__=__name__,
-    __doc__="One kind of Heist level: the vocabulary as a frozen, strict model.",
-    **{setting.name: _field(setting) for setting in VOCABULARY},
+HeistDesign = design_model(
+    "HeistDesign", __name__, "One kind of Heist level: the vocabulary as a frozen, strict model.", VOCABULARY
 )
-"""The design model; its fields beside `purpose` and `targets` are the vocabulary's words, in their order."""
 
 
 @dataclass(frozen=True)

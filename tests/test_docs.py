@@ -1,0 +1,73 @@
+"""What the docs say is so: the reference is the schema's and a real run's, links lead somewhere, pictures are named."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from runs import composed, rows, run
+
+from envgen_exp import plan, reference
+from envgen_exp.composition import CONF
+from envgen_exp.tracking.metrics import METRICS, describe
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in which episodes end in every phase and checkpoints are written."""
+    return run(tmp_path_factory.mktemp("docs") / "run", *EPISODES_END)
+
+
+EPISODES_END = ("env.designed_length=25", "env.original_length=25", "checkpoint.every_steps=100")
+
+
+def test_the_reference_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "reference.md").read_text()
+    assert written == reference.reference(), "make reference writes it anew"
+
+
+def test_the_reference_has_every_key_that_a_run_has(folder: Path) -> None:
+    text = reference.reference()
+    config = (folder / "config.yaml").read_text()
+    assert "every_steps" in config
+    for key in ("seed", "env.pool_size", "llm.max_dollars", "schedule.final_steps", "tracker.tags"):
+        assert text.count(f"| `{key}` |") == 1
+    options = [f"`{file.parent.name}={file.stem}`" for file in CONF.glob("*/*.yaml")]
+    assert all(option in text for option in options)
+
+
+def test_a_run_logs_what_the_reference_says_and_where(folder: Path) -> None:
+    """Each name of the table is in a real run's rows, in phases of the kinds that the reference names, and no other."""
+    kinds = {phase.name: phase.kind for phase in plan.phases(composed())}
+    found = defaultdict(set)
+    for log in ("metrics.jsonl", "timings.jsonl"):
+        for row in rows(folder / log):
+            for name in row.keys() - {"step", "phase", "cycle"}:
+                metric = describe(name)
+                assert metric is not None, name
+                assert metric.clock == (log == "timings.jsonl")
+                found[metric.name].add(kinds[row["phase"]])
+    assert dict(found) == {metric.name: set(reference.when(metric)[0]) for metric in METRICS}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+def anchors(file: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
