@@ -132,7 +132,7 @@ class Handle {
   Handle& operator=(const Handle&) = delete;
 
   void close() {
-    const Use use(*this);
+    const Use use(*this, false);
     drop();
   }
 
@@ -232,6 +232,11 @@ class Handle {
     vector_->forget(slot);
   }
 
+  void sabotage(int slot, bool world, bool memory) {
+    const Use use(*this);
+    vector_->sabotage(slot, static_cast<uint8_t>((world ? kFailWorld : kFailStep) | (memory ? kFailMemory : 0)));
+  }
+
   // Every slot's numbers: items, skills, positions, daylight.
   void numbers(nb::handle inventory, nb::handle skills, nb::handle positions, nb::handle daylight) {
     const Use use(*this);
@@ -262,16 +267,19 @@ class Handle {
   void semantic(nb::handle out) { draw_all(out, Row{2, {kArea, kArea}}, draw_semantic); }
 
  private:
-  // One call at a time, in the process that made the vector, and not after it was closed.
+  // One call at a time, in the process that made the vector, and not after it was closed; `whole`: nor after a failure.
   class Use {
    public:
-    explicit Use(Handle& handle) : handle_(handle) {
+    explicit Use(Handle& handle, bool whole = true) : handle_(handle) {
       if (handle.process_ != getpid())
         throw Refused("the environments were made in another process; make them after the fork");
       if (handle.used_.exchange(true)) throw Refused("the environments are in use by another thread");
-      if (handle.vector_ == nullptr) {
+      try {
+        if (handle.vector_ == nullptr) throw Refused("the environments are closed");
+        if (whole) handle.vector_->check_whole();
+      } catch (...) {
         handle.used_ = false;
-        throw Refused("the environments are closed");
+        throw;
       }
     }
     ~Use() { handle_.used_ = false; }
@@ -415,6 +423,12 @@ void translate(const std::exception_ptr& pointer, void*) {
   };
   try {
     std::rethrow_exception(pointer);
+  } catch (const Failure& error) {
+    if (error.no_memory) {
+      PyErr_SetString(PyExc_MemoryError, error.what());
+    } else {
+      raise("EngineFailure", error.what());
+    }
   } catch (const Refused& error) {
     raise("EngineError", error.what());
   } catch (const BadState& error) {
@@ -485,6 +499,7 @@ NB_MODULE(_crafter, module) {
       .def("check", &Handle::check, "slot"_a)
       .def("episode_return", &Handle::episode_return, "slot"_a)
       .def("forget", &Handle::forget, "slot"_a)
+      .def("sabotage", &Handle::sabotage, "slot"_a, nb::kw_only(), "world"_a = false, "memory"_a = false)
       .def("numbers", &Handle::numbers, "inventory"_a, "skills"_a, "positions"_a, "daylight"_a)
       .def("maps", &Handle::maps, "out"_a)
       .def("semantic", &Handle::semantic, "out"_a);

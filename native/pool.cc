@@ -31,10 +31,17 @@ Pool::Ticket Pool::unpack(uint64_t word) {
 
 Pool::Pool(int threads, std::function<bool()> idle, std::function<bool()> has_idle)
     : threads_(threads), idle_(std::move(idle)), has_idle_(std::move(has_idle)) {
-  for (int i = 1; i < threads; ++i) start(true);
+  try {
+    for (int i = 1; i < threads; ++i) start(true);
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { stop(); }
+
+void Pool::stop() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
@@ -49,8 +56,8 @@ void Pool::start(bool takes_batches) {
 
 void Pool::add_background() {
   if (background_) return;
-  background_ = true;
   start(false);
+  background_ = true;
 }
 
 void Pool::run(int count, const std::function<void(int)>& work) {

@@ -15,6 +15,9 @@ namespace crafter {
 
 class Pool {
  public:
+  // Neither what it is given here nor the work of a batch may throw: in a thread nobody could catch it. The constructor
+  // raises std::system_error where a thread can't be started.
+  //
   // `threads` work on a batch, the caller's among them. Between batches the others call `idle` for as long as it
   // returns true, which says that it found something to do; `has_idle` says whether it would.
   Pool(int threads, std::function<bool()> idle, std::function<bool()> has_idle);
@@ -42,6 +45,7 @@ class Pool {
   static Ticket unpack(uint64_t word);
 
   void start(bool takes_batches);
+  void stop();
   void live(bool takes_batches);
   bool has_batch() const;
   // Works on units of the batch for as long as there are any.

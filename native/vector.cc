@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -11,7 +13,12 @@ namespace {
 constexpr int kViewBytes = kSymbolicCells;
 
 // How far the world of a slot's next episode is.
-enum Ready : uint8_t { kNoPlan, kWanted, kBeingMade, kMade };
+enum Ready : uint8_t { kNoPlan, kWanted, kBeingMade, kMade, kFailed };
+
+[[noreturn]] void fail_as_told(uint8_t sabotage) {
+  if (sabotage & kFailMemory) throw std::bad_alloc();
+  throw std::runtime_error("a test asked for it");
+}
 
 }  // namespace
 
@@ -46,6 +53,9 @@ struct Vector::Slot {
   Episode next;
   World next_world;
   std::atomic<uint8_t> ready{kNoPlan};
+  // Why `ready` is kFailed.
+  std::exception_ptr trouble;
+  std::atomic<uint8_t> sabotage{0};
   std::unique_ptr<Sent> sent;
 };
 
@@ -65,9 +75,13 @@ Vector::Vector(std::shared_ptr<const Rules> rules, std::shared_ptr<const Art> ar
   if (daylight_.size() < 2) throw Refused("daylight: needs at least one step");
   slots_.reserve(static_cast<size_t>(num_slots));
   for (int i = 0; i < num_slots; ++i) slots_.push_back(std::make_unique<Slot>(*rules_, daylight_));
-  pool_ = std::make_unique<Pool>(
-      num_threads, [this] { return step_sent() || prepare_one(); },
-      [this] { return num_waiting_.load() > 0 || wanted_.load() > 0; });
+  try {
+    pool_ = std::make_unique<Pool>(
+        num_threads, [this] { return step_sent() || prepare_one(); },
+        [this] { return num_waiting_.load() > 0 || wanted_.load() > 0; });
+  } catch (const std::system_error& error) {
+    throw Refused("num_threads: " + std::to_string(num_threads) + " can't be started (" + error.what() + ")");
+  }
 }
 
 Vector::~Vector() = default;
@@ -91,6 +105,53 @@ const Game& Vector::look(int slot) const {
   if (!found.started) throw Refused("slot " + std::to_string(slot) + " has no game yet, call reset first");
   return found.game;
 }
+
+template <typename Work>
+void Vector::guard(int slot, const char* doing, const Work& work) noexcept {
+  if (failed_.load(std::memory_order_relaxed)) return;
+  try {
+    work();
+  } catch (...) {
+    fail(slot, doing, std::current_exception());
+  }
+}
+
+void Vector::fail(int slot, const char* doing, std::exception_ptr error) noexcept {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (failed_) return;
+    failed_slot_ = slot;
+    failed_doing_ = doing;
+    failure_ = std::move(error);
+    failed_ = true;
+  }
+  done_changed_.notify_all();
+}
+
+void Vector::raise(bool first) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::string why;
+  bool no_memory = false;
+  try {
+    std::rethrow_exception(failure_);
+  } catch (const std::bad_alloc&) {
+    why = "no memory left";
+    no_memory = first;
+  } catch (const std::exception& error) {
+    why = error.what();
+  } catch (...) {
+    why = "an unknown exception";
+  }
+  throw Failure("the Crafter engine failed in slot " + std::to_string(failed_slot_) + " while " + failed_doing_ + " (" +
+                    why + "); its games are lost, make the environments anew",
+                no_memory);
+}
+
+void Vector::check_whole() const {
+  if (failed_) raise(false);
+}
+
+void Vector::sabotage(int slot, uint8_t what) { at(slot).sabotage = what; }
 
 void Vector::check(const std::vector<Move>& moves) const {
   std::vector<bool> named(slots_.size());
@@ -129,6 +190,7 @@ void Vector::plan(int slot, const Episode& episode) {
   }
   if (ready == kWanted) --wanted_;
   const bool made = ready == kMade && found.next.plan == episode.plan;
+  found.trouble = nullptr;  // of a world that nobody needs now
   found.next = episode;
   if (made) return;
   found.ready = kWanted;
@@ -144,20 +206,35 @@ bool Vector::prepare_one() {
     uint8_t ready = kWanted;
     if (!slot.ready.compare_exchange_strong(ready, kBeingMade)) continue;
     --wanted_;
-    generator_.generate(slot.next.plan, slot.next_world);
-    slot.ready = kMade;
+    make_world(slot);
     return true;
   }
   return false;
 }
 
-void Vector::begin(Slot& slot) {
+void Vector::make_world(Slot& slot) noexcept {
+  try {
+    if (const uint8_t sabotage = slot.sabotage; sabotage & kFailWorld) fail_as_told(sabotage);
+    generator_.generate(slot.next.plan, slot.next_world);
+    slot.ready = kMade;
+  } catch (...) {
+    slot.trouble = std::current_exception();
+    slot.ready = kFailed;
+  }
+}
+
+void Vector::begin(int index) {
+  Slot& slot = at(index);
   uint8_t ready = kWanted;
   if (slot.ready.compare_exchange_strong(ready, kBeingMade)) {
     --wanted_;
-    generator_.generate(slot.next.plan, slot.next_world);
+    make_world(slot);
   } else {
     while (slot.ready.load() == kBeingMade) std::this_thread::yield();
+  }
+  if (slot.ready == kFailed) {
+    fail(index, "making its next world", slot.trouble);
+    std::rethrow_exception(slot.trouble);
   }
   slot.game.begin(slot.next_world, slot.next.items, slot.next.length);
   slot.started = true;
@@ -177,14 +254,18 @@ void Vector::reset(const ObservationRows& obs) {
     if (idle(i).ready == kNoPlan) throw Refused("slot " + std::to_string(i) + " has no plan for its next episode");
   }
   pool_->run(num_slots(), [&](int i) {
-    begin(at(i));
-    observe(at(i), obs, i);
+    guard(i, "beginning an episode", [&] {
+      begin(i);
+      observe(at(i), obs, i);
+    });
   });
+  if (failed_) raise(true);
 }
 
 bool Vector::step_slot(const Move& move, const StepRows& out, int row, const ObservationRows* final_obs, Ended& ended) {
   Slot& slot = at(move.slot);
   const Outcome outcome = slot.game.step(static_cast<int>(move.action));
+  if (const uint8_t sabotage = slot.sabotage; sabotage & kFailStep) fail_as_told(sabotage);
   out.rewards.put(row, static_cast<float>(outcome.reward));
   out.terminations.put(row, static_cast<uint8_t>(outcome.died));
   out.truncations.put(row, static_cast<uint8_t>(outcome.truncated));
@@ -195,7 +276,7 @@ bool Vector::step_slot(const Move& move, const StepRows& out, int row, const Obs
   if (final_obs != nullptr) observe(slot, *final_obs, row);
   ended = {move.slot, slot.game.progress.steps, slot.game.progress.episode_return, outcome.truncated,
            slot.game.player.skills};
-  begin(slot);
+  begin(move.slot);
   observe(slot, out.obs, row);
   return true;
 }
@@ -206,24 +287,34 @@ std::vector<Ended> Vector::step(const std::vector<Move>& moves, const StepRows& 
   std::vector<Ended> all;
   pool_->run(static_cast<int>(moves.size()), [&](int i) {
     const Move& move = moves[static_cast<size_t>(i)];
-    Ended ended;
-    if (step_slot(move, out, move.slot, final_obs, ended)) {
-      const std::lock_guard<std::mutex> lock(mutex);
-      all.push_back(ended);
-    }
+    guard(move.slot, "being stepped", [&] {
+      Ended ended;
+      if (step_slot(move, out, move.slot, final_obs, ended)) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        all.push_back(ended);
+      }
+    });
   });
+  if (failed_) raise(true);
   std::sort(all.begin(), all.end(), [](const Ended& a, const Ended& b) { return a.slot < b.slot; });
   return all;
 }
 
 void Vector::send(const std::vector<Move>& moves) {
   check(moves);
-  pool_->add_background();
+  try {
+    pool_->add_background();
+  } catch (const std::system_error& error) {
+    throw Refused(std::string("send: its thread can't be started (") + error.what() + ")");
+  }
+  for (const Move& move : moves) {
+    Slot& slot = at(move.slot);
+    if (slot.sent == nullptr) slot.sent = std::make_unique<Sent>();
+  }
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     for (const Move& move : moves) {
       Slot& slot = at(move.slot);
-      if (slot.sent == nullptr) slot.sent = std::make_unique<Sent>();
       slot.sent->action = move.action;
       slot.in_flight = true;
       waiting_.push_back(move.slot);
@@ -244,13 +335,15 @@ bool Vector::step_sent() {
     waiting_.pop_front();
     --num_waiting_;
   }
-  Sent& sent = *at(index).sent;
-  sent.has_ended = step_slot({index, sent.action}, sent.rows(), 0, nullptr, sent.ended);
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    done_.push_back(index);
-  }
-  done_changed_.notify_one();
+  guard(index, "being stepped", [&] {
+    Sent& sent = *at(index).sent;
+    sent.has_ended = step_slot({index, sent.action}, sent.rows(), 0, nullptr, sent.ended);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      done_.push_back(index);
+    }
+    done_changed_.notify_one();
+  });
   return true;
 }
 
@@ -260,9 +353,14 @@ std::vector<int> Vector::receive(int count, const StepRows& out, std::vector<End
                   " are being stepped");
   }
   std::vector<int> received;
+  ended.reserve(static_cast<size_t>(count));  // what runs out of memory does so before slots are taken
   {
     std::unique_lock<std::mutex> lock(mutex_);
-    done_changed_.wait(lock, [&] { return static_cast<int>(done_.size()) >= count; });
+    done_changed_.wait(lock, [&] { return failed_ || static_cast<int>(done_.size()) >= count; });
+    if (failed_) {
+      lock.unlock();
+      raise(true);
+    }
     received.assign(done_.begin(), done_.begin() + count);
     done_.erase(done_.begin(), done_.begin() + count);
     in_flight_ -= count;

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -87,6 +88,16 @@ struct Refused : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A game, or the making of its world, failed in the middle of a call: what the games are now is unknown.
+struct Failure : std::runtime_error {
+  Failure(const std::string& what, bool no_memory) : std::runtime_error(what), no_memory(no_memory) {}
+  bool no_memory;
+};
+
+// What a test can have fail, as bits: the slot's next step, the making of its next world, for want of memory.
+enum Sabotage : uint8_t { kFailStep = 1, kFailWorld = 2, kFailMemory = 4 };
+
+// Once a call has raised Failure, all others do; nothing but destruction is left.
 class Vector {
  public:
   // `daylight` has a value for each step of the longest episode, from step 0.
@@ -123,6 +134,12 @@ class Vector {
   // A slot's game to look at; raises Refused where there is none, or it is being stepped.
   const Game& look(int slot) const;
 
+  // Raises Failure where something has failed.
+  void check_whole() const;
+
+  // For tests: lets the slot fail, in whatever thread it is then.
+  void sabotage(int slot, uint8_t what);
+
  private:
   struct Slot;
   struct Sent;
@@ -131,7 +148,13 @@ class Vector {
   // The slot, where nothing steps it.
   Slot& idle(int slot) const;
   void check(const std::vector<Move>& moves) const;
-  void begin(Slot& slot);
+  // Does the slot's work and keeps what it throws; none is done once something has failed.
+  template <typename Work>
+  void guard(int slot, const char* doing, const Work& work) noexcept;
+  void fail(int slot, const char* doing, std::exception_ptr error) noexcept;
+  [[noreturn]] void raise(bool first) const;
+  void make_world(Slot& slot) noexcept;
+  void begin(int index);
   void observe(Slot& slot, const ObservationRows& out, int row) const;
   bool step_slot(const Move& move, const StepRows& out, int row, const ObservationRows* final_obs, Ended& ended);
   bool prepare_one();
@@ -147,6 +170,12 @@ class Vector {
   // How many worlds could be made ahead, and where to look for the next.
   std::atomic<int> wanted_{0};
   std::atomic<unsigned> cursor_{0};
+
+  // The first failure; guarded by `mutex_`.
+  std::atomic<bool> failed_{false};
+  int failed_slot_ = 0;
+  const char* failed_doing_ = "";
+  std::exception_ptr failure_;
 
   // Slots that were sent and are not yet stepped, and those that are; with results of their own.
   mutable std::mutex mutex_;

@@ -1,4 +1,4 @@
-"""The native engine beside the game itself: threads, background steps, states, noise, memory, and bad calls."""
+"""The native engine beside the game itself: threads, background steps, failures, states, noise, memory, bad calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from envgen_exp.envs.crafter.reference import ReferenceVector
 from envgen_exp.envs.crafter.state import MAGIC, VERSION
 from envgen_exp.envs.family import Design
 from envgen_exp.envs.vector import EpisodeRecord
-from envgen_exp.errors import EngineError, EnvGenError, StateError
+from envgen_exp.errors import EngineError, EngineFailure, EnvGenError, StateError
 from envgen_exp.seeding import WorldSet
 
 PIXELS = CrafterConfig(designed_length=90, original_length=120, num_threads=1)
@@ -293,6 +293,87 @@ def test_wrong_background_calls() -> None:
     batch.step([0, 0, 0])
     env.send(np.zeros(3, np.int64))
     env.close()
+
+
+# Failures
+
+
+def refuses_everything(env: NativeVector, batch: Batch) -> bool:
+    """Whether every call but close says in one line that the engine has failed."""
+    results = batch.obs, batch.rewards, batch.terminations, batch.truncations
+    told = set()
+    for call in (
+        batch.reset,
+        lambda: batch.step([0] * env.num_envs),
+        lambda: env.send(np.zeros(1, np.int64), [0]),
+        lambda: env.recv(*results),
+        lambda: env.get_state(0),
+        lambda: env.set_design(0, None),
+        env.maps,
+    ):
+        with pytest.raises(EngineFailure) as caught:
+            call()
+        told.add(str(caught.value))
+    env.close()
+    return len(told) == 1 and "\n" not in told.pop()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("memory", [False, True], ids=["exception", "memory"])
+def test_a_failure_in_any_thread_is_the_callers(threads: int, memory: bool) -> None:
+    for _ in range(10):  # which thread meets it first is chance
+        env = vector(with_threads(SYMBOLIC, threads), 64)
+        batch = Batch(env).reset()
+        for slot in range(64):
+            env._native.sabotage(slot, memory=memory)
+        match = r"failed in slot \d+ while being stepped \((no memory left|a test asked for it)\)"
+        with pytest.raises(MemoryError if memory else EngineFailure, match=match):
+            batch.step([0] * 64)
+        assert refuses_everything(env, batch)
+
+
+def test_a_failure_in_the_background_is_told_by_recv() -> None:
+    env = vector(SYMBOLIC, 5)
+    batch = Batch(env).reset()
+    env._native.sabotage(3)
+    env.send(np.zeros(5, np.int64))
+    with pytest.raises(EngineFailure, match="failed in slot 3 while being stepped"):
+        env.recv(batch.obs, batch.rewards, batch.terminations, batch.truncations)
+    assert refuses_everything(env, batch)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_world_that_could_not_be_made_fails_when_it_is_needed(threads: int) -> None:
+    env = vector(with_threads(SYMBOLIC, threads), 2)
+    batch = Batch(env).reset()
+    env._native.sabotage(1, world=True)
+    env.set_design(1, DESIGNS[3])  # a new plan, whose world an idle thread makes
+
+    def play_on() -> None:
+        for row in play(0, 200, 2):
+            assert not batch.step(row, np.array([False, True]))
+
+    with pytest.raises(EngineFailure, match="failed in slot 1 while making its next world"):
+        play_on()
+    assert refuses_everything(env, batch)
+
+
+CROWD = """
+import resource, sys
+sys.path.insert(0, "tests")
+from test_native_engine import PIXELS, Batch, EngineError, vector, with_threads
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, resource.RLIM_INFINITY))
+try:
+    vector(with_threads(PIXELS, 1000), 2)
+except EngineError as error:
+    print(error)
+Batch(vector(with_threads(PIXELS, 2), 2)).reset().step([0, 0])
+"""
+
+
+def test_more_threads_than_the_machine_gives_are_refused() -> None:
+    assert run(CROWD).startswith("num_threads: 1000 can't be started (")
 
 
 # States

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import resource
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 import torch
-from runs import composed, die, final_state, fork, rows, run, wait
+from runs import SMOKE, composed, die, final_state, fork, rows, run, wait
 
-from envgen_exp import checkpoint, pipeline, session, stopping
+from envgen_exp import checkpoint, cli, pipeline, session, stopping
+from envgen_exp.envs.crafter.engine import NativeVector
 from envgen_exp.errors import CheckpointError, MemoryFullError, NumericsError, RunFolderError
 from envgen_exp.rl.ppo import TrainingPhase
 from envgen_exp.run_folder import RunFolder
@@ -273,6 +275,34 @@ def test_no_memory_is_one_line_and_the_run_goes_on_later(error: Exception, whole
         assert caught.value.exit_status == 1
     run(tmp_path / "run")
     assert final_state(tmp_path / "run") == final_state(whole)
+
+
+@pytest.mark.parametrize("memory", [False, True], ids=["exception", "memory"])
+def test_a_failing_engine_thread_is_one_line_and_the_run_goes_on_later(
+    memory: bool, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An exception in C++, in whichever thread steps slot 2 at the 70th of its steps."""
+    folder = tmp_path / "run"
+
+    def until_failed() -> None:
+        step, steps = NativeVector.step, itertools.count(1)
+
+        def step_(self: NativeVector, *args: Any, **kwargs: Any) -> Any:
+            if next(steps) == 70:
+                self._native.sabotage(2, memory=memory)
+            return step(self, *args, **kwargs)
+
+        NativeVector.step = step_  # type: ignore[method-assign]
+        os._exit(cli.main([*SMOKE, "env.num_threads=3", f"folder={folder}"]))
+
+    assert wait(fork(until_failed)) == 1
+    printed = capfd.readouterr()
+    assert printed.out.rstrip().splitlines()[-1] == f"python run.py resume={folder}"
+    (line,) = [line for line in printed.err.splitlines() if "error" in line]
+    assert ("no memory left in the phase cycle1-train-" if memory else "the Crafter engine failed in slot 2") in line
+    assert "Traceback" not in printed.err
+    run(folder)
+    assert final_state(folder) == final_state(whole)
 
 
 def test_a_loss_that_is_no_number_reaches_no_checkpoint(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
     ├── DesignError             a design that is not one, or can't be met
     ├── EngineError             a wrong call to an engine: buffers, actions, closed
     │   └── StateError          state bytes that are damaged or from another version
+    ├── EngineFailure           an engine failed in the middle of a call (exit status 1)
     ├── LLMError                the language model could not be used
     │   ├── MissingKeyError     no key in the environment
     │   ├── BudgetError         a cap on calls or dollars
@@ -49,6 +50,12 @@ class EngineError(EnvGenError):
 
 class StateError(EngineError):
     """State bytes are damaged, cut short or of another version."""
+
+
+class EngineFailure(EnvGenError):  # noqa: N818  an EngineError is the caller's fault
+    """An engine failed in the middle of a call: its games are lost, and it refuses every further call."""
+
+    exit_status = 1
 
 
 class LLMError(EnvGenError):

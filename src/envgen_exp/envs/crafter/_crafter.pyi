@@ -1,6 +1,8 @@
 """The native Crafter engine, built from native/; `engine` is its Python side and the only one to call it.
 
 Calls with wrong values raise EngineError or StateError, arrays of a wrong kind BufferError; then nothing has changed.
+What fails in the middle of a call, in whichever thread, raises EngineFailure, or MemoryError where memory was missing;
+from then on everything but `close` raises EngineFailure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -129,6 +131,9 @@ class Vector:
     def set_state(self, slot: int, state: bytes, length: int, episode_return: float) -> None: ...
     def episode_return(self, slot: int) -> float: ...
     def forget(self, slot: int) -> None: ...
+    def sabotage(self, slot: int, *, world: bool = False, memory: bool = False) -> None:
+        """For tests: the slot's next step, or the making of its next world, fails; as if there were no memory left."""
+
     def numbers(
         self,
         inventory: NDArray[np.uint8],

@@ -63,7 +63,8 @@ class NativeVector:
     """Many Crafter games stepped at once by several threads; see `envs.vector.VectorEnv`.
 
     Beside the contract it has EnvPool's `send` and `recv`, whose order depends on timing. An instance is used by one
-    thread at a time, in the process that made it.
+    thread at a time, in the process that made it. What fails in the middle of a call, in any of its threads, raises
+    EngineFailure there (MemoryError where memory was missing); after that it can only be closed.
 
     Args:
         config: what is observed, how long episodes are, and how many threads step them (0: one for each core).
