@@ -19,6 +19,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 GRACE = 3.0
 """Seconds that the main thread has to notice the signal and to write its last checkpoint."""
 
+END = b"\0"
+"""Not a signal's number: tells the watching thread to end."""
+
 
 class Stopped(BaseException):
     """The run was asked to stop; not an error, so nothing that catches errors swallows it."""
@@ -47,8 +50,8 @@ class Stop:
         raise Stopped(signum)
 
     def watch(self, pipe: int) -> None:
-        """The watching thread: `pipe` gives a byte for each signal, also while the main thread is in C."""
-        while number := os.read(pipe, 1):
+        """The watching thread: `pipe` gives a byte for each signal, also while the main thread is in C; 0 is the end."""
+        while (number := os.read(pipe, 1)) != END:
             if number[0] in SIGNALS and not self.done.wait(GRACE):
                 self.emergency(signal.Signals(number[0]).name)
                 os._exit(128 + number[0])
@@ -62,7 +65,8 @@ def stoppable() -> Iterator[Stop]:
     os.set_blocking(writing, False)
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=stop.watch, args=(reading,), name="signals", daemon=True).start()
+    thread = threading.Thread(target=stop.watch, args=(reading,), name="signals", daemon=True)
+    thread.start()
     try:
         yield stop
     finally:
@@ -70,4 +74,9 @@ def stoppable() -> Iterator[Stop]:
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(writing)  # ends the thread
+        # The thread must not outlive the block: what `emergency` holds, tensors too, would be freed by it while Python
+        # ends, and torch aborts the process then.
+        os.write(writing, END)
+        thread.join()
+        os.close(writing)
+        os.close(reading)
