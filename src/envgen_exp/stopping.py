@@ -50,7 +50,7 @@ class Stop:
         raise Stopped(signum)
 
     def watch(self, pipe: int) -> None:
-        """The watching thread: `pipe` gives a byte for each signal, also while the main thread is in C; 0 is the end."""
+        """The watching thread: `pipe` gives a byte for each signal, also while the main thread is in C; 0 ends it."""
         while (number := os.read(pipe, 1)) != END:
             if number[0] in SIGNALS and not self.done.wait(GRACE):
                 self.emergency(signal.Signals(number[0]).name)
