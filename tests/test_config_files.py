@@ -16,8 +16,24 @@ from envgen_exp.explain import groups_of
 from envgen_exp.run_folder import RunFolder
 from envgen_exp.usage import gloss
 
-NEEDS = {"llm=replay": ["llm.replay_from=runs/earlier"]}
-"""What an option can't be composed without."""
+FILE = Path(__file__).parents[1] / "examples" / "designs.yaml"
+
+
+@pytest.fixture(scope="module")
+def needs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What an option can't be composed without."""
+    earlier = save(compose_run(["seed=7", f"folder={tmp_path_factory.mktemp('earlier') / 'run'}"]))
+    (earlier / "phases").mkdir()
+    for cycle in (1, 2, 3):
+        (earlier / "phases" / f"{cycle:03d}-cycle{cycle}-evaluate.json").write_text('{"skills": {"seeds": [0, 1]}}')
+    placebo, human = [f"designer.placebo_from={earlier}"], [f"designer.file={FILE}"]
+    return {
+        "llm=replay": ["llm.replay_from=runs/earlier"],
+        "designer=placebo": placebo,
+        "arm=placebo": placebo,
+        "designer=human": human,
+        "arm=human": human,
+    }
 
 
 OPTIONS = [f"{group}={file.stem}" for group in groups_of(CONF) for file in sorted((CONF / group).glob("*.yaml"))]
@@ -31,8 +47,8 @@ def save(config: RunConfig) -> Path:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_composes_and_comes_back_from_a_folder(option: str, tmp_path: Path) -> None:
-    config = compose_run([option, f"folder={tmp_path / 'run'}", *NEEDS.get(option, [])])
+def test_composes_and_comes_back_from_a_folder(option: str, needs: dict[str, list[str]], tmp_path: Path) -> None:
+    config = compose_run([option, f"folder={tmp_path / 'run'}", *needs.get(option, [])])
     loaded = load_config(save(config))
     assert loaded == config
     assert type(loaded.env) is type(config.env)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llm_server import LLMServer
 
 from envgen_exp.config import CrafterConfig, DesignerConfig, Engine, LLMConfig, LLMKind, Prompt
-from envgen_exp.designers import Designer, Feedback, Proposal, make_designer
+from envgen_exp.designers import Designer, Feedback, Means, Proposal, make_designer
 from envgen_exp.envs.crafter.family import CrafterFamily
 from envgen_exp.envs.family import Design, DesignCheck, design_key
 from envgen_exp.errors import ConfigError, UnavailableError
@@ -60,6 +60,7 @@ class Scripted:
         *,
         cycle: int,
         purpose: str = "design",
+        draw: int = 0,
     ) -> Completion:
         self.asked.append((purpose, list(messages)))
         if not self.texts:
@@ -72,7 +73,7 @@ class Scripted:
 
 
 def adaptive(client: Client, count: int = 2, prompt: Prompt = Prompt.rich) -> Designer:
-    return make_designer(DesignerConfig(name="adaptive", num_designs=count, prompt=prompt), FAMILY, client)
+    return make_designer(DesignerConfig(name="adaptive", num_designs=count, prompt=prompt), Means(FAMILY, client))
 
 
 def feedback(proposal: Proposal, rate: float = 0.1, cycle: int = 1) -> Feedback:
@@ -324,7 +325,7 @@ def test_a_preview_shows_both_kinds_of_message() -> None:
 
 
 def test_original_trains_in_the_original_and_asks_nobody() -> None:
-    designer = make_designer(DesignerConfig(name="original", num_designs=3), FAMILY, None)
+    designer = make_designer(DesignerConfig(name="original", num_designs=3), Means(FAMILY))
     assert not designer.uses_llm
     proposal = designer.design(1, None)
     assert proposal.designs == (None, None, None)
@@ -343,4 +344,4 @@ def test_original_trains_in_the_original_and_asks_nobody() -> None:
 )
 def test_bad_values_are_refused(config: DesignerConfig, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
-        make_designer(config, FAMILY, None)
+        make_designer(config, Means(FAMILY))

@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from envgen_exp.config import RunConfig, freeze, identity, plain, register, schema
 from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
 from envgen_exp.explain import explain
+from envgen_exp.inputs import enclose
 from envgen_exp.run_folder import read_config
 from envgen_exp.secrets import refuse_secrets_in
 from envgen_exp.validation import validate
@@ -48,8 +49,10 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF) -> RunConfig:
                 f"{override.input_line}: several values make several runs: add -m (a list is written [a,b])"
             )
     resume = next((o.value() for o in reversed(parsed) if o.key_or_group == "resume"), None)
-    config = _frozen(parsed, conf) if resume is None else _resumed(Path(str(resume)), parsed, conf)
+    stored = None if resume is None else load_config(Path(str(resume)))
+    config = _frozen(parsed, conf) if stored is None else _resumed(stored, Path(str(resume)), parsed, conf)
     validate(config)
+    config = enclose(config, stored)
     refuse_secrets_in(plain(config), os.environ)
     return config
 
@@ -102,15 +105,15 @@ def register_plain() -> None:
         store.store(name=name, group=group or None, node=OmegaConf.to_container(store.load(path).node))
 
 
-def _resumed(folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
-    values = plain(load_config(folder)) | {"folder": None}
+def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
+    values = plain(stored) | {"folder": None}
     groups = _groups(parsed, conf)
     typed = plain(_frozen(groups, conf))
     for override in groups:
-        if override.key_or_group in values:
+        if isinstance(values.get(override.key_or_group), dict):
             values[override.key_or_group] = typed[override.key_or_group]
         else:
-            # No section, e.g. an experiment: what it sets is where it differs from having none.
+            # No section, e.g. an experiment or an arm: what it sets is where it differs from having none.
             without = _frozen([other for other in groups if other is not override], conf)
             _copy_differences(plain(without), typed, values)
     config = _structured(values, folder)

@@ -52,6 +52,27 @@ class HeistMode(Enum):
     memory = "memory"
 
 
+class OriginalGame(Enum):
+    """Which game is the original: the stock game, or the designed generator's default world (a diagnostic)."""
+
+    stock = "stock"
+    fork = "fork"
+
+
+class Generator(Enum):
+    """The designed generator as the paper describes it, or as released, where coal 'very common' is ignored."""
+
+    paper = "paper"
+    released = "released"
+
+
+class Mixture(Enum):
+    """How a cycle's steps in designed worlds and in the original go together: in turn, or in one batch."""
+
+    alternate = "alternate"
+    blend = "blend"
+
+
 class Device(Enum):
     """Where the network runs."""
 
@@ -123,6 +144,10 @@ class CrafterConfig(EnvConfig):
     """Steps after which an episode in a designed world is truncated."""
     original_length: int = 10_000
     """Steps after which an episode of the original is truncated."""
+    original: OriginalGame = OriginalGame.stock
+    """Which game is the original; fork, the designed generator's default world, is a diagnostic."""
+    generator: Generator = Generator.paper
+    """Which rules make designed worlds; released, which ignores coal 'very common', is a diagnostic."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +267,58 @@ class DesignerConfig:
 
 
 @dataclass(frozen=True)
+class PlaceboConfig(DesignerConfig):
+    """Feedback that is another run's."""
+
+    placebo_from: str | None = None
+    """Run folder whose feedback evaluations are told in place of this run's own; copied into this run's config."""
+    told: list[Any] = field(default_factory=list)
+    """What was copied: the feedback evaluation of each cycle but the last."""
+
+
+@dataclass(frozen=True)
+class HumanConfig(DesignerConfig):
+    """Designs that a person wrote."""
+
+    file: str | None = None
+    """YAML file: a list of designs for all cycles, or a list of such lists, one a cycle; copied into the config."""
+    sets: list[Any] = field(default_factory=list)
+    """What was copied."""
+
+
+@dataclass(frozen=True)
+class CandidatesConfig(DesignerConfig):
+    """More designs than are trained in, ranked by how an agent does in them."""
+
+    num_candidates: int = 16
+    """Designs that the language model writes at once; num_designs of them are taken for a cycle."""
+    validation_episodes: int = 10
+    """Episodes in each candidate on which its rank rests."""
+
+
+@dataclass(frozen=True)
+class EasyToHardConfig(CandidatesConfig):
+    """Candidates ranked once, by an agent made for that."""
+
+    validation_steps: int = 50_000
+    """Training steps, in the original, of the agent that ranks the candidates."""
+
+
+@dataclass(frozen=True)
+class PLRConfig(DesignerConfig):
+    """Prioritised level replay over the worlds of random designs (Jiang et al. 2021)."""
+
+    population: int = 16
+    """Random designs."""
+    worlds_per_design: int = 16
+    """Worlds of each of them that may be played."""
+    temperature: float = 0.1
+    """A world's priority is its rank's inverse to the power of 1 / temperature."""
+    staleness: float = 0.1
+    """Share of replays that go by how long ago a world was played."""
+
+
+@dataclass(frozen=True)
 class ScheduleConfig:
     """Environment steps of the training phases."""
 
@@ -251,6 +328,8 @@ class ScheduleConfig:
     """Steps in the original, each cycle."""
     final_steps: int = 1_000_000
     """Steps in the original after the last cycle."""
+    mixture: Mixture = Mixture.alternate
+    """A cycle's two kinds of steps in turn, as in the paper, or side by side in one batch, in the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +380,10 @@ class RunConfig:
 
     seed: int = 0
     """Root of every random stream."""
+    arm: str | None = None
+    """What tables call this treatment; null is the designer's name."""
+    design_set: int | None = None
+    """Root of what designers draw, and llm.seed where that is null; null is the run's seed."""
     cycles: int = 4
     """Rounds of design, training and evaluation."""
     device: Device = Device.auto
@@ -327,6 +410,11 @@ class RunConfig:
 
 NOT_IDENTITY = (
     "tracker",
+    # A label: two arms that differ in nothing else are the same experiment.
+    "arm",
+    # Their content is copied into the config and counts.
+    "designer.placebo_from",
+    "designer.file",
     "checkpoint",
     "runs_dir",
     "folder",
@@ -384,6 +472,11 @@ def register() -> None:
         ("llm", "schema_llm", LLMConfig),
         ("ppo", "schema_ppo", PPOConfig),
         ("designer", "schema_designer", DesignerConfig),
+        ("designer", "schema_placebo", PlaceboConfig),
+        ("designer", "schema_human", HumanConfig),
+        ("designer", "schema_candidates", CandidatesConfig),
+        ("designer", "schema_easy_to_hard", EasyToHardConfig),
+        ("designer", "schema_plr", PLRConfig),
         ("tracker", "schema_tracker", TrackerConfig),
     ):
         store.store(name=name, group=group, node=schema(cls))
@@ -404,6 +497,28 @@ def _freeze(value: Any) -> Any:
         names = [f.name for f in dataclasses.fields(value)]
         return frozen_types[type(value)](**{name: _freeze(getattr(value, name)) for name in names})
     return value
+
+
+def arm(config: RunConfig) -> str:
+    """What tables call the run's treatment."""
+    return config.arm or config.designer.name
+
+
+def design_set(config: RunConfig) -> int:
+    """Root of the streams that designers draw from."""
+    return config.seed if config.design_set is None else config.design_set
+
+
+def diagnostics(config: RunConfig) -> list[str]:
+    """Settings under which a run may explain a disagreement but stands in no table with others, e.g. env.original=fork.
+
+    They are those of Crafter that make its worlds other than the stock game's and the paper's.
+    """
+    env = config.env
+    if not isinstance(env, CrafterConfig):
+        return []
+    chosen = {"original": (env.original, OriginalGame.stock), "generator": (env.generator, Generator.paper)}
+    return [f"env.{key}={value.name}" for key, (value, usual) in chosen.items() if value is not usual]
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -7,20 +7,22 @@ is finished and where a resumed run goes on.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from envgen_exp import plan, seeding
-from envgen_exp.config import LLMKind, RunConfig
+from envgen_exp.config import LLMKind, Mixture, RunConfig, arm, design_set, diagnostics
 from envgen_exp.designers import Feedback, Proposal, make_designer
 from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import MemoryFullError, RunFolderError
 from envgen_exp.llm.client import make_client
-from envgen_exp.preparation import Prepared, open_folder, prepare, resume_command, tell_messages, tell_plan
+from envgen_exp.preparation import Prepared, means, open_folder, prepare, resume_command, tell_messages, tell_plan
 from envgen_exp.recording import record_videos
 from envgen_exp.reporting.html import write_report
 from envgen_exp.reporting.statistics import score_interval
@@ -82,8 +84,7 @@ def loop(this: Run, cycles: int) -> None:
     feedback = None
     for cycle in range(1, cycles + 1):
         proposal = this.design(cycle, feedback)
-        this.train(proposal.designs)
-        this.train([None])
+        this.train_cycle(proposal.designs)
         feedback = this.evaluate(cycle, proposal)
     this.train([None])
     this.report()
@@ -99,8 +100,9 @@ class Run:
         self.folder = folder
         self.feedback: list[SkillReport] = []
         """The feedback evaluations so far."""
-        self.client = make_client(config.llm, folder.llm, family, run=folder.path.name)
-        self.designer = make_designer(config.designer, family, self.client)
+        llm = config.llm if config.llm.seed is not None else replace(config.llm, seed=design_set(config))
+        self.client = make_client(llm, folder.llm, family, run=folder.path.name)
+        self.designer = make_designer(config.designer, replace(means(config, family), client=self.client))
         self.window = Window()
         parts = {"learner": self.learner, "designer": self.designer, "window": self.window}
         self.session = Session(config, folder, parts)
@@ -149,6 +151,16 @@ class Run:
         rows = [{"design": design_key(d), **(d.model_dump(mode="json") if d else {})} for d in proposal.designs]
         session.tracker.designs(cycle, rows)
         return proposal
+
+    def train_cycle(self, designs: Sequence[Design | None]) -> None:
+        """Train in the cycle's designs and in the original: one after the other, or in one batch by ratio."""
+        if self.config.schedule.mixture is Mixture.alternate:
+            self.train(designs)
+            self.train([None])
+        else:
+            designed = plan.designed_slots(self.config)
+            slots = [designs[slot % len(designs)] for slot in range(designed)]
+            self.train([*slots, *[None] * (self.config.ppo.num_envs - designed)])
 
     def train(self, designs: Sequence[Design | None]) -> None:
         """Train in `designs` side by side, slots taking them in turn; the design None is the original."""
@@ -203,31 +215,39 @@ class Run:
 
     def _train(self, planned: plan.PlannedPhase, designs: Sequence[Design | None]) -> dict[str, Any]:
         config, session = self.config.ppo, self.session
-        kind = "original" if all(design is None for design in designs) else "designed"
+        slots = [designs[slot % len(designs)] for slot in range(config.num_envs)]
         if planned.steps:
-            slots = [designs[slot % len(designs)] for slot in range(config.num_envs)]
             seeds = seeding.integers(self.config.seed, "worlds", planned.name, count=config.num_envs)
             with contextlib.closing(self.family.vector(slots, seeds, WorldSet.TRAIN)) as env:
                 training = TrainingPhase(self.learner, env, planned.steps, config, plan.training_steps(self.config))
-                self._learn(training, kind)
+                self._learn(training, [kind_of(design) for design in slots])
         episodes = len(session.finished_episodes(planned.name))
+        kind = "+".join(sorted({kind_of(design) for design in slots}))
         return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
 
-    def _learn(self, training: TrainingPhase, kind: str) -> None:
+    def _learn(self, training: TrainingPhase, kind_of_slot: Sequence[str]) -> None:
+        """Train to the end of the phase, every step counted for the kind of its slot."""
         session, planned = self.session, self.session.current
+        kinds = Counter(kind_of_slot)
         if session.inside is not None:
             training.load_state_dict(session.inside)
         session.progress.phase(planned.name, planned.steps, planned.cycle, done=training.steps_done)
         for rollout in training:
-            session.steps[kind] += rollout.steps
+            for kind, slots in kinds.items():
+                session.steps[kind] += rollout.steps // len(kind_of_slot) * slots
             session.episodes(rollout.episodes)
             self.window.add(rollout.episodes, rollout.steps)
             values = {f"loss/{name.removesuffix('_loss')}": value for name, value in rollout.metrics.items()}
-            values[f"steps/{kind}"] = session.steps[kind]
+            values |= {f"steps/{kind}": session.steps[kind] for kind in kinds}
+            values["updates"] = self.learner.gradient_updates
             if self.window.steps >= WINDOW_STEPS or training.steps_done == planned.steps:
-                values |= episode_values(kind, self.family.skills, self.window.take())
+                ended = self.window.take()
+                for kind in kinds:
+                    ours = [record for record in ended if kind_of_slot[record.slot] == kind]
+                    values |= episode_values(kind, self.family.skills, ours)
             session.log(values, readings(rollout.timings))
-            session.progress.update(training.steps_done, episode_return=values.get(f"return/{kind}"))
+            shown = next((values[f"return/{kind}"] for kind in kinds if f"return/{kind}" in values), None)
+            session.progress.update(training.steps_done, episode_return=shown)
             if training.steps_done < planned.steps:
                 session.boundary(training.state_dict)
 
@@ -277,7 +297,7 @@ class Run:
 
     def _last_training_episodes(self) -> list[dict[str, Any]]:
         last = next(p for p in reversed(plan.phases(self.config)) if p.steps)
-        return self.session.finished_episodes(last.name)
+        return [row for row in self.session.finished_episodes(last.name) if row["design"] == design_key(None)]
 
     def _summary(self, result: Mapping[str, Any]) -> RunSummary:
         config, totals, values = self.config, self.client.totals(), result["values"]
@@ -308,12 +328,21 @@ class Run:
             known_cost=totals.cost,
             steps=dict(self.session.steps),
             seconds=self.session.seconds,
+            arm=arm(config),
+            design_set=design_set(config),
+            diagnostic=tuple(diagnostics(config)),
+            updates=self.learner.gradient_updates,
         )
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether Python, torch or its allocator on the CPU, which says so only in words, found no memory."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def kind_of(design: Design | None) -> str:
+    """Which steps a slot with this design counts as."""
+    return "original" if design is None else "designed"
 
 
 def successes(report: SkillReport) -> Successes:

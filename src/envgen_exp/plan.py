@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from envgen_exp import seeding
-from envgen_exp.config import RunConfig
+from envgen_exp.config import Mixture, RunConfig, arm, design_set
+from envgen_exp.designers import asks
 from envgen_exp.envs.family import Family
+from envgen_exp.errors import ConfigError
 from envgen_exp.llm.prices import Expected
 from envgen_exp.rl.ppo import Learner, TrainingPhase
 from envgen_exp.tracking.progress import duration
@@ -22,7 +24,7 @@ class PlannedPhase:
 
     name: str
     kind: str
-    """design, designed, original, feedback or report."""
+    """design, designed, original, blend, feedback or report."""
     cycle: int
     steps: int = 0
     """Training steps; 0 for phases that don't train."""
@@ -36,17 +38,42 @@ def phases(config: RunConfig) -> list[PlannedPhase]:
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
     planned = []
     for cycle in range(1, config.cycles + 1):
-        planned += [
-            PlannedPhase(f"cycle{cycle}-design", "design", cycle),
-            PlannedPhase(f"cycle{cycle}-train-designed", "designed", cycle, steps=schedule.designed_steps),
-            PlannedPhase(f"cycle{cycle}-train-original", "original", cycle, steps=schedule.original_steps),
-            PlannedPhase(f"cycle{cycle}-evaluate", "feedback", cycle, episodes=feedback),
-        ]
+        planned.append(PlannedPhase(f"cycle{cycle}-design", "design", cycle))
+        if schedule.mixture is Mixture.blend:
+            both = schedule.designed_steps + schedule.original_steps
+            planned.append(PlannedPhase(f"cycle{cycle}-train-blend", "blend", cycle, steps=both))
+        else:
+            planned += [
+                PlannedPhase(f"cycle{cycle}-train-designed", "designed", cycle, steps=schedule.designed_steps),
+                PlannedPhase(f"cycle{cycle}-train-original", "original", cycle, steps=schedule.original_steps),
+            ]
+        planned.append(PlannedPhase(f"cycle{cycle}-evaluate", "feedback", cycle, episodes=feedback))
     planned += [
         PlannedPhase("final", "original", config.cycles, steps=schedule.final_steps),
         PlannedPhase("report-evaluation", "report", config.cycles, episodes=evaluation.report_episodes),
     ]
     return planned
+
+
+def designed_slots(config: RunConfig) -> int:
+    """How many of a blended batch's slots are designed worlds, so that a cycle's steps of each kind are exact.
+
+    Raises ConfigError where no whole number of slots is.
+    """
+    schedule, num_envs = config.schedule, config.ppo.num_envs
+    both = schedule.designed_steps + schedule.original_steps
+    slots, rest = divmod(num_envs * schedule.designed_steps, both)
+    if rest:
+        raise ConfigError(
+            f"schedule.mixture=blend: {schedule.designed_steps} of {both} steps in designed worlds are no whole number "
+            f"of the ppo.num_envs={num_envs} slots; allowed are steps as n : {num_envs} - n"
+        )
+    if config.designer.num_designs > slots:
+        raise ConfigError(
+            f"schedule.mixture=blend: designer.num_designs={config.designer.num_designs} designs in {slots} slots of "
+            f"the ppo.num_envs={num_envs}; allowed is at most one a slot, so that every design is played"
+        )
+    return slots
 
 
 def training_steps(config: RunConfig) -> int:
@@ -99,18 +126,19 @@ def describe(config: RunConfig, *, chosen: Mapping[str, object], speed: Speed, e
     if expected:
         cost = "price not known" if expected.cost is None else f"about ${expected.cost:.2f}"
         llm = f"{expected.calls} to {config.llm.model} (more where a reply needs repair), {cost}"
-    elif designs:
+    elif asks(config.designer.name):
         llm = f"0 (llm={config.llm.name} is not a language model)"
     else:
-        llm = "0 (designer=original asks for no designs)"
+        llm = f"0 (designer={config.designer.name} asks nobody)"
     where = "in designed worlds" if designs else "in the original in their place"
+    together = ", side by side" if schedule.mixture is Mixture.blend else ""
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
     return "\n".join(
         (
-            f"plan        env={config.env.name} designer={config.designer.name} llm={config.llm.name} "
-            f"ppo={config.ppo.name} seed={config.seed}",
+            f"plan        env={config.env.name} arm={arm(config)} designer={config.designer.name} "
+            f"llm={config.llm.name} ppo={config.ppo.name} seed={config.seed} design_set={design_set(config)}",
             f"training    {config.cycles} cycles of {schedule.designed_steps:,} steps {where} and "
-            f"{schedule.original_steps:,} in the original, then {schedule.final_steps:,} in the original: "
+            f"{schedule.original_steps:,} in the original{together}, then {schedule.final_steps:,} in the original: "
             f"{training_steps(config):,} steps",
             f"evaluation  in the original, counted apart: {feedback:,} episodes after each cycle, "
             f"{evaluation.report_episodes:,} at the end for the score",

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from envgen_exp import plan
-from envgen_exp.config import Device, LLMKind, RunConfig
-from envgen_exp.designers import make_designer
+from envgen_exp.config import Device, LLMKind, Mixture, RunConfig, design_set
+from envgen_exp.designers import DESIGNERS, Means, make_designer
 from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Family
 from envgen_exp.errors import ConfigError
@@ -45,18 +45,38 @@ class Prepared:
 
 def prepare(config: RunConfig) -> Prepared:
     """Make what a run needs; EnvGenError for whatever would fail later: steps, key, tracker, family, device."""
+    if config.schedule.mixture is Mixture.blend:
+        plan.designed_slots(config)
     for planned in plan.phases(config):
         if planned.steps:
             check_steps(planned.steps, config.ppo)
-    if not config.dry_run:  # which asks and publishes nothing
-        if config.designer.name != "original":
-            check_llm(config.llm)
+    if not config.dry_run:  # which publishes nothing
         check_tracker(config.tracker)
     keep_large_buffers()
     torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
     family, device = make_family(config.env), choose_device(config.device)
+    check_designer(config, family)
     learner = Learner.create(config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=device)
     return Prepared(config, family, learner)
+
+
+def check_designer(config: RunConfig, family: Family) -> None:
+    """Refuse a designer that can't do its part in this run."""
+    designer, name = make_designer(config.designer, means(config, family)), config.designer.name
+    if config.arm in DESIGNERS and config.arm != name:
+        raise ConfigError(f"arm={config.arm}: the designer is {name}; allowed is arm={name}, null or another word")
+    if designer.redraws and config.llm.kind is LLMKind.litellm and config.llm.temperature == 0:
+        raise ConfigError(
+            f"designer={name} asks the same each cycle, and llm.temperature=0 has one answer to it; "
+            f"allowed is a temperature above 0, e.g. arm={name} or llm.temperature=1"
+        )
+    if designer.uses_llm and not config.dry_run:  # which asks nobody
+        check_llm(config.llm)
+
+
+def means(config: RunConfig, family: Family) -> Means:
+    """What the run's designer works with, before there is anybody to ask."""
+    return Means(family, cycles=config.cycles, design_set=design_set(config), seed=config.seed)
 
 
 def tell_plan(prepared: Prepared) -> str:
@@ -69,16 +89,17 @@ def tell_plan(prepared: Prepared) -> str:
 def expected_calls(prepared: Prepared) -> Expected | None:
     """What a language model will be asked for; None where none is asked."""
     config = prepared.config
-    designer = make_designer(config.designer, prepared.family, None)
+    designer = make_designer(config.designer, means(config, prepared.family))
     if not designer.uses_llm or config.llm.kind is not LLMKind.litellm:
         return None
-    first, feedback = designer.preview()
-    return expected_cost(config.llm, first, feedback, designer.example_reply(), config.cycles)
+    first, *later = designer.preview()
+    calls = designer.num_calls(config.cycles)
+    return expected_cost(config.llm, first, later[0] if later else None, designer.example_reply(), calls)
 
 
 def tell_messages(prepared: Prepared) -> str:
     """What the designer would send: the first cycle's messages, and what a later one adds, with rates of zero."""
-    designer = make_designer(prepared.config.designer, prepared.family, None)
+    designer = make_designer(prepared.config.designer, means(prepared.config, prepared.family))
     lines = []
     for cycle, chat in enumerate(designer.preview(), start=1):
         for message in chat:

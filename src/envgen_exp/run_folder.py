@@ -225,6 +225,12 @@ def read_config(path: Path) -> dict[str, Any]:
     return document
 
 
+def feedback_reports(path: Path) -> list[dict[str, Any]]:
+    """What the finished feedback evaluations of a run found, cycle by cycle, as `rl.evaluate.SkillReport.to_json`."""
+    files = sorted((path / "phases").glob("[0-9]*-evaluate.json"))
+    return [read_json(file)["skills"] for file in files]
+
+
 def _new_path(config: RunConfig) -> Path:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{stamp}-{config.env.name}-{config.designer.name}-{config.llm.name}-{config.ppo.name}-s{config.seed}"

@@ -19,7 +19,7 @@ from envgen_exp.tracking.wandb import make_tracker
 SNAPSHOT_SHARE = 100
 """Between two snapshots in memory pass this many times what one costs, so that they stay below 1 % of a run."""
 
-STEP_KINDS = ("designed", "original", "feedback", "report")
+STEP_KINDS = ("designed", "original", "feedback", "report", "validation")
 
 
 class Session:

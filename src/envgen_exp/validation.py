@@ -31,6 +31,8 @@ _NUM_ENVS: _Rule = _between(1, 4096)
 
 _RULES: dict[str, _Rule] = {
     "seed": (lambda value: 0 <= value < 2**63, "from 0 to 2**63 - 1"),
+    "arm": _TEXT,
+    "design_set": (lambda value: 0 <= value < 2**63, "from 0 to 2**63 - 1"),
     "cycles": _at_least(1),
     "num_threads": _at_least(0),
     "runs_dir": _TEXT,
@@ -60,6 +62,13 @@ _RULES: dict[str, _Rule] = {
     "ppo.max_grad_norm": _POSITIVE,
     "ppo.value_norm_decay": (lambda value: 0 <= value < 1, "from 0 to below 1"),
     "designer.num_designs": _between(1, 64),
+    "designer.num_candidates": _between(1, 64),
+    "designer.validation_episodes": _at_least(1),
+    "designer.validation_steps": _at_least(1),
+    "designer.population": _between(1, 256),
+    "designer.worlds_per_design": _between(1, 4096),
+    "designer.temperature": _POSITIVE,
+    "designer.staleness": _between(0, 1),
     "schedule.designed_steps": _at_least(1),
     "schedule.original_steps": _at_least(0),
     "schedule.final_steps": _at_least(0),

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.adaptive import Adaptive
+from envgen_exp.designers.fixed import Fixed
+from envgen_exp.designers.generator import Generator
+from envgen_exp.designers.half import GiftsOnly, TerrainOnly
+from envgen_exp.designers.human import Human
+from envgen_exp.designers.means import Means
 from envgen_exp.designers.original import Original
+from envgen_exp.designers.placebo import Placebo
 from envgen_exp.designers.proposal import Proposal
-from envgen_exp.envs.family import Family
+from envgen_exp.designers.random import Random
+from envgen_exp.designers.resample import Resample
 from envgen_exp.errors import ConfigError
-from envgen_exp.llm.client import Client
 from envgen_exp.llm.prompt import Feedback
 from envgen_exp.llm.source import Message
 
-__all__ = ["DESIGNERS", "Designer", "Feedback", "Proposal", "make_designer"]
+__all__ = ["DESIGNERS", "Designer", "Feedback", "Means", "Proposal", "asks", "make_designer"]
 
 
 class Designer(Protocol):
     """Writes designs, cycle after cycle; its state goes into checkpoints."""
 
-    @property
-    def uses_llm(self) -> bool:
-        """Whether it needs a client."""
+    uses_llm: ClassVar[bool]
+    """Whether it needs a client."""
+    redraws: ClassVar[bool]
+    """Whether it asks the same more than once and needs different answers."""
+
+    def __init__(self, config: DesignerConfig, means: Means) -> None: ...
+
+    def num_calls(self, cycles: int) -> int:
+        """How often it asks in so many cycles, repairs not counted."""
 
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
         """The designs of a cycle, counted from 1; `feedback` is of the cycle before, None in the first.
@@ -32,7 +43,10 @@ class Designer(Protocol):
         """
 
     def preview(self) -> list[list[Message]]:
-        """The chats that it would send, as far as they are known before the run: first, and one with feedback."""
+        """The chats that it would send, as far as they are known before the run.
+
+        None, or the first, or the first and what a later cycle adds to it; with the first alone every call sends it.
+        """
 
     def example_reply(self) -> str:
         """A typical answer, for an estimate of the cost; empty where nobody is asked."""
@@ -44,17 +58,31 @@ class Designer(Protocol):
         """Go on from a state."""
 
 
-DESIGNERS: dict[str, Callable[[DesignerConfig, Family, Client | None], Designer]] = {
+DESIGNERS: dict[str, type[Designer]] = {
     "adaptive": Adaptive,
     "original": Original,
+    "fixed": Fixed,
+    "resample": Resample,
+    "placebo": Placebo,
+    "random": Random,
+    "generator": Generator,
+    "gifts_only": GiftsOnly,
+    "terrain_only": TerrainOnly,
+    "human": Human,
 }
 
 
-def make_designer(config: DesignerConfig, family: Family, client: Client | None) -> Designer:
-    """The designer that a config names; one that asks a language model needs a client."""
+def make_designer(config: DesignerConfig, means: Means) -> Designer:
+    """The designer that a config names; one that asks a language model needs a client. Raises ConfigError."""
     made = DESIGNERS.get(config.name)
     if made is None:
         raise ConfigError(f"designer.name={config.name}: there is no such designer; there are {', '.join(DESIGNERS)}")
     if config.num_designs < 1:
         raise ConfigError(f"designer.num_designs={config.num_designs}: allowed is 1 or more")
-    return made(config, family, client)
+    return made(config, means)
+
+
+def asks(name: str) -> bool:
+    """Whether the designer of this name asks a language model, or what stands in for one."""
+    made = DESIGNERS.get(name)
+    return made is not None and made.uses_llm

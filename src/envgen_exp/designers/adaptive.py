@@ -7,12 +7,12 @@ still missing then is filled from the last good designs, in the first cycle from
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from envgen_exp.config import DesignerConfig
+from envgen_exp.designers.means import Means
 from envgen_exp.designers.proposal import DEFAULT, DESIGNER, LAST, Proposal
-from envgen_exp.envs.family import Design, DesignCheck, Family, design_key
-from envgen_exp.llm.client import Client
+from envgen_exp.envs.family import Design, DesignCheck, design_key
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import Problem, Reply, parse_reply
 from envgen_exp.llm.source import Message
@@ -24,27 +24,36 @@ _KEPT = 20_000
 class Adaptive:
     """The adaptive designer."""
 
-    uses_llm = True
+    uses_llm: ClassVar[bool] = True
+    redraws: ClassVar[bool] = False
 
-    def __init__(self, config: DesignerConfig, family: Family, client: Client | None) -> None:
-        self._family = family
-        self._client = client
-        self._prompter = Prompter(family, config.prompt, config.num_designs)
+    def __init__(self, config: DesignerConfig, means: Means) -> None:
+        self._family = means.family
+        self._client = means.client
+        self._prompter = Prompter(means.family, config.prompt, config.num_designs)
         self._num_designs = config.num_designs
         self._chat: list[Message] = []
         self._last: Proposal | None = None
         self._checked: dict[tuple[str, tuple[str, ...]], DesignCheck] = {}
 
+    def num_calls(self, cycles: int) -> int:
+        """One a cycle, repairs not counted."""
+        return cycles
+
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
         """Ask for the designs of a cycle; raises LLMError where the model gives no answer at all."""
-        assert self._client is not None, "designer=adaptive needs a client"
-        chat = [*self._chat, *self._question(feedback)]
+        assert self._client is not None, "a designer that asks needs a client"
+        chat = self._ask(feedback)
         talk = chat
         best: tuple[Reply, str] | None = None
         repairs = 0
         while True:
             completion = self._client.complete(
-                talk, self._prompter.schema(), cycle=cycle, purpose="repair" if repairs else "design"
+                talk,
+                self._prompter.schema(),
+                cycle=cycle,
+                purpose="repair" if repairs else "design",
+                draw=self._draw(cycle),
             )
             reply = self._read(completion.text, completion.finish)
             if best is None or reply.usable >= best[0].usable:
@@ -79,6 +88,22 @@ class Adaptive:
         """Go on from a state."""
         self._chat = [Message(role=message["role"], content=message["content"]) for message in state["chat"]]
         self._last = Proposal.from_json(state["last"], self._family.design_model) if state["last"] else None
+
+    # What some rivals do otherwise
+
+    def _ask(self, feedback: Feedback | None) -> list[Message]:
+        """The chat that asks for a cycle's designs."""
+        return [*self._chat, *self._question(feedback)]
+
+    def _draw(self, cycle: int) -> int:
+        """Which of the answers that a model may give to the same chat."""
+        return 0
+
+    def _shaped(self, design: Design) -> Design:
+        """What of a design is trained in."""
+        return design
+
+    # Questions and replies
 
     def _question(self, feedback: Feedback | None) -> list[Message]:
         prompter = self._prompter
@@ -137,7 +162,7 @@ class Adaptive:
         else:
             source = DEFAULT if self._last.source == DEFAULT else LAST
             spare = [design for design in self._last.designs if design is not None]
-        designs = [design or spare[index] for index, design in enumerate(reply.designs)]
+        designs = [self._shaped(design or spare[index]) for index, design in enumerate(reply.designs)]
         filled = tuple(index + 1 for index, design in enumerate(reply.designs) if design is None)
         notes = [*reply.notes, *(f"still wrong after {repairs} repairs: {problem}" for problem in reply.problems)]
         if filled:

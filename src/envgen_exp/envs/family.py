@@ -131,6 +131,10 @@ class Family(Protocol):
     def vocabulary(self) -> tuple[Setting, ...]: ...
 
     @property
+    def gifts(self) -> frozenset[str]:
+        """The settings that give the player something at the start; all others are terrain."""
+
+    @property
     def design_model(self) -> type[Design]: ...
 
     @property

@@ -64,11 +64,12 @@ class Client(Protocol):
         *,
         cycle: int,
         purpose: str = "design",
+        draw: int = 0,
     ) -> Completion:
         """The answer to a chat, from the model or, where an earlier process finished this very call, from disk.
 
-        `schema` is the JSON schema of the answer, for models that can be held to one. Raises BudgetError,
-        ReplayError or UnavailableError.
+        `schema` is the JSON schema of the answer, for models that can be held to one; `draw` tells answers to equal
+        chats apart, each with a sampling seed of its own. Raises BudgetError, ReplayError or UnavailableError.
         """
 
     def totals(self) -> Totals:
@@ -96,7 +97,7 @@ def make_client(config: LLMConfig, folder: Path, family: Family, *, run: str) ->
     """The client of a run; `folder` is the run's llm/, `run` the name that ledger lines bear."""
     source: Source
     if config.kind is LLMKind.offline:
-        source = Offline(family.skill_rules, config.max_repairs)
+        source = Offline(family.skill_rules, config.max_repairs, config.seed)
     elif config.kind is LLMKind.replay:
         source = Replay(config)
     else:
@@ -131,10 +132,11 @@ class RecordedClient:
         *,
         cycle: int,
         purpose: str = "design",
+        draw: int = 0,
     ) -> Completion:
         address = Address(cycle, purpose, self._positions[cycle, purpose])
         self._positions[cycle, purpose] += 1
-        request = self._source.request(messages, schema)
+        request = self._source.request(messages, schema, draw)
         key = call_key(address, digest(request))
         record = self._ledger.finished(key)
         if record is None:

@@ -1,7 +1,7 @@
 """A rule-based stand-in for a language model: no key, no network, no calls; it is not a language model.
 
 It reads the very messages that a model would get (number of designs, vocabulary, success rates, complaints), knows a
-family's skill rules, and answers in the same form. Equal messages give equal answers.
+family's skill rules, and answers in the same form. Equal messages with an equal seed give equal answers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from envgen_exp.envs.family import SkillRule
 from envgen_exp.llm.ledger import Address
-from envgen_exp.llm.source import Answer, Message
+from envgen_exp.llm.source import Answer, Message, sampling_seed
 
 REACH = 0.2
 """A skill is within reach once every skill that it requires succeeds this often."""
@@ -39,13 +39,15 @@ class Offline:
     client = "offline"
     model = "offline"
 
-    def __init__(self, rules: Sequence[SkillRule], max_repairs: int) -> None:
+    def __init__(self, rules: Sequence[SkillRule], max_repairs: int, seed: int | None = None) -> None:
         self._rules = rules
         self.max_repairs = max_repairs
+        self._seed = seed
 
-    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The messages are all that it reads."""
-        return {"model": self.model, "messages": [dict(message) for message in messages]}
+    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None, draw: int = 0) -> dict[str, Any]:
+        """The messages and the seed are all that it reads."""
+        plain = [dict(message) for message in messages]
+        return {"model": self.model, "seed": sampling_seed(self._seed, draw), "messages": plain}
 
     def reserve(self, request: Mapping[str, Any]) -> float | None:
         """Nothing is paid."""
@@ -53,7 +55,7 @@ class Offline:
 
     def ask(self, request: Mapping[str, Any], address: Address) -> Answer:
         """The rules' answer."""
-        text = answer(request["messages"], self._rules)
+        text = answer(request["messages"], self._rules, request["seed"])
         return Answer(
             text=text,
             finish="stop",
@@ -66,8 +68,11 @@ class Offline:
         )
 
 
-def answer(messages: Sequence[Message], rules: Sequence[SkillRule]) -> str:
-    """The stand-in's reply to a chat: JSON with designs aimed at the weakest skills within reach."""
+def answer(messages: Sequence[Message], rules: Sequence[SkillRule], seed: int | None = None) -> str:
+    """The stand-in's reply to a chat: JSON with designs aimed at the weakest skills within reach.
+
+    While no rates are known, `seed` decides which skills of each level of difficulty come first.
+    """
     asked = [message["content"] for message in messages if message["role"] == "user"]
     text = "\n".join(asked)
     counts = _COUNT.findall(text)
@@ -79,10 +84,10 @@ def answer(messages: Sequence[Message], rules: Sequence[SkillRule]) -> str:
     # A skill that no setting of this vocabulary brings nearer is no reason for a design.
     rules = [rule for rule in rules if vocabulary.keys() & rule.settings.keys()]
     if not rules:
-        return _write([_guess(vocabulary, f"{_hash(text)}/{slot}") for slot in range(count)])
+        return _write([_guess(vocabulary, f"{_hash(text)}/{slot}/{seed}") for slot in range(count)])
     said, barred = _complaints(messages, rules)
     designs = {slot: said[slot] for slot in range(count) if barred and slot not in barred and slot < len(said)}
-    ranking = _ranking(rules, rates, count)
+    ranking = _ranking(rules, rates, count, seed)
     for slot in range(count):
         if slot in designs:
             continue
@@ -100,12 +105,14 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _ranking(rules: Sequence[SkillRule], rates: Mapping[str, float], count: int) -> list[SkillRule]:
+def _ranking(rules: Sequence[SkillRule], rates: Mapping[str, float], count: int, seed: int | None) -> list[SkillRule]:
     """The skills in the order in which they should be trained."""
     if not rates:
-        # Nothing is known yet: start the designs at evenly spaced levels of difficulty.
-        step = len(rules) / count
-        starts = [rules[int(slot * step)] for slot in range(min(count, len(rules)))]
+        # Nothing is known yet: start each design at a level of difficulty of its own, evenly spaced without a seed.
+        number = min(count, len(rules))
+        chance = random.Random(seed)
+        within = [0.0 if seed is None else chance.random() for _ in range(number)]
+        starts = [rules[int((slot + within[slot]) * len(rules) / number)] for slot in range(number)]
         return starts + [rule for rule in rules if rule not in starts]
     weak = [
         rule

@@ -87,21 +87,22 @@ def most_cost(config: LLMConfig, messages: Sequence[Message]) -> float | None:
 def expected_cost(
     config: LLMConfig,
     first: Sequence[Message],
-    feedback: Sequence[Message],
+    feedback: Sequence[Message] | None,
     reply: str,
-    cycles: int,
+    calls: int,
 ) -> Expected:
     """Calls, tokens and dollars of a whole run.
 
-    `first` is the chat of the first cycle, `feedback` what each later cycle adds to it, `reply` a typical answer; the
-    chat is kept, so every cycle sends all that came before again.
+    `first` is the chat of the first call, `feedback` what each later one adds to it, `reply` a typical answer; the
+    chat is kept, so every call sends all that came before again. Without `feedback` every call sends the first chat.
     """
     answer = count_text(reply)
-    start, more = count_tokens(first), count_tokens(feedback) + answer + _MESSAGE_TOKENS
-    prompt_tokens = sum(start + cycle * more for cycle in range(cycles))
+    start = count_tokens(first)
+    more = 0 if feedback is None else count_tokens(feedback) + answer + _MESSAGE_TOKENS
+    prompt_tokens = sum(start + call * more for call in range(calls))
     price = prices(config)
-    cost = price.cost(prompt_tokens, cycles * answer) if price else None
-    return Expected(cycles, prompt_tokens, cycles * answer, cost)
+    cost = price.cost(prompt_tokens, calls * answer) if price else None
+    return Expected(calls, prompt_tokens, calls * answer, cost)
 
 
 def _litellm_folder() -> Path | None:

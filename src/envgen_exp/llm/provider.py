@@ -23,7 +23,7 @@ from envgen_exp.errors import ConfigError, MissingKeyError, SecretError
 from envgen_exp.llm import prices
 from envgen_exp.llm.ledger import MODEL, Address
 from envgen_exp.llm.redaction import redact
-from envgen_exp.llm.source import Answer, Message, RequestFailed
+from envgen_exp.llm.source import Answer, Message, RequestFailed, sampling_seed
 
 MAX_TEXT = 200_000
 """Characters of a reply that are kept; the longest useful ones have some thousands."""
@@ -64,13 +64,13 @@ class Provider:
         self.model = config.model
         self.max_repairs = config.max_repairs
 
-    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None, draw: int = 0) -> dict[str, Any]:
         """What is sent; neither the key nor the address, which may change on resume."""
         config = self._config
         return {
             "model": config.model,
             "temperature": config.temperature,
-            "seed": config.seed,
+            "seed": sampling_seed(config.seed, draw),
             "max_tokens": config.max_tokens,
             "messages": [dict(message) for message in messages],
             "schema": schema if config.structured else None,

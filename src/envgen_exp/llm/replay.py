@@ -45,7 +45,7 @@ class Replay:
         self.model = str(opened[-1]["model"])
         self.max_repairs = int(opened[-1]["max_repairs"])
 
-    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None, draw: int = 0) -> dict[str, Any]:
         """What is compared with the record: the messages alone."""
         return {"messages": [dict(message) for message in messages]}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
+from envgen_exp import seeding
 from envgen_exp.llm.ledger import Address
 
 
@@ -32,6 +33,11 @@ class Answer:
     seconds: float
     model: str
     """The name that the server gave."""
+
+
+def sampling_seed(seed: int | None, draw: int) -> int | None:
+    """The seed of the `draw`-th answer to the same messages: for the first, 0, the one that is configured."""
+    return seeding.integers(seed or 0, "llm", draw, count=1)[0] if draw else seed
 
 
 class RequestFailed(Exception):  # noqa: N818 - an outcome that the client deals with; users see an EnvGenError
@@ -76,8 +82,11 @@ class Source(Protocol):
     def max_repairs(self) -> int:
         """How often a reply that can't be used may go back."""
 
-    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The request as it is recorded and hashed: all that can change the answer, and no key."""
+    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None, draw: int = 0) -> dict[str, Any]:
+        """The request as it is recorded and hashed: all that can change the answer, and no key.
+
+        `draw` is which of the answers that the model may give to the same messages.
+        """
 
     def reserve(self, request: Mapping[str, Any]) -> float | None:
         """The most dollars that the request can cost; None where the price is unknown."""

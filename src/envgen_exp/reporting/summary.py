@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from envgen_exp.designers import asks
 from envgen_exp.errors import RunFolderError
 from envgen_exp.reporting.statistics import difference, wilson
 from envgen_exp.tracking.progress import duration
@@ -74,6 +75,14 @@ class RunSummary:
     """Environment steps by kind."""
     seconds: float = 0.0
     """Wall time, over all resumes."""
+    arm: str = ""
+    """What tables call the treatment."""
+    design_set: int = 0
+    """Root of what the designer drew: runs of different seeds may share it."""
+    diagnostic: tuple[str, ...] = ()
+    """Settings with which the run stands in no table beside others, e.g. env.original=fork."""
+    updates: int = 0
+    """Steps of the agent's optimizer."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -90,6 +99,7 @@ class RunSummary:
                     "feedback": tuple(Successes(**one) for one in values["feedback"]),
                     "feedback_scores": tuple(values["feedback_scores"]),
                     "report": Successes(**values["report"]),
+                    "diagnostic": tuple(values.get("diagnostic", ())),
                 }
             )
         except (TypeError, KeyError) as error:
@@ -220,8 +230,8 @@ def llm_line(summary: RunSummary) -> str:
             cost = f"at least ${summary.known_cost:.2f}"
         tokens = f"{summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
         return f"{summary.llm_calls} to {summary.llm}, {tokens}, {cost}"
-    if summary.designer == "original":
-        return "0 (designer=original asks for no designs)"
+    if not asks(summary.designer):
+        return f"0 (designer={summary.designer} asks nobody)"
     if summary.llm == "offline":
         return "0 (offline stand-in, not an LLM)"
     return f"0 (llm={summary.llm} asked no language model)"

@@ -81,6 +81,11 @@ class Learner:
         self.train_steps = 0
         """Environment steps learned from."""
 
+    @property
+    def gradient_updates(self) -> int:
+        """Steps of the optimizer so far."""
+        return max((int(state["step"]) for state in self.optimizer.state.values()), default=0)
+
     @classmethod
     def create(
         cls,

@@ -76,6 +76,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("steps/original", "steps", "Training steps in the original so far."),
     Metric("steps/feedback", "steps", "Steps of feedback evaluations so far; they train nothing."),
     Metric("steps/report", "steps", "Steps of the report evaluation; they train nothing."),
+    Metric("steps/validation", "steps", "Steps that ranked designs so far; they train the agent nothing."),
+    Metric("updates", "updates", "Steps of the agent's optimizer so far, one a minibatch."),
     Metric("speed/steps_per_second", "steps/s", "Training steps a second in the rollout and its update.", clock=True),
     Metric("seconds/env", "s", "Time of the rollout in the environments.", clock=True),
     Metric("seconds/inference", "s", "Time of the rollout in the network.", clock=True),

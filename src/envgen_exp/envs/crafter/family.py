@@ -104,6 +104,10 @@ class CrafterFamily:
         return VOCABULARY
 
     @property
+    def gifts(self) -> frozenset[str]:
+        return frozenset(setting.name for setting in VOCABULARY if setting.name.startswith("starting_"))
+
+    @property
     def design_model(self) -> type[Design]:
         return CrafterDesign
 

@@ -92,6 +92,10 @@ class HeistFamily:
         return VOCABULARY
 
     @property
+    def gifts(self) -> frozenset[str]:
+        return frozenset({"locks_open", "keys_held"})
+
+    @property
     def design_model(self) -> type[Design]:
         return HeistDesign
 

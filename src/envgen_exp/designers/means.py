@@ -1,0 +1,64 @@
+"""What a designer is given to work with, and the parts of one that asks no language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from envgen_exp.envs.family import Design, Family
+from envgen_exp.llm.client import Client
+from envgen_exp.llm.source import Message
+
+
+class Trial(Protocol):
+    """Plays designs, without learning, to see how an agent does in them."""
+
+    def __call__(self, designs: Sequence[Design], *, episodes: int, train_steps: int = 0) -> list[float]:
+        """Mean return of `episodes` episodes in each design, in the same worlds' seeds for all of them.
+
+        The agent is the run's as it is, or with `train_steps` a new one that has trained so long in the original. All
+        of it is counted as validation steps.
+        """
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a designer works with."""
+
+    family: Family
+    client: Client | None = None
+    """Who is asked; None where nothing will be."""
+    cycles: int = 1
+    """Cycles of the run."""
+    design_set: int = 0
+    """Root of every stream that it draws designs from."""
+    seed: int = 0
+    """Root of the run's other streams."""
+    trial: Trial | None = None
+
+
+class WithoutLLM:
+    """A designer that asks nobody and remembers nothing."""
+
+    uses_llm: ClassVar[bool] = False
+    redraws: ClassVar[bool] = False
+
+    def num_calls(self, cycles: int) -> int:
+        """None."""
+        return 0
+
+    def preview(self) -> list[list[Message]]:
+        """It sends nothing."""
+        return []
+
+    def example_reply(self) -> str:
+        """Nobody answers."""
+        return ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing."""

@@ -1,0 +1,90 @@
+"""What a config names in other files: read once and copied into it, so that identity covers it and a resume needs none.
+
+Whether the family can use it is asked before the first phase, by the designer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from envgen_exp.config import HumanConfig, PlaceboConfig, RunConfig
+from envgen_exp.errors import ConfigError, RunFolderError
+from envgen_exp.run_folder import feedback_reports, read_config
+
+MAX_CHARACTERS = 200_000
+"""A longer file of designs is not read."""
+
+
+def enclose(config: RunConfig, stored: RunConfig | None = None) -> RunConfig:
+    """The config with the content of what it names; `stored` is the config of the run that is gone on with.
+
+    Raises ConfigError or RunFolderError for what is not there or not readable.
+    """
+    designer, old = config.designer, stored.designer if stored else None
+    if isinstance(designer, PlaceboConfig):
+        if isinstance(old, PlaceboConfig) and old.placebo_from == designer.placebo_from:
+            designer = dataclasses.replace(designer, told=old.told)
+        elif designer.placebo_from is not None:
+            designer = dataclasses.replace(designer, told=_told(Path(designer.placebo_from), config))
+        elif not designer.told:
+            raise ConfigError("designer=placebo needs the run whose rates it is told: designer.placebo_from=FOLDER")
+    elif isinstance(designer, HumanConfig):
+        if isinstance(old, HumanConfig) and old.file == designer.file:
+            designer = dataclasses.replace(designer, sets=old.sets)
+        elif designer.file is not None:
+            designer = dataclasses.replace(designer, sets=_sets(Path(designer.file), config))
+        elif not designer.sets:
+            raise ConfigError("designer=human needs the file with the designs: designer.file=FILE")
+    return dataclasses.replace(config, designer=designer)
+
+
+def _told(folder: Path, config: RunConfig) -> list[Any]:
+    """The feedback evaluations of another run, so many as this one tells of."""
+    where, theirs = f"designer.placebo_from={folder}", read_config(folder)["config"]
+    if theirs["env"]["name"] != config.env.name:
+        raise ConfigError(f"{where}: its family is {theirs['env']['name']}, this run's is {config.env.name}")
+    if theirs["seed"] == config.seed:
+        raise ConfigError(
+            f"{where}: its seed is {config.seed} too, so that its first cycle may be this run's own; "
+            "allowed is a run with another seed"
+        )
+    needed, reports = config.cycles - 1, feedback_reports(folder)
+    if len(reports) < needed:
+        raise RunFolderError(
+            f"{where}: has finished {len(reports)} feedback evaluations, a run of cycles={config.cycles} is told "
+            f"{needed}"
+        )
+    return reports[:needed]
+
+
+def _sets(file: Path, config: RunConfig) -> list[Any]:
+    """The designs of each cycle as they stand in a file."""
+    where = f"designer.file={file}"
+    try:
+        text = file.read_text()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{where}: can't be read: {error}") from error
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{where}: {len(text):,} characters are too many, at most {MAX_CHARACTERS:,}")
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{where}: is no YAML: {' '.join(str(error).split())}") from error
+    if isinstance(found, list) and found and all(isinstance(item, dict) for item in found):
+        found = [found] * config.cycles
+    count = config.designer.num_designs
+    if not isinstance(found, list) or not all(isinstance(designs, list) for designs in found) or not found:
+        raise ConfigError(f"{where}: needs a list of designs, or a list of such lists, one a cycle")
+    if len(found) != config.cycles:
+        raise ConfigError(f"{where}: has designs for {len(found)} cycles, the run has cycles={config.cycles}")
+    for cycle, designs in enumerate(found, start=1):
+        if len(designs) != count or not all(isinstance(design, dict) for design in designs):
+            raise ConfigError(
+                f"{where}: cycle {cycle}: needs designer.num_designs={count} designs, each with its settings, "
+                f"has {len(designs)}"
+            )
+    return found
