@@ -142,6 +142,7 @@ class Run:
                     "llm/completion_tokens": totals.completion_tokens,
                     "llm/cost_dollars": totals.cost if totals.cost_known else None,
                     "designs/repaired": len(proposal.notes),
+                    "steps/validation": session.steps["validation"],
                 }
             )
             return {"cycle": cycle, "proposal": proposal.to_json()}

@@ -37,6 +37,8 @@ WHEN: tuple[tuple[str, frozenset[str], str], ...] = (
     ("(skill|return|length|episodes)/original.*", frozenset({"original"}), _WINDOW),
     ("steps/designed", frozenset({"designed"}), _UPDATE),
     ("steps/original", frozenset({"original"}), _UPDATE),
+    ("steps/validation", frozenset({"design"}), "each design phase"),
+    ("updates", frozenset({"designed", "original"}), _UPDATE),
     (r"\w+/feedback.*", frozenset({"feedback"}), "each feedback evaluation"),
     (r"\w+/report.*", frozenset({"report"}), "the report evaluation"),
     ("loss/.*|speed/.*|seconds/(env|inference|update)", frozenset({"designed", "original"}), _UPDATE),

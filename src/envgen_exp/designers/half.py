@@ -5,15 +5,26 @@ A family says which settings are gifts, what the player is given at the start; a
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.adaptive import Adaptive
+from envgen_exp.designers.means import Means
 from envgen_exp.envs.family import Design
+from envgen_exp.errors import ConfigError
 
 
 class _Half(Adaptive):
     """Adaptive, with a part of each accepted design taken back; feedback shows what was trained in."""
 
-    gifts: bool
+    gifts: ClassVar[bool]
     """Whether the gifts are kept, or else the terrain."""
+
+    def __init__(self, config: DesignerConfig, means: Means) -> None:
+        """Raises ConfigError for a family without gifts."""
+        if not means.family.gifts:
+            raise ConfigError(f"designer={config.name}: none of {means.family.name}'s settings are gifts")
+        super().__init__(config, means)
 
     def _shaped(self, design: Design) -> Design:
         """The kept half, or every default where that half alone can't be played."""

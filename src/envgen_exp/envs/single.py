@@ -67,6 +67,8 @@ class GameFamily:
     """Steps after which an episode is truncated."""
     engine: ClassVar[str] = "python"
     observation_spec: ClassVar[Mapping[str, ArraySpec]] = _SPEC
+    gifts: ClassVar[frozenset[str]] = frozenset()
+    """The settings that give the player something at the start."""
 
     def __init__(self, config: EnvConfig) -> None:
         if config.observation is not Observe.pixels:
