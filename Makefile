@@ -51,7 +51,7 @@ reference: $(STAMP) ## docs/reference.md: every config key and every metric, fro
 	$(BIN)/python -m envgen_exp.reference docs/reference.md
 
 pictures: $(STAMP) ## the docs' pictures, from a run that takes minutes; needs chromium
-	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_pictures.py $(ARGS)
 
 check: $(STAMP) ## ruff, mypy --strict, the floors, clang-format
 	@for tool in ruff mypy pytest clang-format; do \

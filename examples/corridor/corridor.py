@@ -51,6 +51,7 @@ class Corridor(GameFamily):
         Setting("cells", "Length of the corridor; 15 in the original.", 15, low=5, high=31),
         Setting("key", "Where the key is at the start.", "on_floor", choices=("on_floor", "in_hand")),
     )
+    gifts = frozenset({"key"})
     brief = Brief(
         game="A player walks in a corridor of 15 cells, seen from above, and can go left or right.",
         rules=("A key lies at one end, a locked door is at the other.", "100 steps are an episode at most."),

@@ -61,6 +61,8 @@ class GameFamily:
     game: ClassVar[type[Game]]
     brief: ClassVar[Brief]
     vocabulary: ClassVar[tuple[Setting, ...]]
+    gifts: ClassVar[frozenset[str]] = frozenset()
+    """The settings that give the player something at the start; all others are terrain."""
     skill_rules: ClassVar[tuple[SkillRule, ...]]
     num_actions: ClassVar[int]
     max_steps: ClassVar[int]
@@ -70,15 +72,23 @@ class GameFamily:
     gifts: ClassVar[frozenset[str]] = frozenset()
     """The settings that give the player something at the start."""
 
+    skills: ClassVar[tuple[str, ...]]
+    """The brief's, in its order."""
+    design_model: ClassVar[type[Design]]
+    """The vocabulary as a model; one for each class, so that designs of two objects of it are of one kind."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.skills = tuple(cls.brief.skills)
+        cls.design_model = design_model(
+            f"{cls.name.title()}Design", cls.__module__, f"A design of {cls.name}.", cls.vocabulary
+        )
+
     def __init__(self, config: EnvConfig) -> None:
         if config.observation is not Observe.pixels:
             raise ConfigError(f"env.observation={config.observation.name}: {self.name} shows pixels alone")
         if config.engine is not Engine.native:
             raise ConfigError(f"env.engine={config.engine.name}: {self.name} has one engine; leave it at native")
-        self.skills = tuple(self.brief.skills)
-        self.design_model = design_model(
-            f"{self.name.title()}Design", __name__, f"A design of {self.name}.", self.vocabulary
-        )
 
     def vector(
         self, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None = None

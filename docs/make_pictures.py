@@ -1,0 +1,151 @@
+"""Makes the docs' pictures: `make pictures`, or `make pictures ARGS="report.png agent.png"` for some of them.
+
+Reports and films are those of one run, `experiment=demo` with seed 0, which takes minutes and lies in runs/pictures
+afterwards; a second call takes it from there. Pages need a Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT / "tests"))
+from browser import browser, find  # noqa: E402 - it lies with the tests
+
+from envgen_exp.config import HeistConfig, HeistMode  # noqa: E402
+from envgen_exp.envs import make_family  # noqa: E402
+from envgen_exp.envs.typed import parse_design  # noqa: E402
+from envgen_exp.seeding import WorldSet, world_seed  # noqa: E402
+
+RUN = ROOT / "runs" / "pictures"
+MOUNTAIN = "target_biome: mountain, iron_rarity: common"
+DESIGNS = (
+    "maze_size: 5x5, locks: none",
+    "maze_size: 5x5, world_size: 15, locks: one",
+    "maze_size: 9x9, locks: three",
+    "maze_size: 9x9, locks: two, locks_open: 1",
+    "maze_size: 9x9, locks: two, keys_held: 2",
+    "maze_size: 9x9, locks: two, walls_removed: 50",
+    "maze_size: 15x15, locks: three",
+    "maze_size: 9x9, locks: two, view: partial",
+)
+FONT = ImageFont.load_default(15)
+
+
+def run() -> Path:
+    """The run's folder; the run is made or finished first where need be, and its report is made anew."""
+    if not (RUN / "summary.json").exists():
+        words = [f"resume={RUN}"] if RUN.exists() else ["experiment=demo", f"folder={RUN.relative_to(ROOT)}"]
+        subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "envgen_exp.report", RUN.relative_to(ROOT)], cwd=ROOT, check=True)
+    return RUN / "report.html"
+
+
+def shot(page: Path, picture: Path, selector: str = "body", *, height: int, width: int = 1280) -> None:
+    """A picture of a page from this element on."""
+    command = find()
+    if command is None:
+        sys.exit("no browser on this machine: install chromium")
+    with tempfile.TemporaryDirectory() as profile, browser(command, Path(profile)) as window:
+        window.open(page.as_uri(), width, height=height)
+        window.evaluate(f"document.querySelector('{selector}').scrollIntoView()")
+        window.evaluate(f"window.scrollBy(0, {'0' if selector == 'body' else '-90'})")  # the page's menu stays on top
+        window.screenshot(picture)
+    save(Image.open(picture), picture)
+
+
+def preview(picture: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "preview.html"
+        subprocess.run([sys.executable, "-m", "envgen_exp.preview", MOUNTAIN, "--out", page], cwd=ROOT, check=True)
+        shot(page, picture, height=800)
+
+
+def agent(picture: Path) -> None:
+    """Four frames of the first film, evenly apart."""
+    run()
+    with av.open(str(RUN / "videos" / "final-1.mp4")) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    chosen = [frames[round(place * (len(frames) - 1))] for place in (0.1, 0.35, 0.6, 0.85)]
+    save(Image.fromarray(np.concatenate(chosen, axis=1)), picture)
+
+
+def heist_original(picture: Path) -> None:
+    """Two levels of each of stock's modes."""
+    panels = []
+    for mode in HeistMode:
+        family = make_family(HeistConfig(mode=mode))
+        panels += [panel(family, None, episode, f"original, {mode.name} mode") for episode in (1, 3)]
+    save(grid(panels, 2), picture)
+
+
+def heist_designs(picture: Path) -> None:
+    """A level of each of several designs."""
+    family = make_family(HeistConfig(pool_size=4))
+    save(grid([panel(family, parse_design(text, family), 1, text) for text in DESIGNS], 2), picture)
+
+
+def panel(family: object, design: object, episode: int, title: str) -> Image.Image:
+    """A level, and beside it the agent's first frame there."""
+    seed = world_seed(0, episode, WorldSet.VALIDATION)
+    level = Image.fromarray(family.picture(design, seed, unit=20)).resize((240, 240))
+    env = family.vector([design], [0], WorldSet.VALIDATION)
+    obs = {name: np.zeros((1, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
+    for _ in range(episode):
+        env.reset(obs)
+    env.close()
+    made = Image.new("RGB", (460, 275), "white")
+    ImageDraw.Draw(made).text((2, 6), title, fill="black", font=FONT)
+    made.paste(level, (0, 30))
+    made.paste(Image.fromarray(obs["pixels"][0]).resize((192, 192), Image.Resampling.NEAREST), (250, 30))
+    return made
+
+
+def grid(panels: list[Image.Image], columns: int) -> Image.Image:
+    width, height = panels[0].size
+    made = Image.new("RGB", (width * columns, height * -(-len(panels) // columns)), "white")
+    for index, one in enumerate(panels):
+        made.paste(one, (index % columns * width, index // columns * height))
+    return made
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """As few bytes as 256 colours take."""
+    picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+PICTURES: dict[str, Callable[[Path], None]] = {
+    "report.png": lambda path: shot(run(), path, height=760),
+    "report-skills.png": lambda path: shot(run(), path, "#skills", height=900),
+    "report-curves.png": lambda path: shot(run(), path, "#curves", height=700),
+    "report-lineage.png": lambda path: shot(run(), path, "#cycle-2", height=1000),
+    "agent.png": agent,
+    "preview.png": preview,
+    "heist-original.png": heist_original,
+    "heist-designs.png": heist_designs,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help=f"all, or some of {', '.join(PICTURES)}")
+    names = parser.parse_args().pictures or list(PICTURES)
+    if unknown := set(names) - set(PICTURES):
+        parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(PICTURES)}")
+    for name in names:
+        PICTURES[name](DOCS / "pictures" / name)
+
+
+if __name__ == "__main__":
+    main()
