@@ -71,3 +71,15 @@ def anchors(file: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_picture_is_shown_small_and_made_by_a_command() -> None:
+    """`make pictures` makes them all, or a page names the command of a picture in a block of code."""
+    shown = {name for page in PAGES for name in re.findall(r"\]\((?:docs/)?pictures/([^)]+)\)", page.read_text())}
+    pictures = {path.name: path for path in (ROOT / "docs" / "pictures").iterdir()}
+    assert set(pictures) == shown
+    code = [block for page in PAGES for block in re.findall(r"^```.*?^```$", page.read_text(), re.M | re.S)]
+    makers = "\n".join([(ROOT / "docs" / "make_pictures.py").read_text(), *code])
+    for name, path in pictures.items():
+        assert name in makers, name
+        assert path.stat().st_size < 300_000, name

@@ -69,8 +69,6 @@ class GameFamily:
     """Steps after which an episode is truncated."""
     engine: ClassVar[str] = "python"
     observation_spec: ClassVar[Mapping[str, ArraySpec]] = _SPEC
-    gifts: ClassVar[frozenset[str]] = frozenset()
-    """The settings that give the player something at the start."""
 
     skills: ClassVar[tuple[str, ...]]
     """The brief's, in its order."""
