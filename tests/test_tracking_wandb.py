@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import runs
 from hydra import compose, initialize_config_dir
 from wandb_server import Server, wandb_server
 
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, freeze, register
 from envgen_exp.errors import ConfigError
+from envgen_exp.session import Session
 from envgen_exp.tracking import wandb as tracking
 from envgen_exp.tracking.metrics import Log, read
 
@@ -97,7 +101,7 @@ def expected(folder: Path) -> list[dict[str, Any]]:
 def published(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """History rows without what W&B adds, after a check that their numbers count up from 0."""
     assert [item["_step"] for item in items] == list(range(len(items)))
-    return [{k: v for k, v in item.items() if not k.startswith(("_", "designs"))} for item in items]
+    return [{k: v for k, v in item.items() if not k.startswith(("_", "designs.")) and k != "designs"} for item in items]
 
 
 def assert_no_key_in(folder: Path) -> None:
@@ -182,6 +186,49 @@ def test_a_resumed_online_run_sends_each_row_once(tmp_path: Path) -> None:
         assert server.config["seed"] == {"value": 7}
         assert not [body for body in server.received if KEY in body]
     assert_no_key_in(folder)
+
+
+def test_an_online_run_killed_with_rows_in_flight_goes_on_under_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole run, killed twice: what was on its way the first time arrives late, the second time never."""
+    folder, reached = tmp_path / "run", tmp_path / "reached"
+
+    def until_killed(steps: int) -> None:
+        boundary = Session.boundary
+
+        def boundary_(self: Session, *args: Any) -> None:
+            boundary(self, *args)
+            if self.trained >= steps:
+                reached.touch()
+                time.sleep(60)
+
+        Session.boundary = boundary_  # type: ignore[assignment]
+        runs.run(folder, "tracker=wandb")
+
+    with wandb_server() as server:
+        # W&B sends the first thing that it has at once and waits 15 s for the next: let that be rows.
+        for name, value in {**online(server), "WANDB__DISABLE_STATS": "true"}.items():
+            monkeypatch.setenv(name, value)
+        for steps, losing in ((450, False), (850, True)):
+            server.in_flight.clear()
+            server.losing = losing
+            server.go_on.clear()
+            child = runs.fork(lambda steps=steps: until_killed(steps))  # type: ignore[misc]
+            assert server.in_flight.wait(30)
+            while not reached.exists():
+                time.sleep(0.02)
+            reached.unlink()
+            os.kill(child, signal.SIGKILL)
+            assert runs.wait(child) == -signal.SIGKILL
+            server.go_on.set()
+        runs.run(folder)
+    (run_id,) = server.history
+    assert run_id == (folder / "wandb" / "run-id").read_text()
+    rows = list(read(folder / "metrics.jsonl"))
+    history = published(server.history[run_id])
+    assert [{name: item[name] for name in row} for item, row in zip(history, rows, strict=True)] == rows
+    assert not [body for body in server.received if KEY in body]
 
 
 def test_without_the_server_the_run_goes_on_offline(tmp_path: Path) -> None:
