@@ -73,7 +73,7 @@ parity: $(STAMP) ## the engines against each other, step by step, at length
 	$(BIN)/pytest -m parity $(ARGS)
 
 chaos: $(STAMP) ## runs killed and resumed at many points
-	$(BIN)/pytest -m chaos $(ARGS)
+	$(BIN)/pytest -n 2 -m chaos $(ARGS)
 
 sanitize: $(STAMP) ## the native engine's tests under the address, undefined-behaviour and thread sanitizers
 	native/sanitize.sh $(BIN)/python

@@ -9,7 +9,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,62 @@ import torch
 from runs import SMOKE, composed, die, final_state, fork, rows, run, wait
 
 from envgen_exp import checkpoint, cli, pipeline, session, stopping
+from envgen_exp.designers import DESIGNERS
 from envgen_exp.envs.crafter.engine import NativeVector
 from envgen_exp.errors import CheckpointError, MemoryFullError, NumericsError, RunFolderError
 from envgen_exp.rl.ppo import TrainingPhase
 from envgen_exp.run_folder import RunFolder
 from envgen_exp.session import Session
 
-VARIANTS = {
-    "native, pixels, adaptive": (),
-    "native, symbolic, original": ("env.observation=symbolic", "designer=original"),
-    "reference, pixels, adaptive": ("env.engine=reference", "schedule.designed_steps=64", "schedule.final_steps=64"),
+ROOT = Path(__file__).parents[1]
+
+SMALL = (
+    "ppo.num_steps=4",
+    "schedule.designed_steps=32",
+    "schedule.original_steps=32",
+    "schedule.final_steps=48",
+    "checkpoint.every_steps=16",
+    "evaluation.report_episodes=2",
+    "env.designed_length=20",
+    "env.original_length=30",
+)
+"""The smallest runs with a checkpoint inside every phase of training."""
+
+NEEDS = {
+    "human": (f"designer.file={ROOT / 'examples' / 'designs.yaml'}",),
+    "placebo": ("designer.placebo_from={whole}",),
+    "adversarial": ("designer.num_candidates=6", "designer.validation_episodes=1"),
+    "easy_to_hard": (
+        "designer.num_candidates=6",
+        "designer.validation_episodes=1",
+        "designer.validation_steps=32",
+    ),
 }
+"""What designers need beside their name, or to be quick; {whole} is a finished run."""
+
+DESIGNED = {name: (f"designer={name}", *NEEDS.get(name, ())) for name in DESIGNERS} | {
+    path.stem: (f"arm={path.stem}",)
+    for path in sorted((ROOT / "conf" / "arm").glob("*.yaml"))
+    if path.stem not in DESIGNERS
+}
+"""Every designer, and every arm that is more than one."""
+
+PLAYED = {
+    f"{engine}, {observation}": (f"env.engine={engine}", f"env.observation={observation}", f"cycles={cycles}")
+    for engine, cycles in (("native", 2), ("reference", 1))  # the reference takes a second for a handful of worlds
+    for observation in ("symbolic", "pixels")
+}
+
+VARIANTS = {
+    f"{played}, {designed}": (*SMALL, *PLAYED[played], *DESIGNED[designed])
+    for played in PLAYED
+    for designed in DESIGNED
+}
+FEW = [name for name in VARIANTS if "native, symbolic" in name or name.endswith(", adaptive")]
+"""Each engine, observation and designer at least once."""
+
+CHAOS_KILLS = max(3, -(-200 // len(VARIANTS)))
+"""Kills of each variant, some 200 in all."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +82,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(tmp_path_factory.mktemp("whole") / "run")
 
 
-def killed_at_random(folder: Path, overrides: tuple[str, ...], kills: int, rng: random.Random, longest: float) -> int:
+def killed_at_random(folder: Path, overrides: Sequence[str], kills: int, rng: random.Random, longest: float) -> int:
     """Kill the run at random moments, then let it end; returns how many of the kills met a living process."""
     met = 0
     for _ in range(kills):
@@ -85,18 +130,31 @@ def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
     assert final_state(tmp_path / "run") == final_state(whole)
 
 
-@pytest.mark.chaos
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_killed_at_random_moments_67_times(variant: str, tmp_path: Path) -> None:
-    overrides, rng = VARIANTS[variant], random.Random(variant)
-    expected = final_state(run(tmp_path / "whole", *overrides))
+def killed_until(variant: str, kills: int, whole: Path, tmp_path: Path) -> None:
+    """Kill runs of a variant, up to 12 times each, until so many kills have met a living process."""
+    overrides = [word.format(whole=whole) for word in VARIANTS[variant]]
+    rng = random.Random(variant)
+    start = time.monotonic()
+    expected = final_state(run(tmp_path / "unbroken", *overrides))
+    lasts = time.monotonic() - start
     met = number = 0
-    while met < 67:
+    while met < kills:
         folder = tmp_path / f"run{number}"
-        met += killed_at_random(folder, overrides, min(12, 67 - met), rng, longest=1.2)
+        met += killed_at_random(folder, overrides, min(12, kills - met), rng, longest=lasts)
         assert final_state(folder) == expected
         number += 1
     print(f"{variant}: {met} kills in {number} runs, no difference")
+
+
+@pytest.mark.parametrize("variant", FEW)
+def test_every_variant_is_killed(variant: str, whole: Path, tmp_path: Path) -> None:
+    killed_until(variant, 2 if variant.endswith(", adaptive") else 1, whole, tmp_path)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_killed_at_many_moments(variant: str, whole: Path, tmp_path: Path) -> None:
+    killed_until(variant, CHAOS_KILLS, whole, tmp_path)
 
 
 @pytest.mark.parametrize("signum", stopping.SIGNALS)
