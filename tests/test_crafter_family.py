@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from batch import Batch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from envgen_exp import envs
 from envgen_exp.config import CrafterConfig, Engine, EnvConfig, Observe
 from envgen_exp.envs import make_family
-from envgen_exp.envs.crafter import upstream
+from envgen_exp.envs.crafter import reach, upstream
 from envgen_exp.envs.crafter.brief import DIFFICULTY
 from envgen_exp.envs.crafter.design import BIOMES, CrafterDesign, starting_items
 from envgen_exp.envs.crafter.family import CrafterFamily
@@ -142,6 +143,21 @@ def test_creatures_within_reach_or_appearing_there() -> None:
     enough = world("sand", path=[(32, y) for y in range(26, 32)])
     assert "defeat_skeleton" in explore(enough).possible
     assert explore(world("sand")).lacking["defeat_skeleton"] == "no skeleton"
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.7, 1.0])
+def test_reach_counts_cells_as_scipy_does(share: float) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        walkable = rng.random((64, 64)) < share
+        start = np.zeros((64, 64), np.bool_)
+        start[tuple(rng.integers(0, 64, 2))] = True
+        region = reach._flood(walkable, start)
+        labels, _ = ndimage.label(walkable | start)
+        assert np.array_equal(region, labels == labels[start])
+        assert np.array_equal(reach._spread(region), ndimage.binary_dilation(region))
+        chunks = (np.arange(64) // 12)[:, None] * 6 + np.arange(64) // 12
+        assert np.array_equal(reach._per_chunk(region), ndimage.sum(region, chunks, range(36)).reshape(6, 6))
 
 
 @pytest.mark.parametrize("biome", BIOMES)
@@ -381,8 +397,10 @@ def make_toy(config: EnvConfig) -> str:
     return f"a family of {config.name}"
 
 
-def test_the_package_loads_without_gyms_notice() -> None:
-    code = "import envgen_exp.envs.crafter.upstream, sys; print('gym' in sys.modules)"
+def test_the_package_loads_without_gyms_notice_and_the_native_engine_without_numba() -> None:
+    code = (
+        "import envgen_exp.envs.crafter.engine, sys; print(bool({'gym', 'numba', 'opensimplex'} & sys.modules.keys()))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert run.stdout.strip() == "False"
+    assert run.stdout.strip() == "[]"
     assert run.stderr == ""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import gc
 import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -82,10 +84,20 @@ def _run(config: RunConfig, argv: Sequence[str]) -> int:
     # OpenMP's waiting threads spin, which on a machine with other work costs most of the speed. libgomp reads this
     # once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Only now: it takes seconds, and help and errors should not.
-    from envgen_exp import pipeline
+    return _pipeline()(config, argv)
 
-    return pipeline.run(config, argv)
+
+@functools.cache
+def _pipeline() -> Callable[[RunConfig, Sequence[str]], int]:
+    """What does a run, imported only now: it takes seconds, and help and errors should not."""
+    # What is imported stays: looking for garbage in it, while it is imported and ever after, costs time for nothing.
+    gc.disable()
+    try:
+        from envgen_exp import pipeline
+    finally:
+        gc.freeze()
+        gc.enable()
+    return pipeline.run
 
 
 def _hydra(argv: Sequence[str]) -> int:

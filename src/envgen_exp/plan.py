@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
 
 from envgen_exp import seeding
 from envgen_exp.config import Mixture, RunConfig, arm, design_set
@@ -95,15 +94,17 @@ _EXPECTED_EPISODE = 200
 """Steps of an evaluation episode assumed for the time that a plan names; a random agent's Crafter episode has 170."""
 
 
-def measure(config: RunConfig, family: Family, device: torch.device) -> Speed:
-    """Time a short rollout and its update on a learner and worlds of their own; draws from no stream of the run."""
+def measure(config: RunConfig, family: Family, learner: Learner) -> Speed:
+    """Time a short rollout and its update with worlds of its own and a copy of `learner`; draws from no stream."""
     ppo = config.ppo
-    learner = Learner.create(ppo, family.observation_spec, family.num_actions, seed=0, device=device)
+    learner = copy.deepcopy(learner)
     seeds = seeding.integers(config.seed, "measure", count=ppo.num_envs)
+    # Half of the usual minibatch: a CPU takes as long for a step in a smaller one, a GPU does not.
+    batch_size = 256 if learner.device.type == "cpu" else 512
     env = family.vector([None] * ppo.num_envs, seeds, seeding.WorldSet.VALIDATION)
-    steps = ppo.num_envs * max(8, min(ppo.num_steps, 512 // ppo.num_envs))
     try:
-        for _ in range(2):  # the first pays for warming up
+        for num_steps in (2, max(8, batch_size // ppo.num_envs)):  # the first pays for warming up
+            steps = ppo.num_envs * min(num_steps, ppo.num_steps)
             training = TrainingPhase(learner, env, steps, ppo, total_train_steps=steps)
             start = time.perf_counter()
             update = sum(rollout.timings["update_seconds"] for rollout in training)

@@ -82,7 +82,7 @@ def means(config: RunConfig, family: Family) -> Means:
 def tell_plan(prepared: Prepared) -> str:
     """The plan in words, after a quick measurement of speed."""
     config = prepared.config
-    speed = plan.measure(config, prepared.family, prepared.learner.device)
+    speed = plan.measure(config, prepared.family, prepared.learner)
     return plan.describe(config, chosen=prepared.chosen, speed=speed, expected=expected_calls(prepared))
 
 

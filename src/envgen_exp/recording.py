@@ -12,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -227,6 +226,8 @@ class Film:
         if fresh:
             for edge in (image[:4], image[rows - 4 : rows], image[:rows, :4], image[:rows, -4:]):
                 edge[:] = _MARKED
+        import av  # only now: it takes long, and a film comes at the end of a run
+
         if self._container is None:
             self._container = av.open(self._file, "w", format="mp4")
             self._container.metadata["title"] = self.title

@@ -25,7 +25,6 @@ from envgen_exp.envs.crafter.design import (
 )
 from envgen_exp.envs.crafter.observation import FRAME, GRID, OBJECTS, UNIT, VIEW, observation_spec
 from envgen_exp.envs.crafter.picture import draw_map
-from envgen_exp.envs.crafter.reference import OrderedEnv
 from envgen_exp.envs.crafter.state import CHUNK_ROW, GAME, OBJECT, SLOT, SlotState, decode, encode
 from envgen_exp.envs.crafter.upstream import ACTIONS, AREA, CHUNK, ITEMS, MATERIALS, SKILLS, constants
 from envgen_exp.envs.family import Design, design_key
@@ -276,6 +275,9 @@ class NativeVector:
         found = decode(self.get_state(slot))
         if found.game is None:
             raise EngineError(f"slot {slot} has no game yet, call reset first")
+        # Only now: with its worlds comes numba, which takes long to import and is not needed to play.
+        from envgen_exp.envs.crafter.reference import OrderedEnv
+
         copy = OrderedEnv(Observe.pixels)
         copy.load(found, self._length(found.design))
         drawn: NDArray[np.uint8] = copy.render((size[1], size[0]))

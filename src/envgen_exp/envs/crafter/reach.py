@@ -7,13 +7,13 @@ cells that a chunk needs before creatures appear in it are those of `crafter.Env
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from envgen_exp.envs.crafter.observation import OBJECTS
 from envgen_exp.envs.crafter.upstream import AREA, CHUNK, ITEMS, MATERIALS, SKILLS, constants
@@ -24,6 +24,8 @@ SOURCES: Mapping[str, str] = {
 """The material that gives each item that can be collected."""
 
 _ENDLESS = 10**6
+_PLAYERS = np.array([False, *("player" in name for name in OBJECTS)])
+"""Whether an object is the player, by its id."""
 _SPAWNS: Mapping[str, tuple[str, str, int]] = {
     "eat_cow": ("cow", "grass", 30),
     "defeat_zombie": ("zombie", "grass", 50),
@@ -102,29 +104,27 @@ class Explorer:
     def explore(self, maps: NDArray[np.uint8]) -> Reach:
         """What a world allows that is given in the ids of a symbolic view, (2, 64, 64)."""
         materials, objects = maps
-        start = tuple(np.argwhere(np.isin(objects, [i + 1 for i, name in enumerate(OBJECTS) if "player" in name]))[0])
-        tools = {item for item, amount in self._items.items() if amount}
-        possible: frozenset[str] = frozenset()
+        region = np.zeros(AREA, np.bool_)
+        region[tuple(np.argwhere(_PLAYERS[objects])[0])] = True
+        tools = frozenset(item for item, amount in self._items.items() if amount)
+        stones = False
         while True:
-            become = _become(tools, "place_stone" in possible)
-            walkable = _cells(materials, become, constants.walkable)
-            walkable[start] = True
-            labels, _ = ndimage.label(walkable)
-            region = labels == labels[start]
-            near = ndimage.binary_dilation(region)
-            supply = self._supply(np.bincount(materials[near], minlength=len(MATERIALS) + 1), tools)
+            # What can be reached with more tools holds what can be reached with fewer.
+            region = _flood(_table(tools, stones, tuple(constants.walkable))[materials], region)
+            near = np.bincount(materials[_spread(region)], minlength=len(MATERIALS) + 1)
+            world = _World(materials, objects, region, near, self._supply(near, tools), tools, stones)
             lacking = {}
             for skill in SKILLS:
-                lack = self._lack(skill, materials, objects, region, near, supply, become)
+                lack = self._lack(skill, world)
                 if lack:
                     lacking[skill] = lack
             found = frozenset(SKILLS) - lacking.keys()
-            if found == possible:
-                return Reach(possible, lacking)
-            possible = found
-            tools |= {skill.removeprefix("make_") for skill in found if skill.startswith("make_")}
+            more = tools.union(skill.removeprefix("make_") for skill in found if skill.startswith("make_"))
+            if (more, "place_stone" in found) == (tools, stones):
+                return Reach(found, lacking)
+            tools, stones = more, "place_stone" in found
 
-    def _supply(self, counts: NDArray[np.intp], tools: set[str]) -> dict[str, int]:
+    def _supply(self, counts: NDArray[np.intp], tools: frozenset[str]) -> dict[str, int]:
         """Units of each item that can be had, the starting ones included."""
         supply = dict(self._items)
         for item, material in SOURCES.items():
@@ -134,38 +134,55 @@ class Explorer:
                 supply[item] = supply.get(item, 0) + more
         return supply
 
-    def _lack(
-        self,
-        skill: str,
-        materials: NDArray[np.uint8],
-        objects: NDArray[np.uint8],
-        region: NDArray[np.bool_],
-        near: NDArray[np.bool_],
-        supply: Mapping[str, int],
-        become: Mapping[str, frozenset[str]],
-    ) -> str | None:
+    def _lack(self, skill: str, world: _World) -> str | None:
         """What is missing for a skill, or None if nothing is."""
         if skill in _SPAWNS:
             creature, material, cells = _SPAWNS[skill]
-            here = (objects == OBJECTS.index(creature) + 1) & region
-            if here.any() or _spawns(_cells(materials, become, [material]), region, cells):
+            here = (world.objects == OBJECTS.index(creature) + 1) & world.region
+            if here.any() or _spawns(world.can_be(material)[world.materials], world.region, cells):
                 return None
             return f"no {creature}"
         needed = self._bills[skill]
         if needed is None:
             return None
         for item, amount in needed.items.items():
-            if supply.get(item, 0) < amount:
+            if world.supply.get(item, 0) < amount:
                 source = SOURCES[item]
-                few = materials[near] == MATERIALS.index(source) + 1
-                return f"too little {source}" if few.any() else f"no {source}"
+                return f"too little {source}" if world.near[MATERIALS.index(source) + 1] else f"no {source}"
         for wanted in needed.cells:
-            if not _cells(materials, become, wanted)[near].any():
+            if not world.near[world.can_be(*wanted)].any():
                 return f"no {' or '.join(wanted)}"
         return None
 
 
-def _become(tools: set[str], stones: bool) -> dict[str, frozenset[str]]:
+@dataclass(frozen=True)
+class _World:
+    """A world with the tools that can be had in it, and whether stones can be placed."""
+
+    materials: NDArray[np.uint8]
+    objects: NDArray[np.uint8]
+    region: NDArray[np.bool_]
+    """The cells that the player can walk to."""
+    near: NDArray[np.intp]
+    """How many cells of each material are in the region or beside it, by the material's id."""
+    supply: Mapping[str, int]
+    tools: frozenset[str]
+    stones: bool
+
+    def can_be(self, *wanted: str) -> NDArray[np.bool_]:
+        """Whether a cell of each material is or can become a wanted one, by the material's id."""
+        return _table(self.tools, self.stones, wanted)
+
+
+@functools.cache
+def _table(tools: frozenset[str], stones: bool, wanted: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Whether a cell of each material is or can become a wanted one, by the material's id; 0 is none."""
+    become = _become(tools, stones)
+    return np.array([False, *(not become[material].isdisjoint(wanted) for material in MATERIALS)])
+
+
+@functools.cache
+def _become(tools: frozenset[str], stones: bool) -> dict[str, frozenset[str]]:
     """What a cell of each material can be turned into by collecting and, with `stones`, by placing stones."""
     become = {material: {material} for material in MATERIALS}
     for reached in become.values():
@@ -181,20 +198,41 @@ def _become(tools: set[str], stones: bool) -> dict[str, frozenset[str]]:
     return {material: frozenset(reached) for material, reached in become.items()}
 
 
-def _cells(
-    materials: NDArray[np.uint8], become: Mapping[str, frozenset[str]], wanted: Sequence[str]
-) -> NDArray[np.bool_]:
-    """Which cells are of one of the wanted materials, or can be."""
-    ids = [index + 1 for index, material in enumerate(MATERIALS) if become[material].intersection(wanted)]
-    found: NDArray[np.bool_] = np.isin(materials, ids)
-    return found
+def _flood(walkable: NDArray[np.bool_], start: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The cells of `start`, and all that can be walked to from them, one step up, down or sideways at a time."""
+    # Sets of cells as whole numbers, a bit for each: a step of all cells at once is four shifts.
+    width = start.shape[1] + 1  # one cell that nobody can walk on keeps a row's end from the next row
+    allowed, region, before = _bits(walkable | start), _bits(start), 0
+    while region != before:
+        before = region
+        region |= (region << 1 | region >> 1 | region << width | region >> width) & allowed
+    cells = np.frombuffer(region.to_bytes(-(-start.shape[0] * width // 8), "little"), np.uint8)
+    grid = np.unpackbits(cells, count=start.shape[0] * width, bitorder="little").reshape(-1, width)
+    return grid[:, :-1].astype(np.bool_)
+
+
+def _bits(cells: NDArray[np.bool_]) -> int:
+    """A bit for each cell, row by row, with one that is 0 after every row."""
+    return int.from_bytes(np.packbits(np.pad(cells, ((0, 0), (0, 1))), bitorder="little").tobytes(), "little")
+
+
+def _spread(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The region and the cells that share a side with it."""
+    near = region.copy()
+    near[1:] |= region[:-1]
+    near[:-1] |= region[1:]
+    near[:, 1:] |= region[:, :-1]
+    near[:, :-1] |= region[:, 1:]
+    return near
 
 
 def _spawns(cells: NDArray[np.bool_], region: NDArray[np.bool_], needed: int) -> bool:
     """Whether creatures can appear within reach: in a chunk with as many cells as needed, one of them in the region."""
-    for x in range(0, AREA[0], CHUNK[0]):
-        for y in range(0, AREA[1], CHUNK[1]):
-            chunk = cells[x : x + CHUNK[0], y : y + CHUNK[1]]
-            if chunk.sum() >= needed and (chunk & region[x : x + CHUNK[0], y : y + CHUNK[1]]).any():
-                return True
-    return False
+    there = cells & region
+    return bool(((_per_chunk(cells) >= needed) & (_per_chunk(there) > 0)).any())
+
+
+def _per_chunk(cells: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """How many cells of each chunk are set; the chunks at the far edges are smaller."""
+    rows: NDArray[np.intp] = np.add.reduceat(cells, range(0, AREA[0], CHUNK[0]), axis=0, dtype=np.intp)
+    return np.add.reduceat(rows, range(0, AREA[1], CHUNK[1]), axis=1)

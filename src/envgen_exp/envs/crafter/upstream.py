@@ -2,20 +2,34 @@
 
 The package imports gym where there is one, only to register itself, and gym then prints that it is unmaintained.
 Crafter does without it, so it is hidden while the package loads; whoever has imported gym before is not disturbed.
+
+It imports opensimplex too, and with it numba, which takes as long as all the rest; the native engine does without.
+So opensimplex is replaced, for the package alone, by a stand-in that imports it when the package makes a world.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
+from types import ModuleType
+from typing import Any
 
-_hidden = "gym" not in sys.modules
-if _hidden:
-    sys.modules["gym"] = None  # type: ignore[assignment]
+
+class _Later(ModuleType):
+    """Stands in for a module, which is imported when something in it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+_stand_ins = {"gym": None, "opensimplex": _Later("opensimplex")}
+_hidden = {name: module for name, module in _stand_ins.items() if name not in sys.modules}
+sys.modules.update(_hidden)  # type: ignore[arg-type]
 try:
     from crafter import constants, engine, env, objects, worldgen
 finally:
-    if _hidden:
-        del sys.modules["gym"]
+    for _name in _hidden:
+        del sys.modules[_name]
 
 ACTIONS: tuple[str, ...] = tuple(constants.actions)
 """The 17 actions; an action is an index into this."""
