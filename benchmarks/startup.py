@@ -54,9 +54,10 @@ def child(start: float, folder: Path) -> None:
 
     mark("import Hydra")
     ends("compose the config", cli, "compose_run")
-    run = cli._run
+    load = cli._pipeline
 
-    def imports(*args: Any) -> int:
+    def loaded() -> Callable[..., int]:
+        run = load()
         from envgen_exp import pipeline
         from envgen_exp.rl import ppo
 
@@ -66,19 +67,20 @@ def child(start: float, folder: Path) -> None:
         ends("open the folder", pipeline.RunFolder, "create")
         ends("open the run, start W&B", pipeline.Run, "__init__")
         ends("designs and their checks", pipeline.Run, "design")
+        train = pipeline.Run._train
 
-        def train(*args: Any) -> None:
+        def first(*args: Any) -> None:
             ppo.collect = step
-            learn(*args)
+            train(*args)
 
-        learn, pipeline.Run._train = pipeline.Run._train, train
-        return run(*args)
+        pipeline.Run._train = first
+        return run
 
     def step(*args: Any, **kwargs: Any) -> None:
         mark("until the first step")
         raise Stepping
 
-    cli._run = imports
+    cli._pipeline = loaded
     try:
         cli.main([*COMMAND, f"folder={folder / 'run'}"])
     except Stepping:
