@@ -19,10 +19,11 @@ SLOW      = chaos or parity or long
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run sweep check test test-all parity chaos sanitize benchmark examples dashboard reference pictures clean
+.PHONY: help install run sweep check test test-all parity chaos sanitize benchmark benchmark-gpu examples dashboard reference
+.PHONY: pictures clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 $(STAMP): pyproject.toml constraints.txt native/CMakeLists.txt $(CXX_FILES)
 	@for python in $(or $(PYTHON),python3.11 python3.12 python3); do \
@@ -78,8 +79,12 @@ chaos: $(STAMP) ## runs killed and resumed at many points
 sanitize: $(STAMP) ## the native engine's tests under the address, undefined-behaviour and thread sanitizers
 	native/sanitize.sh $(BIN)/python
 
-benchmark: $(STAMP) ## steps a second of the engines on this machine
+benchmark: $(STAMP) ## steps a second of the engine and of training on this machine
 	$(BIN)/python benchmarks/crafter_engine.py $(ARGS)
+	$(BIN)/python benchmarks/ppo.py
+
+benchmark-gpu: $(STAMP) ## steps a second of training on a CUDA device; says so where there is none
+	$(BIN)/python benchmarks/ppo.py --device cuda $(ARGS)
 
 # The extra's packages alone: installing the project with it would build the engine anew.
 $(VENV)/.examples: $(STAMP)

@@ -24,6 +24,8 @@ SYMBOLS = {
     "daylight": ArraySpec((1,), np.dtype(np.float32), 0, 1),
 }
 NUM_ACTIONS = 17
+BESIDE = ((3, 3), (5, 3), (4, 2), (4, 4))
+"""The cells left, right, above and below the middle of a 9 x 7 view."""
 
 
 def made(network: Network, spec: Mapping[str, ArraySpec] = PIXELS, seed: int = 0) -> Agent:
@@ -199,12 +201,21 @@ def test_forward_pass_of_the_symbolic_network() -> None:
     shake(agent)
     obs = observations(SYMBOLS, 5)
     w = {name: tensor.double().numpy() for name, tensor in agent.state_dict().items()}
-    one_hot = np.eye(15)[obs["view"].numpy()]  # (B, 2, 9, 7, 15)
-    cells = np.einsum("bmxyi,mie->bxye", one_hot, w["encoder.tables.view"])
-    scalars = [obs["inventory"].numpy() / 9, obs["daylight"].numpy() / 1]
-    x = np.concatenate([cells.reshape(5, -1), *scalars], axis=1)
-    for layer in ("encoder.linear1", "encoder.linear2"):
-        x = np.maximum(x @ w[f"{layer}.weight"].T + w[f"{layer}.bias"], 0)
+    view, inventory = obs["view"].numpy(), obs["inventory"].numpy()
+    one_hot = np.eye(15)[view]  # (B, 2, 9, 7, 15)
+    cells = np.einsum("bmxyi,mie->bxye", one_hot, w["encoder.cells.view"]).reshape(5, -1)
+    # The player's id is the object in the middle; left, right, up, down in the materials, then in the objects.
+    table = w["encoder.pairs.view"].reshape(2, 4, 15, 15, -1)
+    pairs = [
+        [table[m, side, view[b, 1, 4, 3], view[b, m, x, y]] for m in (0, 1) for side, (x, y) in enumerate(BESIDE)]
+        for b in range(5)
+    ]
+    thermometer = np.array([[[count >= k for k in range(1, 10)] for count in row] for row in inventory])
+    x = np.concatenate([cells, np.reshape(pairs, (5, -1)), thermometer.reshape(5, -1), obs["daylight"].numpy()], axis=1)
+    x = x @ w["encoder.linear1.weight"].T + w["encoder.linear1.bias"]
+    x = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    x = np.maximum(x * w["encoder.norm.weight"] + w["encoder.norm.bias"], 0)
+    x = np.maximum(x @ w["encoder.linear2.weight"].T + w["encoder.linear2.bias"], 0)
     with torch.inference_mode():
         logits, values = agent(obs)
     np.testing.assert_allclose(logits.numpy(), x @ w["actor.weight"].T + w["actor.bias"], rtol=1e-4, atol=1e-4)

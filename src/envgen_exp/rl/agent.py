@@ -5,7 +5,7 @@
 | moon | pixels | IMPALA ResNet of Moon et al. 2023 (arXiv 2307.03486); 3,948,306 parameters at 64x64x3 and 17 actions |
 | envgen | pixels | the same with the last LayerNorm after its linear layer (EnvGen, arXiv 2403.12014); 3,949,842 |
 | nature | pixels | three convolutions (Mnih et al. 2015), small enough for a CPU |
-| symbolic | maps of ids and scalars | embedded cells and scaled scalars through two linear layers |
+| symbolic | maps of ids and numbers | embedded cells and neighbours, counts as thermometers, two linear layers |
 | tiny | anything | one hidden layer, for tests |
 
 Whatever a network draws at its creation comes from the generator that it is given.
@@ -218,43 +218,71 @@ class NatureEncoder(Encoder):
 
 
 class SymbolicEncoder(Encoder):
-    """Maps of ids and scalars through two linear layers.
+    """Maps of ids and counts, in a form from which two linear layers learn fast.
 
     An array of two axes is a map of ids from 0 to its spec's `high`; one of three axes is several maps over the same
-    cells. A cell's embedding is the sum over its maps. An array of one axis holds scalars, scaled by `high`.
+    cells, in whose middle the player stands. Three things are read from it and from the other arrays:
+
+    - Each cell's embedding, the sum over its maps.
+    - The player and what stands beside it: for each neighbour of the middle cell and each map an embedding of the pair
+      (id of the middle in the last map, id of the neighbour). What an action does depends on which cell the player
+      faces and on what is there, which a sum of two embeddings can't say.
+    - Counts up to MOST as a thermometer, an input for each k from 1 to `high` that is 1 where the count is k or more:
+      the first of a thing matters more than the ninth. Other numbers are scaled by `high`.
     """
 
-    EMBEDDING = 16
+    CELL, PAIR, MOST = 8, 16, 16
 
     def __init__(self, observation_spec: Spec, generator: torch.Generator) -> None:
         super().__init__(num_features=256)
-        self.tables = nn.ParameterDict()
+        self.cells, self.pairs = nn.ParameterDict(), nn.ParameterDict()
         self.scales: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self.sides: dict[str, tuple[int, list[int]]] = {}
         inputs = 0
         for name, spec in observation_spec.items():
+            size = math.prod(spec.shape)
             if len(spec.shape) >= 2:
-                maps, cells = _maps(spec.shape), math.prod(spec.shape[-2:])
-                table = torch.empty(maps, int(spec.high) + 1, self.EMBEDDING)
+                maps, ids = _maps(spec.shape), int(spec.high) + 1
+                table = torch.empty(maps, ids, self.CELL)
                 # A cell's sum over its maps has unit variance.
-                self.tables[name] = nn.Parameter(nn.init.normal_(table, std=maps**-0.5, generator=generator))
-                inputs += cells * self.EMBEDDING
+                self.cells[name] = nn.Parameter(nn.init.normal_(table, std=maps**-0.5, generator=generator))
+                self.sides[name] = _middle_and_beside(spec.shape[-2:])
+                pairs = maps * len(self.sides[name][1])
+                table = torch.empty(pairs, ids, ids, self.PAIR)
+                self.pairs[name] = nn.Parameter(nn.init.normal_(table, generator=generator))
+                inputs += size // maps * self.CELL + pairs * self.PAIR
+            elif np.issubdtype(spec.dtype, np.integer) and spec.low >= 0 and spec.high <= self.MOST:
+                self.counts[name] = int(_scale(name, spec))
+                inputs += size * self.counts[name]
             else:
                 self.scales[name] = 1 / _scale(name, spec)
-                inputs += math.prod(spec.shape)
+                inputs += size
         self.linear1 = orthogonal_linear(inputs, self.num_features, math.sqrt(2), generator)
+        self.norm = nn.LayerNorm(self.num_features)
         self.linear2 = orthogonal_linear(self.num_features, self.num_features, math.sqrt(2), generator)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         parts = []
-        for name, table in self.tables.items():
+        for name, table in self.cells.items():
             ids = obs[name].flatten(-2).long()
             ids = ids if ids.dim() == 3 else ids.unsqueeze(1)
             cells = F.embedding(ids[:, 0], table[0])
             for index in range(1, table.shape[0]):
                 cells = cells + F.embedding(ids[:, index], table[index])
-            parts.append(cells.flatten(1))
+            parts += [cells.flatten(1), self._pairs(name, ids)]
+        for name, most in self.counts.items():
+            steps = torch.arange(most, device=obs[name].device)
+            parts.append((obs[name].unsqueeze(-1) > steps).flatten(1).float())
         parts += [obs[name].float() * scale for name, scale in self.scales.items()]
-        return F.relu_(self.linear2(F.relu_(self.linear1(torch.cat(parts, dim=1)))))
+        return F.relu_(self.linear2(F.relu_(self.norm(self.linear1(torch.cat(parts, dim=1))))))
+
+    def _pairs(self, name: str, ids: Tensor) -> Tensor:
+        table, (middle, beside) = self.pairs[name], self.sides[name]
+        count = table.shape[1]
+        there = torch.stack([ids[:, :, cell] for cell in beside], dim=2).flatten(1)
+        row = torch.arange(there.shape[1], device=ids.device) * count + ids[:, -1, middle].unsqueeze(1)
+        return F.embedding(row * count + there, table.flatten(0, 2)).flatten(1)
 
 
 class TinyEncoder(Encoder):
@@ -336,6 +364,13 @@ def _described(observation_spec: Spec) -> str:
 
 def _maps(shape: tuple[int, ...]) -> int:
     return shape[0] if len(shape) == 3 else 1
+
+
+def _middle_and_beside(shape: tuple[int, ...]) -> tuple[int, list[int]]:
+    """The middle cell of a map (X, Y) and those that touch it on a side, as indices of the flattened map."""
+    x, y = shape[0] // 2, shape[1] // 2
+    sides = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)]
+    return x * shape[1] + y, [i * shape[1] + j for i, j in sides if 0 <= i < shape[0] and 0 <= j < shape[1]]
 
 
 def _scale(name: str, spec: ArraySpec) -> float:
