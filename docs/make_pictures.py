@@ -24,6 +24,7 @@ from browser import browser, find  # noqa: E402 - it lies with the tests
 
 from envgen_exp.config import HeistConfig, HeistMode  # noqa: E402
 from envgen_exp.envs import make_family  # noqa: E402
+from envgen_exp.envs.family import Design, Family  # noqa: E402
 from envgen_exp.envs.typed import parse_design  # noqa: E402
 from envgen_exp.seeding import WorldSet, world_seed  # noqa: E402
 
@@ -95,7 +96,7 @@ def heist_designs(picture: Path) -> None:
     save(grid([panel(family, parse_design(text, family), 1, text) for text in DESIGNS], 2), picture)
 
 
-def panel(family: object, design: object, episode: int, title: str) -> Image.Image:
+def panel(family: Family, design: Design | None, episode: int, title: str) -> Image.Image:
     """A level, and beside it the agent's first frame there."""
     seed = world_seed(0, episode, WorldSet.VALIDATION)
     level = Image.fromarray(family.picture(design, seed, unit=20)).resize((240, 240))
