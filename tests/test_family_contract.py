@@ -184,6 +184,24 @@ def test_a_design_takes_effect_with_the_next_episode(family: Family) -> None:
     assert keys[:4] == ["original", design_key(design), design_key(design), "original"]
 
 
+def test_a_world_can_be_set_for_the_next_episode_alone(family: Family) -> None:
+    batch = Batch(family.vector([None], [9], WorldSet.TRAIN)).reset()
+    world = world_seed(77, 1, WorldSet.TRAIN)
+    batch.env.set_design(0, None, world=world)
+    batch.env.set_state(0, batch.env.get_state(0))  # a state keeps the world that waits
+    records = [record for row in actions(family, 1, 150, seed=4) for record in batch.step(row)]
+    own = [world_seed(9, episode, WorldSet.TRAIN) for episode in (1, 2, 3)]
+    assert [record.world_seed for record in records[:3]] == [own[0], world, own[2]]
+    other = Batch(family.vector([None], [9], WorldSet.TRAIN))
+    other.env.set_design(0, None, world=world)
+    fresh = Batch(family.vector([None], [77], WorldSet.TRAIN)).reset()
+    for name, array in other.reset().obs.items():
+        np.testing.assert_array_equal(array, fresh.obs[name])
+    for bad in (world + 1, -1, 2**31, True, "1"):
+        with pytest.raises(EngineError, match=r"^world: "):
+            batch.env.set_design(0, None, world=bad)  # type: ignore[arg-type]
+
+
 def test_a_state_plays_on_elsewhere_exactly(family: Family) -> None:
     moves = actions(family, 2, 90, seed=5)
     here = Batch(family.vector([None, a_design(family)], [10, 11], WorldSet.FEEDBACK)).reset()

@@ -19,7 +19,7 @@ FLOORS = (
     # Learning and asking.
     "rl llm",
     # Who designs, what is written down.
-    "designers tracking checkpoint plan session preparation recording export",
+    "designers tracking checkpoint plan session trial preparation recording export",
     # The loop, and what is made of its results.
     "pipeline reporting",
     # The commands.

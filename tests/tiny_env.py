@@ -74,6 +74,8 @@ class TinyVectorEnv:
                 "counts": [0] * len(SKILLS),
                 "design": None,
                 "next_design": None if design is None else design.settings(),
+                "world": 0,
+                "next_world": None,
             }
             for design, seed in zip(designs, seeds, strict=True)
         ]
@@ -128,7 +130,8 @@ class TinyVectorEnv:
             self._draw(slot, obs, i)
         return records
 
-    def set_design(self, slot: int, design: Design | None) -> None:
+    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
+        self.slots[slot]["next_world"] = world
         self.slots[slot]["next_design"] = None if design is None else design.settings()
 
     def get_state(self, slot: int) -> bytes:
@@ -153,20 +156,19 @@ class TinyVectorEnv:
     def _start(self, slot: dict[str, Any]) -> None:
         slot["episode"] += 1
         slot["design"] = slot["next_design"]
-        slot["door"] = 0 if self._world(slot) // 4 % 2 else CELLS - 1
+        own = world_seed(slot["seed"], slot["episode"], self.worlds)
+        slot["world"], slot["next_world"] = own if slot["next_world"] is None else slot["next_world"], None
+        slot["door"] = 0 if slot["world"] // 4 % 2 else CELLS - 1
         nearer = 0 if slot["design"] is None else slot["design"]["head_start"]
         slot["position"] = HALF + (nearer if slot["door"] else -nearer)
         slot["steps"], slot["return"], slot["counts"] = 0, 0.0, [0] * len(SKILLS)
-
-    def _world(self, slot: dict[str, Any]) -> int:
-        return world_seed(slot["seed"], slot["episode"], self.worlds)
 
     def _record(self, index: int, slot: dict[str, Any], truncated: bool) -> EpisodeRecord:
         design = None if slot["design"] is None else TinyDesign(**slot["design"])
         return EpisodeRecord(
             slot=index,
             episode=slot["episode"],
-            world_seed=self._world(slot),
+            world_seed=slot["world"],
             design=design_key(design),
             length=slot["steps"],
             episode_return=slot["return"],

@@ -27,7 +27,7 @@ from envgen_exp.recording import record_videos
 from envgen_exp.reporting.html import write_report
 from envgen_exp.reporting.statistics import score_interval
 from envgen_exp.reporting.summary import RunSummary, Successes, print_summary
-from envgen_exp.rl.evaluate import SkillReport, evaluate
+from envgen_exp.rl.evaluate import SkillReport, evaluate, shares
 from envgen_exp.rl.ppo import TrainingPhase
 from envgen_exp.run_folder import RunFolder, read_config, write_json
 from envgen_exp.seeding import WorldSet
@@ -35,6 +35,7 @@ from envgen_exp.session import Session
 from envgen_exp.stopping import Stopped, stoppable
 from envgen_exp.tracking.metrics import episode_values
 from envgen_exp.tracking.progress import make_console
+from envgen_exp.trial import try_designs
 
 WINDOW_STEPS = 10_000
 """Training-episode statistics are logged once for the episodes that end within so many steps."""
@@ -102,7 +103,9 @@ class Run:
         """The feedback evaluations so far."""
         llm = config.llm if config.llm.seed is not None else replace(config.llm, seed=design_set(config))
         self.client = make_client(llm, folder.llm, family, run=folder.path.name)
-        self.designer = make_designer(config.designer, replace(means(config, family), client=self.client))
+        self.designer = make_designer(
+            config.designer, replace(means(config, family), client=self.client, trial=self._try)
+        )
         self.window = Window()
         parts = {"learner": self.learner, "designer": self.designer, "window": self.window}
         self.session = Session(config, folder, parts)
@@ -220,7 +223,9 @@ class Run:
         if planned.steps:
             seeds = seeding.integers(self.config.seed, "worlds", planned.name, count=config.num_envs)
             with contextlib.closing(self.family.vector(slots, seeds, WorldSet.TRAIN)) as env:
-                training = TrainingPhase(self.learner, env, planned.steps, config, plan.training_steps(self.config))
+                total = plan.training_steps(self.config)
+                curriculum = self.designer.curriculum([slot for slot, design in enumerate(slots) if design is not None])
+                training = TrainingPhase(self.learner, env, planned.steps, config, total, curriculum)
                 self._learn(training, [kind_of(design) for design in slots])
         episodes = len(session.finished_episodes(planned.name))
         kind = "+".join(sorted({kind_of(design) for design in slots}))
@@ -280,6 +285,10 @@ class Run:
         session.log(values)
         session.progress.update(ended, score=score)
         return {"cycle": planned.cycle, "skills": report.to_json(), "values": values}
+
+    def _try(self, designs: Sequence[Design], *, train_steps: int = 0) -> list[float]:
+        """A designer's trial of designs (`designers.means.Trial`)."""
+        return try_designs(self.config, self.family, self.learner, self.session, designs, train_steps)
 
     def _report_values(self, records: Sequence[EpisodeRecord]) -> dict[str, float]:
         """What stands beside the headline: its interval, and the paper's training-episode score and reward."""
@@ -388,8 +397,3 @@ class Window:
         """Go on from a `state_dict`."""
         self.steps = state["steps"]
         self._records = [EpisodeRecord(**{**r, "skills": tuple(r["skills"])}) for r in state["records"]]
-
-
-def shares(total: int, parts: int) -> list[int]:
-    """`total` split into `parts` whole numbers that differ by one at most."""
-    return [total // parts + (part < total % parts) for part in range(parts)]

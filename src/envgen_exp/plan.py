@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envgen_exp import seeding
-from envgen_exp.config import Mixture, RunConfig, arm, design_set
+from envgen_exp.config import CandidatesConfig, Mixture, RunConfig, arm, design_set
 from envgen_exp.designers import asks
 from envgen_exp.envs.family import Family
 from envgen_exp.errors import ConfigError
@@ -80,6 +80,17 @@ def training_steps(config: RunConfig) -> int:
     return sum(phase.steps for phase in phases(config))
 
 
+def validation(config: RunConfig) -> tuple[int, int]:
+    """Training steps and episodes by which designs are ranked; they train the run's agent nothing."""
+    designer = config.designer
+    if not isinstance(designer, CandidatesConfig):
+        return 0, 0
+    episodes = designer.num_candidates * config.evaluation.validation_episodes
+    if designer.name == "easy_to_hard":
+        return config.schedule.validation_steps, episodes
+    return 0, episodes * config.cycles
+
+
 @dataclass(frozen=True)
 class Speed:
     """Rates of this machine with this family, network and settings."""
@@ -116,8 +127,9 @@ def measure(config: RunConfig, family: Family, learner: Learner) -> Speed:
 
 def expected_seconds(config: RunConfig, speed: Speed) -> float:
     """Expected time of the whole run without the language model's, from rates measured just before."""
-    episodes = sum(phase.episodes for phase in phases(config))
-    return training_steps(config) / speed.training + episodes * _EXPECTED_EPISODE / speed.playing
+    steps, episodes = validation(config)
+    episodes += sum(phase.episodes for phase in phases(config))
+    return (training_steps(config) + steps) / speed.training + episodes * _EXPECTED_EPISODE / speed.playing
 
 
 def describe(config: RunConfig, *, chosen: Mapping[str, object], speed: Speed, expected: Expected | None) -> str:
@@ -130,10 +142,11 @@ def describe(config: RunConfig, *, chosen: Mapping[str, object], speed: Speed, e
     elif asks(config.designer.name):
         llm = f"0 (llm={config.llm.name} is not a language model)"
     else:
-        llm = f"0 (designer={config.designer.name} asks nobody)"
+        llm = f"0 (designer={config.designer.name} asks for no designs)"
     where = "in designed worlds" if designs else "in the original in their place"
     together = ", side by side" if schedule.mixture is Mixture.blend else ""
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
+    steps, episodes = validation(config)
     return "\n".join(
         (
             f"plan        env={config.env.name} arm={arm(config)} designer={config.designer.name} "
@@ -143,6 +156,7 @@ def describe(config: RunConfig, *, chosen: Mapping[str, object], speed: Speed, e
             f"{training_steps(config):,} steps",
             f"evaluation  in the original, counted apart: {feedback:,} episodes after each cycle, "
             f"{evaluation.report_episodes:,} at the end for the score",
+            *([f"validation  counted apart: {steps:,} training steps and {episodes:,} episodes"] if episodes else []),
             f"LLM calls   {llm}",
             f"machine     {', '.join(f'{key} {value}' for key, value in chosen.items())}",
             f"time        about {duration(expected_seconds(config, speed))}: a fresh agent has just trained at "

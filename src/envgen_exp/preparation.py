@@ -50,6 +50,8 @@ def prepare(config: RunConfig) -> Prepared:
     for planned in plan.phases(config):
         if planned.steps:
             check_steps(planned.steps, config.ppo)
+    if steps := plan.validation(config)[0]:
+        check_steps(steps, config.ppo)
     if not config.dry_run:  # which publishes nothing
         check_tracker(config.tracker)
     keep_large_buffers()
@@ -76,7 +78,13 @@ def check_designer(config: RunConfig, family: Family) -> None:
 
 def means(config: RunConfig, family: Family) -> Means:
     """What the run's designer works with, before there is anybody to ask."""
-    return Means(family, cycles=config.cycles, design_set=design_set(config), seed=config.seed)
+    return Means(
+        family,
+        cycles=config.cycles,
+        design_set=design_set(config),
+        seed=config.seed,
+        validation_steps=config.schedule.validation_steps,
+    )
 
 
 def tell_plan(prepared: Prepared) -> str:

@@ -112,8 +112,8 @@ class FilmedEnv:
             raise Filmed
         return ended
 
-    def set_design(self, slot: int, design: Design | None) -> None:
-        self._env.set_design(slot, design)
+    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
+        self._env.set_design(slot, design, world=world)
 
     def get_state(self, slot: int) -> bytes:
         return self._env.get_state(slot)

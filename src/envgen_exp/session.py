@@ -52,7 +52,7 @@ class Session:
         self._logs = {name: metrics.Log(path) for name, path in logs.items()}
         if state:
             self._restore(state)
-        self._saved_steps = self.trained
+        self._saved_steps = self.stepped
         self._saved_at = self._ticked_at = self._snapped_at = time.monotonic()
         self._snap_seconds = 0.0
         self._snapshot: dict[str, Any] | None = None
@@ -76,6 +76,11 @@ class Session:
     def trained(self) -> int:
         """Training steps so far: the x-axis of every curve."""
         return self.steps["designed"] + self.steps["original"]
+
+    @property
+    def stepped(self) -> int:
+        """Training steps so far, with those of agents that only rank designs: what checkpoints go by."""
+        return self.trained + self.steps["validation"]
 
     @property
     def finished(self) -> bool:
@@ -108,7 +113,7 @@ class Session:
         It is kept in memory, for a signal that comes before the next one, and written if the schedule says so.
         """
         now = time.monotonic()
-        by_steps = self._schedule.every_steps and self.trained - self._saved_steps >= self._schedule.every_steps
+        by_steps = self._schedule.every_steps and self.stepped - self._saved_steps >= self._schedule.every_steps
         by_time = self._schedule.every_seconds and now - self._saved_at >= self._schedule.every_seconds
         if by_steps or by_time:
             self.save(inside())
@@ -133,7 +138,7 @@ class Session:
             size = checkpoint.save(self.folder.checkpoints, self._checkpoint + 1, self._snapshot)
             self._checkpoint += 1
             self._snapshot = None
-            self._saved_steps, self._saved_at = self.trained, time.monotonic()
+            self._saved_steps, self._saved_at = self.stepped, time.monotonic()
         readings = {"checkpoint/bytes": size, "seconds/checkpoint": self._saved_at - start}
         where = (self.trained, self.current.name, self.current.cycle)
         self._logs["timings"].append(metrics.row(*where, readings, clock=True))

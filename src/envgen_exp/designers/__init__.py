@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 from envgen_exp.config import DesignerConfig
@@ -13,12 +14,15 @@ from envgen_exp.designers.human import Human
 from envgen_exp.designers.means import Means
 from envgen_exp.designers.original import Original
 from envgen_exp.designers.placebo import Placebo
+from envgen_exp.designers.plr import PLR
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.designers.random import Random
+from envgen_exp.designers.ranked import Adversarial, EasyToHard
 from envgen_exp.designers.resample import Resample
 from envgen_exp.errors import ConfigError
 from envgen_exp.llm.prompt import Feedback
 from envgen_exp.llm.source import Message
+from envgen_exp.rl.curriculum import Curriculum
 
 __all__ = ["DESIGNERS", "Designer", "Feedback", "Means", "Proposal", "asks", "make_designer"]
 
@@ -41,6 +45,9 @@ class Designer(Protocol):
 
         Raises LLMError where a client was asked and gave no answer; the state is then as before.
         """
+
+    def curriculum(self, slots: Sequence[int]) -> Curriculum | None:
+        """Who chooses the world of every episode in these slots of a training phase; None: they follow from seeds."""
 
     def preview(self) -> list[list[Message]]:
         """The chats that it would send, as far as they are known before the run.
@@ -65,6 +72,9 @@ DESIGNERS: dict[str, type[Designer]] = {
     "resample": Resample,
     "placebo": Placebo,
     "random": Random,
+    "easy_to_hard": EasyToHard,
+    "adversarial": Adversarial,
+    "plr": PLR,
     "generator": Generator,
     "gifts_only": GiftsOnly,
     "terrain_only": TerrainOnly,

@@ -6,6 +6,7 @@ still missing then is filled from the last good designs, in the first cycle from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from envgen_exp.envs.family import Design, DesignCheck, design_key
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import Problem, Reply, parse_reply
 from envgen_exp.llm.source import Message
+from envgen_exp.rl.curriculum import Curriculum
 
 _KEPT = 20_000
 """Characters of a reply that stay in the chat."""
@@ -68,6 +70,10 @@ class Adaptive:
         self._chat = [*chat, _said(best[1])]
         self._last = proposal
         return proposal
+
+    def curriculum(self, slots: Sequence[int]) -> Curriculum | None:
+        """Worlds follow from seeds."""
+        return None
 
     def preview(self) -> list[list[Message]]:
         """The first chat, and what a later cycle adds to it, with every rate at zero."""

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Protocol
 from envgen_exp.envs.family import Design, Family
 from envgen_exp.llm.client import Client
 from envgen_exp.llm.source import Message
+from envgen_exp.rl.curriculum import Curriculum
 
 
 class Trial(Protocol):
     """Plays designs, without learning, to see how an agent does in them."""
 
-    def __call__(self, designs: Sequence[Design], *, episodes: int, train_steps: int = 0) -> list[float]:
-        """Mean return of `episodes` episodes in each design, in the same worlds' seeds for all of them.
+    def __call__(self, designs: Sequence[Design], *, train_steps: int = 0) -> list[float]:
+        """Mean return in each design, over `evaluation.validation_episodes` with the same world seeds in all of them.
 
         The agent is the run's as it is, or with `train_steps` a new one that has trained so long in the original. All
         of it is counted as validation steps.
@@ -35,7 +36,10 @@ class Means:
     """Root of every stream that it draws designs from."""
     seed: int = 0
     """Root of the run's other streams."""
+    validation_steps: int = 0
+    """Training steps of an agent that is made for trials."""
     trial: Trial | None = None
+    """None where no design will be tried."""
 
 
 class WithoutLLM:
@@ -47,6 +51,10 @@ class WithoutLLM:
     def num_calls(self, cycles: int) -> int:
         """None."""
         return 0
+
+    def curriculum(self, slots: Sequence[int]) -> Curriculum | None:
+        """Worlds follow from seeds."""
+        return None
 
     def preview(self) -> list[list[Message]]:
         """It sends nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,18 @@ class Proposal:
     """Numbers, from 1, of the designs that are not the designer's own."""
     repairs: int = 0
     """How often a reply went back to the model."""
+    returns: tuple[float, ...] = ()
+    """Mean return in each design of the agent by which designs were ranked; empty where they were not."""
+
+    def take(self, indices: Sequence[int], returns: Sequence[float]) -> Proposal:
+        """The designs with these indices, in their order; `returns` are those of all of them."""
+        return dataclasses.replace(
+            self,
+            designs=tuple(self.designs[index] for index in indices),
+            checks=tuple(self.checks[index] for index in indices),
+            filled=tuple(number for number, index in enumerate(indices, start=1) if index + 1 in self.filled),
+            returns=tuple(returns[index] for index in indices),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -38,6 +50,7 @@ class Proposal:
             "source": self.source,
             "filled": list(self.filled),
             "repairs": self.repairs,
+            "returns": list(self.returns),
         }
 
     @classmethod
@@ -58,6 +71,7 @@ class Proposal:
             source=value["source"],
             filled=tuple(value["filled"]),
             repairs=value["repairs"],
+            returns=tuple(value.get("returns", ())),
         )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from envgen_exp.envs.family import Design
 from envgen_exp.envs.vector import ArraySpec
 from envgen_exp.errors import DesignError, EngineError
+from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet
 
 
 def check_array(name: str, array: object, shape: tuple[int, ...], dtype: type[np.generic] | np.dtype[Any]) -> None:
@@ -78,6 +79,17 @@ def check_design(design: object, model: type[Design]) -> Design | None:
     if design is None or isinstance(design, model):
         return design
     raise DesignError(f"design: needs a {model.__name__} or None (the original), got {type(design).__name__}")
+
+
+def check_world(world: object, worlds: WorldSet | None) -> int | None:
+    """The seed of a slot's next world: of the set that the slot plays, so that no world gets into another set."""
+    if world is None:
+        return None
+    if isinstance(world, bool) or not isinstance(world, int | np.integer) or not 0 <= world < WORLD_SEED_MODULUS:
+        raise EngineError(f"world: {world!r} is no world's seed, allowed are 0 to {WORLD_SEED_MODULUS - 1}")
+    if worlds is not None and world % len(WorldSet) != worlds:
+        raise EngineError(f"world: {world} is not of the set {worlds.name} that the slot plays")
+    return int(world)
 
 
 def check_slots(designs: Sequence[Design | None], seeds: Sequence[int], model: type[Design]) -> None:

@@ -166,6 +166,8 @@ class _GameVector:
                 "episode": 0,
                 "design": None,
                 "next_design": None if design is None else design.settings(),
+                "world_seed": 0,
+                "next_world": None,
                 "steps": 0,
                 "return": 0.0,
                 "counts": [0] * len(family.skills),
@@ -225,12 +227,12 @@ class _GameVector:
             obs["pixels"][index] = _image(game)
         return records
 
-    def set_design(self, slot: int, design: Design | None) -> None:
+    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
         self._check_open()
         checked = buffers.check_design(design, self._family.design_model)
-        self._slots[buffers.check_slot(slot, self.num_envs)]["next_design"] = (
-            None if checked is None else checked.settings()
-        )
+        this = self._slots[buffers.check_slot(slot, self.num_envs)]
+        this["next_world"] = buffers.check_world(world, None if this["worlds"] is None else WorldSet(this["worlds"]))
+        this["next_design"] = None if checked is None else checked.settings()
 
     def get_state(self, slot: int) -> bytes:
         self._check_open()
@@ -309,12 +311,11 @@ class _GameVector:
         slot["episode"] += 1
         slot["design"] = slot["next_design"]
         slot["steps"], slot["return"], slot["counts"] = 0, 0.0, [0] * len(self.skills)
-        game = self._games[index] = self._family.begin(slot["design"], self._world(slot))
+        worlds = None if slot["worlds"] is None else WorldSet(slot["worlds"])
+        own = world_seed(slot["seed"], slot["episode"], worlds)
+        slot["world_seed"], slot["next_world"] = own if slot["next_world"] is None else slot["next_world"], None
+        game = self._games[index] = self._family.begin(slot["design"], slot["world_seed"])
         return game
-
-    def _world(self, slot: Mapping[str, Any]) -> int:
-        worlds = slot["worlds"]
-        return world_seed(slot["seed"], slot["episode"], None if worlds is None else WorldSet(worlds))
 
     def _number(self, skill: str) -> int:
         try:
@@ -328,7 +329,7 @@ class _GameVector:
         return EpisodeRecord(
             slot=index,
             episode=slot["episode"],
-            world_seed=self._world(slot),
+            world_seed=slot["world_seed"],
             design=design_key(design),
             length=slot["steps"],
             episode_return=slot["return"],

@@ -75,7 +75,8 @@ class VectorEnv(Protocol):
     def reset(self, obs: Observation) -> None:
         """Start the next episode of every slot and write its first observation into `obs`.
 
-        The first call starts episode 1; each slot's n-th episode plays the world `seeding.world_seed(seed, n, worlds)`.
+        The first call starts episode 1; each slot's n-th episode plays the world `seeding.world_seed(seed, n, worlds)`,
+        if `set_design` does not name another.
         """
 
     def step(
@@ -96,12 +97,16 @@ class VectorEnv(Protocol):
         time limit alone ended the episode; the two flags are never both true.
         """
 
-    def set_design(self, slot: int, design: Design | None) -> None:
-        """Use `design` (None: the original) from the slot's next episode on."""
+    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
+        """Use `design` (None: the original) from the slot's next episode on.
+
+        With `world`, a world's seed of the slot's set, that episode plays this world in place of its own; the one after
+        it plays what it would have played.
+        """
 
     def get_state(self, slot: int) -> bytes:
         """Everything that the slot's future depends on: the game, its random stream, its running episode's record,
-        its design, the design set for the next episode, its seed and episode count. Versioned and checked."""
+        its design, the design and world set for the next episode, its seed and episode count. Versioned and checked."""
 
     def set_state(self, slot: int, state: bytes) -> None:
         """Put a slot into a state of `get_state`; it plays on exactly as the original would."""

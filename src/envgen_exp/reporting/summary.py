@@ -231,7 +231,7 @@ def llm_line(summary: RunSummary) -> str:
         tokens = f"{summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
         return f"{summary.llm_calls} to {summary.llm}, {tokens}, {cost}"
     if not asks(summary.designer):
-        return f"0 (designer={summary.designer} asks nobody)"
+        return f"0 (designer={summary.designer} asks for no designs)"
     if summary.llm == "offline":
         return "0 (offline stand-in, not an LLM)"
     return f"0 (llm={summary.llm} asked no language model)"

@@ -68,6 +68,11 @@ def evaluate(
     return sorted(episodes, key=lambda record: (record.slot, record.episode))
 
 
+def shares(total: int, parts: int) -> list[int]:
+    """`total` split into `parts` whole numbers that differ by one at most."""
+    return [total // parts + (part < total % parts) for part in range(parts)]
+
+
 def success_counts(records: Sequence[EpisodeRecord], num_skills: int) -> tuple[NDArray[np.int64], int]:
     """In how many of the episodes each skill was shown at least once (num_skills,), and the number of episodes."""
     shown = np.array([record.skills for record in records], dtype=np.int64).reshape(len(records), num_skills) > 0

@@ -20,6 +20,7 @@ from envgen_exp.config import PPOConfig
 from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, VectorEnv
 from envgen_exp.errors import CheckpointError, ConfigError, NumericsError, StateError
 from envgen_exp.rl.agent import Agent, choose_dtype, log_prob_and_entropy, make_agent
+from envgen_exp.rl.curriculum import Curriculum, set_next_worlds
 from envgen_exp.rl.rollout import Rollout, RolloutBuffer, collect, finish
 from envgen_exp.rl.value_norm import ValueNorm
 
@@ -247,11 +248,21 @@ class TrainingPhase:
     `state_dict` holds all that, with the learner's, is needed to go on exactly.
     """
 
-    def __init__(self, learner: Learner, env: VectorEnv, steps: int, config: PPOConfig, total_train_steps: int) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        env: VectorEnv,
+        steps: int,
+        config: PPOConfig,
+        total_train_steps: int,
+        curriculum: Curriculum | None = None,
+    ) -> None:
         if env.num_envs != config.num_envs:
             raise ConfigError(f"ppo.num_envs is {config.num_envs}, but the environment has {env.num_envs} slots")
         check_steps(steps, config)
         self.learner, self.env, self.config = learner, env, config
+        self.curriculum = curriculum
+        """Chooses worlds; its state is its owner's to keep."""
         self.steps, self.total_train_steps = steps, total_train_steps
         self.steps_done = 0
         self.buffer = RolloutBuffer(config.num_steps, config.num_envs, env.observation_spec, learner.device)
@@ -264,8 +275,7 @@ class TrainingPhase:
     def _train_once(self) -> RolloutReport:
         learner, config, buffer = self.learner, self.config, self.buffer
         if not self._started:
-            self.env.reset(buffer.obs_at[0])
-            self._started = True
+            self._begin()
         num_steps = min(config.num_steps, (self.steps - self.steps_done) // config.num_envs)
         collected = collect(
             learner.agent,
@@ -275,9 +285,13 @@ class TrainingPhase:
             num_steps,
             learner.action_generator,
             bootstrap_timeouts=config.bootstrap_timeouts,
+            curriculum=self.curriculum,
         )
         started = time.perf_counter()
         rollout = finish(buffer, num_steps, config.gamma, config.gae_lambda)
+        if self.curriculum is not None:
+            dones = buffer.terminations[:num_steps] | buffer.truncations[:num_steps]
+            self.curriculum.learn(rollout.advantages.cpu().numpy(), dones.numpy())
         metrics = update(learner, rollout, config, self.total_train_steps)
         buffer.carry_over(num_steps)
         steps = num_steps * config.num_envs
@@ -289,6 +303,17 @@ class TrainingPhase:
             "steps": float(steps),
         }
         return RolloutReport(steps, self.steps_done, metrics, collected.episodes, timings)
+
+    def _begin(self) -> None:
+        """Start the first episodes; of a curriculum's slots the second is then chosen too."""
+        slots = range(self.env.num_envs)
+        if self.curriculum is not None:
+            self.curriculum.begin()
+            set_next_worlds(self.curriculum, self.env, slots)
+        self.env.reset(self.buffer.obs_at[0])
+        if self.curriculum is not None:
+            set_next_worlds(self.curriculum, self.env, slots)
+        self._started = True
 
     def state_dict(self) -> dict[str, Any]:
         """Steps done, observations and every slot's state, of types that `torch.load(weights_only=True)` accepts."""

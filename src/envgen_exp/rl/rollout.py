@@ -13,6 +13,7 @@ from torch import Tensor
 
 from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, VectorEnv
 from envgen_exp.rl.agent import Agent, sample_actions
+from envgen_exp.rl.curriculum import Curriculum, set_next_worlds
 from envgen_exp.rl.value_norm import ValueNorm
 
 
@@ -99,10 +100,12 @@ def collect(
     generator: torch.Generator,
     *,
     bootstrap_timeouts: bool = False,
+    curriculum: Curriculum | None = None,
 ) -> Collected:
     """Play `num_steps` steps of every environment from the observations at index 0 of the buffer, and fill it.
 
-    Actions are sampled with `generator`, which is on the buffer's device.
+    Actions are sampled with `generator`, which is on the buffer's device. Where a `curriculum` chooses worlds, each
+    episode that begins is followed by the choice of the next.
     """
     episodes: list[EpisodeRecord] = []
     env_seconds = inference_seconds = 0.0
@@ -120,7 +123,7 @@ def collect(
             torch.cuda.current_stream(buffer.device).synchronize()
         inferred = time.perf_counter()
         inference_seconds += inferred - started
-        episodes += env.step(
+        ended = env.step(
             buffer.actions_at[t],
             buffer.obs_at[t + 1],
             buffer.rewards_at[t],
@@ -128,6 +131,9 @@ def collect(
             buffer.truncations_at[t],
             final_obs=buffer.final_obs_view if bootstrap_timeouts else None,
         )
+        episodes += ended
+        if curriculum is not None:
+            set_next_worlds(curriculum, env, [record.slot for record in ended])
         started = time.perf_counter()
         env_seconds += started - inferred
         if bootstrap_timeouts and buffer.truncations_at[t].any():

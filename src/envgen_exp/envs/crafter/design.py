@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from envgen_exp.config import CrafterConfig, Generator, OriginalGame
 from envgen_exp.envs.family import Design, Setting, design_model
 
 _MOST = 9
@@ -101,6 +102,19 @@ VOCABULARY: tuple[Setting, ...] = (
 CrafterDesign = design_model(
     "CrafterDesign", __name__, "One Crafter world's settings: the vocabulary as a frozen, strict model.", VOCABULARY
 )
+
+
+def generated(design: Design | None, config: CrafterConfig) -> Design | None:
+    """The design whose world is made: the design itself, None for the stock game, but for the config's diagnostics.
+
+    With env.original=fork the original is the designed generator's default world, as in the paper's own fork. With
+    env.generator=released coal "very common" is ignored: the released simulator spells it otherwise than its prompt.
+    """
+    if design is None:
+        return CrafterDesign() if config.original is OriginalGame.fork else None
+    if config.generator is Generator.released and design.settings()["coal_rarity"] == "very common":
+        return design.model_copy(update={"coal_rarity": "common"})
+    return design
 
 
 @dataclass(frozen=True)

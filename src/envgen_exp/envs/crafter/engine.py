@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Observe
+from envgen_exp.envs.buffers import check_world
 from envgen_exp.envs.crafter import _crafter, buffers, upstream
 from envgen_exp.envs.crafter.design import (
     CREATURE_DISTANCE,
     ORE_GATE,
     CrafterDesign,
+    generated,
     starting_items,
     terrain,
 )
@@ -56,6 +58,12 @@ class _Slot:
         self.world_seed = 0
         self.design = design
         self.next_design = design
+        self.next_world: int | None = None
+        """The next episode's world, where one was set."""
+
+    def own_world(self) -> int:
+        """The world's seed of the next episode, where none was set."""
+        return world_seed(self.seed, self.episode + 1, self.worlds)
 
 
 class NativeVector:
@@ -178,9 +186,9 @@ class NativeVector:
             raise EngineError(str(error)) from None
         return np.array(slots, np.int64), [self._ended(*episode) for episode in ended]
 
-    def set_design(self, slot: int, design: Design | None) -> None:
+    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
         index = buffers.check_slot(slot, self.num_envs)
-        self._plan(index, buffers.check_design(design))
+        self._plan(index, buffers.check_design(design), check_world(world, self._slots[index].worlds))
 
     def get_state(self, slot: int) -> bytes:
         index = buffers.check_slot(slot, self.num_envs)
@@ -195,6 +203,7 @@ class NativeVector:
             ("episode", this.episode),
             ("world_seed", this.world_seed),
             ("episode_return", self._native.episode_return(index) if this.episode else 0.0),
+            ("next_world", -1 if this.next_world is None else this.next_world),
         ):
             record[name] = value
         game = _take_apart(self._native.get_state(index) if this.episode else b"")
@@ -222,7 +231,7 @@ class NativeVector:
         this.episode = int(found.slot["episode"])
         this.world_seed = int(found.slot["world_seed"])
         this.design = found.design
-        self._plan(index, found.next_design)
+        self._plan(index, found.next_design, None if found.slot["next_world"] < 0 else int(found.slot["next_world"]))
 
     def close(self) -> None:
         self._native.close()
@@ -310,19 +319,19 @@ class NativeVector:
     def _length(self, design: Design | None) -> int:
         return self._config.original_length if design is None else self._config.designed_length
 
-    def _plan(self, index: int, design: Design | None) -> None:
+    def _plan(self, index: int, design: Design | None, world: int | None = None) -> None:
         """Tell the engine what the slot plays next; it makes the world when it has time."""
         slot = self._slots[index]
-        seed = world_seed(slot.seed, slot.episode + 1, slot.worlds)
-        self._native.plan(index, seed, _terrain(design), _items(design), self._length(design))
-        slot.next_design = design
+        seed, made = slot.own_world() if world is None else world, generated(design, self._config)
+        self._native.plan(index, seed, _terrain(made), _items(made), self._length(design))
+        slot.next_design, slot.next_world = design, world
 
     def _begun(self, index: int) -> None:
         """A slot's planned episode has begun."""
         slot = self._slots[index]
-        slot.episode += 1
         slot.design = slot.next_design
-        slot.world_seed = world_seed(slot.seed, slot.episode, slot.worlds)
+        slot.world_seed = slot.own_world() if slot.next_world is None else slot.next_world
+        slot.episode += 1
         self._plan(index, slot.next_design)
 
     def _ended(

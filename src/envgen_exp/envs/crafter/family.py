@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from envgen_exp.config import CrafterConfig, Engine
 from envgen_exp.envs.crafter import buffers, upstream
 from envgen_exp.envs.crafter.brief import brief, skill_rules
-from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign, starting_items
+from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign, generated, starting_items
 from envgen_exp.envs.crafter.observation import OBJECTS, observation_spec
 from envgen_exp.envs.crafter.picture import draw_map
 from envgen_exp.envs.crafter.reach import Explorer
@@ -161,7 +161,7 @@ class CrafterFamily:
         buffers.check_design(design)
         if not 0 <= world_seed < WORLD_SEED_MODULUS:
             raise EngineError(f"world_seed: {world_seed} is no world's seed, allowed are 0 to {WORLD_SEED_MODULUS - 1}")
-        return draw_map(self._make_world(design, world_seed), unit)
+        return draw_map(self._make_world(generated(design, self._config), world_seed), unit)
 
     def score(self, success_rates: Mapping[str, float]) -> float:
         """Crafter's score: exp(mean over skills of ln(1 + s)) - 1 with s in percent (Hafner 2021, section 4)."""
@@ -177,11 +177,12 @@ class CrafterFamily:
         return self._surveys[key]
 
     def _sample(self, design: Design | None, num_worlds: int) -> _Survey:
+        made = generated(design, self._config)
         explorer = Explorer({} if design is None else starting_items(design))
         counts: Counter[str] = Counter()
         lacking: dict[str, Counter[str]] = {}
         for episode in range(1, num_worlds + 1):
-            maps = self._make_world(design, world_seed(0, episode, WorldSet.VALIDATION))
+            maps = self._make_world(made, world_seed(0, episode, WorldSet.VALIDATION))
             cells, things = (np.bincount(ids.ravel(), minlength=16) for ids in maps)
             counts.update({name: int(cells[upstream.MATERIALS.index(name) + 1]) for name in _RESOURCES})
             counts.update({name: int(things[OBJECTS.index(name) + 1]) for name in _CREATURES})

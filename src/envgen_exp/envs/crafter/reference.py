@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Observe
+from envgen_exp.envs.buffers import check_world
 from envgen_exp.envs.crafter import buffers, upstream, worldgen
-from envgen_exp.envs.crafter.design import starting_items, terrain
+from envgen_exp.envs.crafter.design import generated, starting_items, terrain
 from envgen_exp.envs.crafter.observation import FRAME, GRID, NIGHT_BELOW, OBJECTS, UNIT, VIEW, observation_spec
 from envgen_exp.envs.crafter.picture import draw_map
 from envgen_exp.envs.crafter.state import CHUNK_ROW, GAME, KINDS, OBJECT, SLOT, SlotState, decode, encode
@@ -222,6 +223,8 @@ class _Slot:
         self.world_seed = 0
         self.design = design
         self.next_design = design
+        self.next_world: int | None = None
+        """The next episode's world, where one was set."""
         self.episode_return = 0.0
 
 
@@ -327,9 +330,11 @@ class ReferenceVector:
             self._start(index, obs)
         return records
 
-    def set_design(self, slot: int, design: Design | None) -> None:
+    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
         self._check_open()
-        self._slots[buffers.check_slot(slot, self.num_envs)].next_design = buffers.check_design(design)
+        this = self._slots[buffers.check_slot(slot, self.num_envs)]
+        this.next_world = check_world(world, this.worlds)
+        this.next_design = buffers.check_design(design)
 
     def get_state(self, slot: int) -> bytes:
         self._check_open()
@@ -343,6 +348,7 @@ class ReferenceVector:
             ("episode", this.episode),
             ("world_seed", this.world_seed),
             ("episode_return", this.episode_return),
+            ("next_world", -1 if this.next_world is None else this.next_world),
         ):
             record[name] = value
         none = None, np.zeros(0, OBJECT), np.zeros(0, CHUNK_ROW), np.zeros(0, np.uint32)
@@ -366,6 +372,7 @@ class ReferenceVector:
         this.world_seed = int(found.slot["world_seed"])
         this.episode_return = float(found.slot["episode_return"])
         this.design, this.next_design = found.design, found.next_design
+        this.next_world = None if found.slot["next_world"] < 0 else int(found.slot["next_world"])
         if this.episode:
             this.env.load(found, self._length(this.design))
 
@@ -433,9 +440,11 @@ class ReferenceVector:
         slot = self._slots[index]
         slot.episode += 1
         slot.design = slot.next_design
-        slot.world_seed = world_seed(slot.seed, slot.episode, slot.worlds)
+        own = world_seed(slot.seed, slot.episode, slot.worlds)
+        slot.world_seed, slot.next_world = own if slot.next_world is None else slot.next_world, None
         slot.episode_return = 0.0
-        _write(slot.env.start(slot.world_seed, slot.design, self._length(slot.design)), obs, index)
+        design = generated(slot.design, self._config)
+        _write(slot.env.start(slot.world_seed, design, self._length(slot.design)), obs, index)
 
     def _length(self, design: Design | None) -> int:
         return self._config.original_length if design is None else self._config.designed_length

@@ -26,7 +26,7 @@ from envgen_exp.errors import StateError
 from envgen_exp.seeding import WorldSet
 
 MAGIC = b"EGCR"
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct("<4sHII")
 _COUNT = struct.Struct("<I")
 
@@ -42,6 +42,7 @@ SLOT = np.dtype(
         ("episode", "<i8"),  # 0 before the first
         ("world_seed", "<i8"),
         ("episode_return", "<f8"),
+        ("next_world", "<i8"),  # that was set for the next episode, or -1
     ]
 )
 """What a slot knows besides its game."""
@@ -177,7 +178,7 @@ class _Reader:
 
 def _is_sound(state: SlotState) -> bool:
     """Whether every index is in range, so that putting the state into a game can't fail."""
-    if state.slot["worlds"] not in (-1, *WorldSet) or state.slot["episode"] < 0:
+    if state.slot["worlds"] not in (-1, *WorldSet) or state.slot["episode"] < 0 or state.slot["next_world"] < -1:
         return False
     game, objects, chunks = state.game, state.objects, state.chunks
     if game is None:

@@ -67,6 +67,8 @@ class _Slot:
         self.world_seed = 0
         self.course = course
         self.next_course = course
+        self.next_world: int | None = None
+        """The next episode's world, where one was set."""
         self.keys: frozenset[int] = frozenset()
         """Keys that lay in the maze when the episode began."""
         self.locks: frozenset[int] = frozenset()
@@ -187,10 +189,12 @@ class HeistVector:
             obs["pixels"][mask] = games.frames[mask]
         return records
 
-    def set_design(self, slot: int, design: Design | None) -> None:
+    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
         self._check_open()
         this = self._slots[buffers.check_slot(slot, self.num_envs)]
+        seed = buffers.check_world(world, this.worlds)
         this.next_course = self._course(buffers.check_design(design, HeistDesign), this.worlds)
+        this.next_world = seed
 
     def get_state(self, slot: int) -> bytes:
         self._check_open()
@@ -210,6 +214,7 @@ class HeistVector:
             ("episode_return", self._returns[index]),
             ("keys", [theme in this.keys for theme in range(MAX_LOCKS)]),
             ("locks", [theme in this.locks for theme in range(MAX_LOCKS)]),
+            ("next_world", -1 if this.next_world is None else this.next_world),
         ):
             row[name] = value
         game = self._present(index) if this.episode else None
@@ -231,6 +236,7 @@ class HeistVector:
         worlds = None if row["worlds"] < 0 else WorldSet(int(row["worlds"]))
         courses = self._course(found.design, worlds), self._course(found.next_design, worlds)
         this.course, this.next_course = courses
+        this.next_world = None if row["next_world"] < 0 else int(row["next_world"])
         this.seed, this.worlds = int(row["seed"]), worlds
         this.episode, this.world_seed = int(row["episode"]), int(row["world_seed"])
         this.keys, this.locks = (frozenset(np.flatnonzero(row[name]).tolist()) for name in ("keys", "locks"))
@@ -273,7 +279,8 @@ class HeistVector:
         this = self._slots[index]
         this.episode += 1
         this.course = this.next_course
-        this.world_seed = world_seed(this.seed, this.episode, this.worlds)
+        own = world_seed(this.seed, this.episode, this.worlds)
+        this.world_seed, this.next_world = own if this.next_world is None else this.next_world, None
         beginning = this.course.level(this.world_seed)
         this.keys, this.locks = beginning.keys, beginning.locks
         self._put(index, beginning.game)

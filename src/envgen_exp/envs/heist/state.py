@@ -27,7 +27,7 @@ from envgen_exp.errors import StateError
 from envgen_exp.seeding import WorldSet
 
 MAGIC = b"EGHE"
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct("<4sHII")
 _COUNT = struct.Struct("<I")
 
@@ -45,6 +45,7 @@ SLOT = np.dtype(
         ("episode_return", "<f8"),
         ("keys", "u1", (MAX_LOCKS,)),  # that lay in the maze when the episode began
         ("locks", "u1", (MAX_LOCKS,)),  # that were shut then
+        ("next_world", "<i8"),  # that was set for the next episode, or -1
     ]
 )
 """What a slot knows besides its game."""
@@ -108,7 +109,7 @@ def _parts(data: bytes) -> list[bytes]:
 def _is_sound(state: SlotState) -> bool:
     """Whether the slot's numbers fit its game."""
     slot = state.slot
-    if slot["worlds"] not in (-1, *WorldSet) or slot["episode"] < 0 or slot["steps"] < 0:
+    if slot["worlds"] not in (-1, *WorldSet) or slot["episode"] < 0 or slot["steps"] < 0 or slot["next_world"] < -1:
         return False
     if (state.game is None) != (slot["episode"] == 0):
         return False

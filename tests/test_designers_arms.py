@@ -1,0 +1,309 @@
+"""Every arm whole, in the real pipeline at smoke scale: its steps at the environment, its resume, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from runs import composed, final_state, rows, run
+
+from envgen_exp import pipeline, plan
+from envgen_exp.composition import CONF, compose_run
+from envgen_exp.config import identity
+from envgen_exp.designers import DESIGNERS
+from envgen_exp.envs.crafter.engine import NativeVector
+from envgen_exp.envs.crafter.family import CrafterFamily
+from envgen_exp.envs.family import Design, DesignCheck
+from envgen_exp.errors import ConfigError, EnvGenError
+from envgen_exp.seeding import WorldSet
+from envgen_exp.session import Session
+
+ARMS = sorted(file.stem for file in (CONF / "arm").glob("*.yaml"))
+DESIGNS = Path(__file__).parents[1] / "examples" / "designs.yaml"
+
+steps_played: Counter[tuple[WorldSet | None, str]] = Counter()
+"""Steps at the environment by set of worlds and kind of slot."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Few sampled worlds, no film, no page, no measurement; and every step at the environment is counted."""
+    check, step = CrafterFamily.check, NativeVector.step
+
+    def few(self: CrafterFamily, design: Design, *, num_worlds: int = 64) -> DesignCheck:
+        return check(self, design, num_worlds=2)
+
+    def counted(self: NativeVector, *args: Any, active: Any = None, **named: Any) -> Any:
+        for index, slot in enumerate(self._slots):
+            if active is None or active[index]:
+                steps_played[slot.worlds, "original" if slot.design is None else "designed"] += 1
+        return step(self, *args, active=active, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CrafterFamily, "check", few)
+        patch.setattr(NativeVector, "step", counted)
+        patch.setattr(plan, "measure", lambda *_: plan.Speed(1e9, 1e9))
+        patch.setattr(pipeline.Run, "_film", lambda self: None)
+        patch.setattr(pipeline, "write_report", lambda folder: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose rates a placebo can be told."""
+    return run(tmp_path_factory.mktemp("earlier") / "run", "arm=original", "seed=7")
+
+
+def arm_words(arm: str, earlier: Path) -> list[str]:
+    """What an arm is typed as at smoke scale."""
+    needs = {
+        "placebo": [f"designer.placebo_from={earlier}"],
+        "human": [f"designer.file={DESIGNS}"],
+        "plr": ["designer.population=3", "designer.worlds_per_design=2", "env.designed_length=20"],
+        "blend": ["designer.num_designs=2"],
+    }
+    return [f"arm={arm}", "evaluation.report_episodes=2", *needs.get(arm, [])]
+
+
+def test_every_designer_has_an_arm() -> None:
+    assert set(ARMS) == {*DESIGNERS, "blend"}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_has_the_same_steps_at_the_environment(arm: str, earlier: Path, tmp_path: Path) -> None:
+    steps_played.clear()
+    folder = run(tmp_path / "run", *arm_words(arm, earlier))
+    summary = json.loads((folder / "summary.json").read_text())
+    config = composed(f"resume={folder}")
+    schedule = config.schedule
+    total = config.cycles * (schedule.designed_steps + schedule.original_steps) + schedule.final_steps
+    designed = 0 if arm == "original" else config.cycles * schedule.designed_steps
+    assert steps_played[WorldSet.TRAIN, "designed"] == summary["steps"]["designed"] == designed
+    assert steps_played[WorldSet.TRAIN, "original"] == summary["steps"]["original"] == total - designed
+    for kind, worlds in (("feedback", WorldSet.FEEDBACK), ("report", WorldSet.REPORT)):
+        assert steps_played[worlds, "original"] == summary["steps"][kind] > 0
+        assert steps_played[worlds, "designed"] == 0
+    validation = steps_played[WorldSet.VALIDATION, "designed"] + steps_played[WorldSet.VALIDATION, "original"]
+    assert validation == summary["steps"]["validation"]
+    assert (validation > 0) == (arm in ("easy_to_hard", "adversarial"))
+    if arm == "easy_to_hard":
+        assert steps_played[WorldSet.VALIDATION, "original"] == schedule.validation_steps
+    assert (summary["arm"], summary["designer"], summary["design_set"]) == (arm, config.designer.name, 0)
+    assert summary["updates"] > 0
+    assert summary["diagnostic"] == []
+    assert summary["llm_calls"] == 0
+    last = [row for row in rows(folder / "metrics.jsonl") if "updates" in row][-1]
+    assert (last["updates"], last["step"]) == (summary["updates"], total)
+
+
+def proposals(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(f.read_text())["proposal"] for f in sorted((folder / "phases").glob("*-design.json"))]
+
+
+def test_what_the_arms_make_of_the_same_first_set(earlier: Path, tmp_path: Path) -> None:
+    """Fixed keeps it, resample takes another, the halves show it by halves, easy to hard orders its own."""
+    made = {}
+    for arm in ("adaptive", "fixed", "resample", "gifts_only", "terrain_only", "easy_to_hard", "generator"):
+        folder = run(tmp_path / arm, *arm_words(arm, earlier))
+        made[arm] = proposals(folder)
+    first = made["adaptive"][0]["designs"]
+    assert made["fixed"][0]["designs"] == made["fixed"][1]["designs"] == first
+    assert made["resample"][0]["designs"] == first
+    assert made["resample"][1]["designs"] not in (first, made["adaptive"][1]["designs"])
+    default = CrafterFamily(composed().env).design_model().settings()  # type: ignore[arg-type]
+    for whole, gifts, terrain in zip(
+        first, made["gifts_only"][0]["designs"], made["terrain_only"][0]["designs"], strict=True
+    ):
+        for name, value in default.items():
+            given = name.startswith("starting_")
+            assert gifts[name] == (whole[name] if given else value)
+            assert terrain[name] == (value if given else whole[name])
+    easy, harder = (proposal["returns"] for proposal in made["easy_to_hard"])
+    assert sorted([*easy, *harder], reverse=True) == [*easy, *harder]
+    assert all(design[name] == value for design in made["generator"][0]["designs"] for name, value in default.items())
+
+
+def test_a_design_set_is_what_designers_draw_from(tmp_path: Path) -> None:
+    """Runs of two seeds with one set have equal first designs, with two sets other ones."""
+    for arm in ("fixed", "random"):
+        firsts = []
+        for name, words in {
+            "a": ["seed=1", "design_set=5"],
+            "b": ["seed=2", "design_set=5"],
+            "c": ["seed=2", "design_set=6"],
+        }.items():
+            folder = run(tmp_path / f"{arm}-{name}", f"arm={arm}", "cycles=1", "schedule.final_steps=0", *words)
+            firsts.append(proposals(folder)[0]["designs"])
+            assert json.loads((folder / "summary.json").read_text())["design_set"] == int(words[1][-1])
+        assert firsts[0] == firsts[1] != firsts[2]
+
+
+def test_a_blend_has_both_kinds_in_every_phase(tmp_path: Path) -> None:
+    words = ["arm=blend", "designer.num_designs=1", "schedule.designed_steps=100", "schedule.original_steps=300"]
+    folder = run(tmp_path / "run", *words, "env.designed_length=20", "env.original_length=20")
+    episodes = [row for row in rows(folder / "episodes.jsonl") if "blend" in row["phase"]]
+    assert {row["slot"] for row in episodes if row["design"] != "original"} == {0}
+    assert {row["slot"] for row in episodes if row["design"] == "original"} == {1, 2, 3}
+    steps = [row for row in rows(folder / "metrics.jsonl") if row["phase"] == "cycle1-train-blend"]
+    assert all(row["steps/original"] == 3 * row["steps/designed"] for row in steps)
+    assert "return/designed" in steps[-1]
+    assert "return/original" in steps[-1]
+
+
+# Killed and resumed
+
+
+class Killed(BaseException):
+    """Ends a run without its last words."""
+
+
+def killed_and_resumed(folder: Path, words: list[str], at: set[int], patch: pytest.MonkeyPatch) -> Path:
+    """Do a run, and end it each time that so many boundaries inside of phases have been passed."""
+    boundary, passed = Session.boundary, 0
+
+    def boundary_(self: Session, inside: Any) -> None:
+        nonlocal passed
+        boundary(self, inside)
+        passed += 1
+        if passed in at:
+            raise Killed
+
+    patch.setattr(Session, "boundary", boundary_)
+    for _ in at:
+        with pytest.raises(Killed):
+            run(folder, *words)
+    return run(folder, *words)
+
+
+@pytest.mark.parametrize(
+    ("arm", "at"), [("easy_to_hard", {2, 4, 9}), ("adversarial", {2, 9}), ("plr", {1, 2, 6, 10, 11}), ("blend", {3})]
+)
+def test_killed_and_resumed_it_ends_the_same(
+    arm: str, at: set[int], earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A checkpoint at every second boundary, so that some steps are done again.
+    words = [*arm_words(arm, earlier), "checkpoint.every_steps=100", "schedule.final_steps=64"]
+    whole = run(tmp_path / "whole", *words)
+    broken = killed_and_resumed(tmp_path / "broken", words, at, monkeypatch)
+    assert final_state(broken) == final_state(whole)
+    assert (
+        json.loads((broken / "summary.json").read_text())["steps"]
+        == json.loads((whole / "summary.json").read_text())["steps"]
+    )
+
+
+# What is in the config of a run that named other files
+
+
+def test_a_placebo_is_told_the_other_run_s_rates_and_resumes_without_it(earlier: Path, tmp_path: Path) -> None:
+    import shutil
+
+    source = tmp_path / "source"
+    shutil.copytree(earlier, source)
+    words = [f"designer.placebo_from={source}", "arm=placebo"]
+    folder = run(tmp_path / "run", *words)
+    report = json.loads(next((source / "phases").glob("*-cycle1-evaluate.json")).read_text())["skills"]
+    told = next(text for text in calls(folder) if "noop" not in text and "± " in text)
+    for index, skill in enumerate(report["skills"]):
+        percent = 100 * sum(row[index] for row in report["successes"]) / sum(report["episodes"])
+        assert f"- {skill}: {percent:.0f}% ± " in told
+    before = identity(composed(f"folder={tmp_path / 'x'}", *words))
+    shutil.rmtree(source)
+    config = composed(f"resume={folder}")
+    assert identity(config) == before
+    assert len(config.designer.told) == 1  # type: ignore[attr-defined]
+
+
+def calls(folder: Path) -> list[str]:
+    """The last message of each request."""
+    files = sorted((folder / "llm" / "calls").iterdir())
+    return [json.loads(file.read_text())["request"]["messages"][-1]["content"] for file in files]
+
+
+def test_a_person_s_designs_are_in_the_config_and_count(tmp_path: Path) -> None:
+    file = tmp_path / "designs.yaml"
+    file.write_text("- [{target_biome: grassland}]\n- [{target_biome: mountain}]\n")
+    words = ["arm=human", f"designer.file={file}", "designer.num_designs=1"]
+    folder = run(tmp_path / "run", *words)
+    assert [p["designs"][0]["target_biome"] for p in proposals(folder)] == ["grassland", "mountain"]
+    before = identity(composed(*words))
+    file.write_text("- [{target_biome: grassland}]\n- [{target_biome: beaches}]\n")
+    assert identity(composed(*words)) != before
+    file.unlink()
+    assert identity(composed(f"resume={folder}")) == before
+
+
+def test_an_arm_s_name_is_a_label(tmp_path: Path) -> None:
+    assert identity(compose_run(["arm=fixed"])) == identity(compose_run(["designer=fixed"]))
+    config = compose_run(["arm=blend", f"folder={tmp_path / 'run'}", "designer.num_designs=2", "debug=smoke"])
+    assert (config.arm, config.designer.name, config.schedule.mixture.name) == ("blend", "adaptive", "blend")
+    # The arm wins over what an experiment says.
+    assert compose_run(["experiment=paper", "arm=fixed"]).designer.name == "fixed"
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["arm=placebo"], "designer=placebo needs the run whose rates it is told"),
+        (["arm=placebo", "designer.placebo_from=nowhere"], "nowhere is not a folder"),
+        (["arm=placebo", "seed=7", "designer.placebo_from={earlier}"], "its seed is 7 too"),
+        (["arm=placebo", "cycles=4", "designer.placebo_from={earlier}"], "has finished 2 feedback evaluations"),
+        (["arm=placebo", "env=heist", "designer.placebo_from={earlier}"], "its family is crafter"),
+        (["arm=human"], "designer=human needs the file"),
+        (["arm=human", "designer.file=nowhere"], "designer.file=nowhere: can't be read"),
+        (["arm=human", "designer.file={file}", "designer.num_designs=2"], "cycle 1: needs designer.num_designs=2"),
+        (
+            ["arm=human", "designer.file={file}", "designer.num_designs=1"],
+            "cycle 1, design 1: there is no setting 'tre",
+        ),
+        (["arm=easy_to_hard", "designer.num_candidates=7"], "takes 8 of them (4 a cycle); allowed is 8 or more"),
+        (["arm=easy_to_hard", "schedule.validation_steps=50"], "a phase of 50 steps can't be shared"),
+        (["arm=adversarial", "designer.num_candidates=3"], "allowed is 4 or more"),
+        (["arm=plr", "designer.temperature=0"], "designer.temperature=0"),
+        (["arm=plr", "designer.staleness=1.5"], "from 0 to 1"),
+        (["designer=resample", "llm=gpt4"], "llm.temperature=0 has one answer to it"),
+        (["arm=blend"], "4 designs in 2 slots"),
+        (["arm=blend", "schedule.designed_steps=300"], "no whole number of the ppo.num_envs=4 slots"),
+        (["arm=fixed", "designer=random"], "arm=fixed: the designer is random"),
+        (["arm=fixt"], "did you mean fixed?"),
+        (["design_set=-1"], "design_set=-1"),
+        (["env.original=forked"], "stock | fork"),
+        (["env=heist", "env.original=fork"], "no such key"),
+    ],
+)
+def test_what_can_t_be_is_one_line_before_anything_is_written(
+    words: list[str], says: str, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    (tmp_path / "designs.yaml").write_text(yaml.safe_dump([{"tre_rarity": "rare"}]))
+    words = [word.format(earlier=earlier, file=tmp_path / "designs.yaml") for word in words]
+    with pytest.raises(EnvGenError) as caught:
+        pipeline.run(composed(f"folder={tmp_path / 'run'}", *words), [])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_gifts_are_asked_of_a_family_that_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CrafterFamily, "gifts", frozenset())
+    with pytest.raises(ConfigError, match="designer=gifts_only: none of crafter's settings are gifts"):
+        pipeline.run(composed("arm=gifts_only"), [])
+
+
+# Diagnostics
+
+
+def test_a_diagnostic_run_says_so(tmp_path: Path) -> None:
+    words = ["arm=generator", "env.original=fork", "env.generator=released", "cycles=1", "schedule.final_steps=0"]
+    folder = run(tmp_path / "run", *words)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["diagnostic"] == ["env.original=fork", "env.generator=released"]
+    assert summary["training_score"] is None or summary["training_episodes"] > 0
