@@ -66,6 +66,8 @@ def arm_words(arm: str, earlier: Path) -> list[str]:
         "human": [f"designer.file={DESIGNS}"],
         "plr": ["designer.population=3", "designer.worlds_per_design=2", "env.designed_length=20"],
         "blend": ["designer.num_designs=2"],
+        "easy_to_hard": ["designer.validation_steps=200", "designer.validation_episodes=1"],
+        "adversarial": ["designer.validation_episodes=1"],
     }
     return [f"arm={arm}", "evaluation.report_episodes=2", *needs.get(arm, [])]
 
@@ -92,7 +94,7 @@ def test_every_arm_has_the_same_steps_at_the_environment(arm: str, earlier: Path
     assert validation == summary["steps"]["validation"]
     assert (validation > 0) == (arm in ("easy_to_hard", "adversarial"))
     if arm == "easy_to_hard":
-        assert steps_played[WorldSet.VALIDATION, "original"] == schedule.validation_steps
+        assert steps_played[WorldSet.VALIDATION, "original"] == 200
     assert (summary["arm"], summary["designer"], summary["design_set"]) == (arm, config.designer.name, 0)
     assert summary["updates"] > 0
     assert summary["diagnostic"] == []
@@ -265,7 +267,7 @@ def test_an_arm_s_name_is_a_label(tmp_path: Path) -> None:
             "cycle 1, design 1: there is no setting 'tre",
         ),
         (["arm=easy_to_hard", "designer.num_candidates=7"], "takes 8 of them (4 a cycle); allowed is 8 or more"),
-        (["arm=easy_to_hard", "schedule.validation_steps=50"], "a phase of 50 steps can't be shared"),
+        (["arm=easy_to_hard", "designer.validation_steps=50"], "a phase of 50 steps can't be shared"),
         (["arm=adversarial", "designer.num_candidates=3"], "allowed is 4 or more"),
         (["arm=plr", "designer.temperature=0"], "designer.temperature=0"),
         (["arm=plr", "designer.staleness=1.5"], "from 0 to 1"),

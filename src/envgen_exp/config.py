@@ -292,6 +292,16 @@ class CandidatesConfig(DesignerConfig):
 
     num_candidates: int = 16
     """Designs that the language model writes at once; num_designs of them are taken for a cycle."""
+    validation_episodes: int = 10
+    """Episodes in each candidate on which its rank rests."""
+
+
+@dataclass(frozen=True)
+class EasyToHardConfig(CandidatesConfig):
+    """Candidates ranked once, by an agent made for that."""
+
+    validation_steps: int = 50_000
+    """Training steps, in the original and counted apart, of the agent that ranks the candidates."""
 
 
 @dataclass(frozen=True)
@@ -318,8 +328,6 @@ class ScheduleConfig:
     """Steps in the original, each cycle."""
     final_steps: int = 1_000_000
     """Steps in the original after the last cycle."""
-    validation_steps: int = 50_000
-    """Training steps, in the original and counted apart, of the agent that ranks designs for designer=easy_to_hard."""
     mixture: Mixture = Mixture.alternate
     """A cycle's two kinds of steps in turn, as in the paper, or side by side in one batch, in the same numbers."""
 
@@ -332,8 +340,6 @@ class EvaluationConfig:
     """Seeds over which the designer's feedback has its spread."""
     feedback_episodes: int = 10
     """Episodes of each of those seeds."""
-    validation_episodes: int = 10
-    """Episodes in each design that designer=easy_to_hard or adversarial has ranked."""
     report_episodes: int = 1000
     """Episodes of the report evaluation, which carries the score."""
     num_envs: int = 32
@@ -468,7 +474,7 @@ def register() -> None:
         ("designer", "schema_designer", DesignerConfig),
         ("designer", "schema_placebo", PlaceboConfig),
         ("designer", "schema_human", HumanConfig),
-        ("designer", "schema_easy_to_hard", CandidatesConfig),
+        ("designer", "schema_easy_to_hard", EasyToHardConfig),
         ("designer", "schema_adversarial", CandidatesConfig),
         ("designer", "schema_plr", PLRConfig),
         ("tracker", "schema_tracker", TrackerConfig),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envgen_exp import seeding
-from envgen_exp.config import CandidatesConfig, Mixture, RunConfig, arm, design_set
+from envgen_exp.config import CandidatesConfig, EasyToHardConfig, Mixture, RunConfig, arm, design_set
 from envgen_exp.designers import asks
 from envgen_exp.envs.family import Family
 from envgen_exp.errors import ConfigError
@@ -85,9 +85,9 @@ def validation(config: RunConfig) -> tuple[int, int]:
     designer = config.designer
     if not isinstance(designer, CandidatesConfig):
         return 0, 0
-    episodes = designer.num_candidates * config.evaluation.validation_episodes
-    if designer.name == "easy_to_hard":
-        return config.schedule.validation_steps, episodes
+    episodes = designer.num_candidates * designer.validation_episodes
+    if isinstance(designer, EasyToHardConfig):
+        return designer.validation_steps, episodes
     return 0, episodes * config.cycles
 
 

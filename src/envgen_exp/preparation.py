@@ -83,7 +83,6 @@ def means(config: RunConfig, family: Family) -> Means:
         cycles=config.cycles,
         design_set=design_set(config),
         seed=config.seed,
-        validation_steps=config.schedule.validation_steps,
     )
 
 

@@ -26,13 +26,14 @@ def try_designs(
     learner: Learner,
     session: Session,
     designs: Sequence[Design],
+    episodes: int,
     train_steps: int,
 ) -> list[float]:
-    """Mean return of `evaluation.validation_episodes` episodes in each design, the slots' seeds the same in all.
+    """Mean return of so many episodes in each design, the slots' seeds the same in all.
 
     They are played by the learner's agent, or with `train_steps` by a new one that has trained so long in the original.
     """
-    planned, episodes, device = session.current, config.evaluation.validation_episodes, learner.device
+    planned, device = session.current, learner.device
     agent = _validation_agent(config, family, learner, session, train_steps) if train_steps else learner.agent
     slots = max(1, min(config.evaluation.num_envs // len(designs), episodes))
     seeds = seeding.integers(config.seed, "worlds", planned.name, "trial", count=slots) * len(designs)

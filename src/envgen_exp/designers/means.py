@@ -15,8 +15,8 @@ from envgen_exp.rl.curriculum import Curriculum
 class Trial(Protocol):
     """Plays designs, without learning, to see how an agent does in them."""
 
-    def __call__(self, designs: Sequence[Design], *, train_steps: int = 0) -> list[float]:
-        """Mean return in each design, over `evaluation.validation_episodes` with the same world seeds in all of them.
+    def __call__(self, designs: Sequence[Design], *, episodes: int, train_steps: int = 0) -> list[float]:
+        """Mean return of so many episodes in each design, with the same world seeds in all of them.
 
         The agent is the run's as it is, or with `train_steps` a new one that has trained so long in the original. All
         of it is counted as validation steps.
@@ -36,8 +36,6 @@ class Means:
     """Root of every stream that it draws designs from."""
     seed: int = 0
     """Root of the run's other streams."""
-    validation_steps: int = 0
-    """Training steps of an agent that is made for trials."""
     trial: Trial | None = None
     """None where no design will be tried."""
 

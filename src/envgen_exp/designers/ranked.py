@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from envgen_exp.config import CandidatesConfig, DesignerConfig
+from envgen_exp.config import CandidatesConfig, DesignerConfig, EasyToHardConfig
 from envgen_exp.designers.adaptive import Adaptive
 from envgen_exp.designers.means import Means
 from envgen_exp.designers.proposal import Proposal
@@ -66,17 +66,21 @@ class _Ranked:
         assert self._means.trial is not None, "a designer that ranks needs an agent"
         candidates = self._writer().design(cycle, None)
         designs = [design for design in candidates.designs if design is not None]
-        return candidates, self._means.trial(designs, train_steps=train_steps)
+        return candidates, self._means.trial(
+            designs, episodes=self._config.validation_episodes, train_steps=train_steps
+        )
 
 
 class EasyToHard(_Ranked):
     """Candidates of one call, in the first cycle those with the highest mean return of a validation agent, and so on.
 
-    The agent is one that has trained `schedule.validation_steps` in the original, and only for this.
+    The agent is one that has trained `designer.validation_steps` in the original, and only for this.
     """
 
     def __init__(self, config: DesignerConfig, means: Means) -> None:
+        assert isinstance(config, EasyToHardConfig)
         super().__init__(config, means)
+        self._train_steps = config.validation_steps
         self._ranked: Proposal | None = None
 
     @staticmethod
@@ -90,7 +94,7 @@ class EasyToHard(_Ranked):
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
         """The next easiest."""
         if self._ranked is None:
-            candidates, returns = self._candidates(cycle, train_steps=self._means.validation_steps)
+            candidates, returns = self._candidates(cycle, train_steps=self._train_steps)
             easiest = sorted(range(len(returns)), key=lambda index: (-returns[index], index))
             self._ranked = candidates.take(easiest, returns)
         count = self._config.num_designs
