@@ -26,14 +26,14 @@ def enclose(config: RunConfig, stored: RunConfig | None = None) -> RunConfig:
     """
     designer, old = config.designer, stored.designer if stored else None
     if isinstance(designer, PlaceboConfig):
-        if isinstance(old, PlaceboConfig) and old.placebo_from == designer.placebo_from:
+        if isinstance(old, PlaceboConfig) and designer.placebo_from in (None, old.placebo_from):
             designer = dataclasses.replace(designer, told=old.told)
         elif designer.placebo_from is not None:
             designer = dataclasses.replace(designer, told=_told(Path(designer.placebo_from), config))
         elif not designer.told:
             raise ConfigError("designer=placebo needs the run whose rates it is told: designer.placebo_from=FOLDER")
     elif isinstance(designer, HumanConfig):
-        if isinstance(old, HumanConfig) and old.file == designer.file:
+        if isinstance(old, HumanConfig) and designer.file in (None, old.file):
             designer = dataclasses.replace(designer, sets=old.sets)
         elif designer.file is not None:
             designer = dataclasses.replace(designer, sets=_sets(Path(designer.file), config))

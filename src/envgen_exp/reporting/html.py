@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from envgen_exp.config import LLMKind
+from envgen_exp.designers import asks
 from envgen_exp.reporting.lineage import lineage
 from envgen_exp.reporting.page import (
     Cell,
@@ -86,14 +87,14 @@ def render(data: RunData) -> str:
         if content:
             sections.append(Section(anchor, title, content))
     c = data.config
-    llm = "" if c.designer.name == "original" else f", llm={c.llm.name}{'' if uses_llm(data) else ' (not an LLM)'}"
+    llm = "" if not asks(c.designer.name) else f", llm={c.llm.name}{'' if uses_llm(data) else ' (not an LLM)'}"
     subtitle = f"{c.env.name}, designer={c.designer.name}{llm}, ppo={c.ppo.name}, seed {c.seed}"
     return page(f"Run {data.folder.resolve().name}", subtitle, _notice(data), sections)
 
 
 def uses_llm(data: RunData) -> bool:
     """Whether a real language model is asked."""
-    return data.config.designer.name != "original" and data.config.llm.kind is LLMKind.litellm
+    return asks(data.config.designer.name) and data.config.llm.kind is LLMKind.litellm
 
 
 def steps_done(data: RunData) -> int:
@@ -149,7 +150,7 @@ def _tiles(data: RunData) -> list[Markup]:
             )
         )
     else:
-        why = "nothing is designed" if data.config.designer.name == "original" else _stand_in(data)
+        why = _stand_in(data) if asks(data.config.designer.name) else "the designer asks none"
         tiles.append(_tile("LLM calls", "0", why))
         tiles.append(_tile("Dollars", "0", "no LLM was asked"))
     share = "" if data.finished else f" of {data.total_steps:,}"
@@ -356,10 +357,7 @@ def gap(data: RunData) -> Markup:
             continue
         targets = sorted({target for design in designs for target in design.targets if target in data.skills})
         columns = [data.skills.index(target) for target in targets] or list(range(len(data.skills)))
-        both = {
-            "designed": data.phase_episodes(f"cycle{cycle}-train-designed"),
-            "original": data.phase_episodes(f"cycle{cycle}-train-original"),
-        }
+        both = {kind: data.training_episodes(cycle, kind) for kind in ("designed", "original")}
         cells: list[object] = [f"cycle {cycle}", len(columns)]
         means = []
         for kind, episodes in both.items():

@@ -146,7 +146,7 @@ def _card(
 
 def _played(data: RunData, cycle: int, design: Design) -> Markup:
     """What the agent did in the design."""
-    episodes = data.phase_episodes(f"cycle{cycle}-train-designed", design_key(design))
+    episodes = data.training_episodes(cycle, "designed", design_key(design))
     if not len(episodes):
         return element("p", "No training episode in it has ended.", class_="note")
     counts = episodes.successes(data.skills)

@@ -117,6 +117,16 @@ class RunData:
         rows = self.episodes.get(phase, [])
         return Episodes.of((row for row in rows if design in (None, row["design"])), len(self.skills))
 
+    def training_episodes(self, cycle: int, kind: str, design: str | None = None) -> Episodes:
+        """The finished episodes of a cycle's training in designs (kind designed) or in the original."""
+        rows = [
+            row
+            for phase in (f"cycle{cycle}-train-designed", f"cycle{cycle}-train-original", f"cycle{cycle}-train-blend")
+            for row in self.episodes.get(phase, [])
+            if (row["design"] == "original") == (kind == "original") and design in (None, row["design"])
+        ]
+        return Episodes.of(rows, len(self.skills))
+
     def curve(self, name: str, *, clock: bool = False) -> list[Point]:
         """A metric against training steps, where it stands in a row."""
         rows = self.timings if clock else self.rows

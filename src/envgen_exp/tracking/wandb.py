@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode
+from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, arm, design_set
 from envgen_exp.errors import ConfigError
 from envgen_exp.llm.redaction import redact
 from envgen_exp.run_folder import read_config, write_atomic
@@ -157,7 +157,7 @@ class WandbTracker:
                 shutil.rmtree(old)
         document = read_config(self._folder)
         wandb.setup(wandb.Settings(silent=True))  # else the login prints a line whatever init's settings say
-        arm = [config.env.name, config.designer.name, config.llm.name]
+        words = [config.env.name, arm(config), config.llm.name]
         return wandb.init(
             mode=mode,
             dir=self._folder,
@@ -166,12 +166,14 @@ class WandbTracker:
             reinit="create_new",
             entity=config.tracker.entity,
             project=config.tracker.project,
-            group=config.tracker.group or "-".join([*arm, config.ppo.name]),
+            group=config.tracker.group or "-".join([*words, config.ppo.name]),
             job_type="train",
-            name=f"{'-'.join([*arm, config.ppo.name])}-s{config.seed}",
-            tags=list(dict.fromkeys([*arm, *config.tracker.tags])),
+            name=f"{'-'.join([*words, config.ppo.name])}-s{config.seed}",
+            tags=list(dict.fromkeys([*words, *config.tracker.tags])),
             config={
                 **document["config"],
+                "arm": arm(config),
+                "design_set": design_set(config),
                 **{k: document[k] for k in ("identity", "versions", "chosen") if k in document},
             },
             settings=wandb.Settings(
