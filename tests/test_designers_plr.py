@@ -107,6 +107,15 @@ def test_every_level_is_played_before_chance_alone_would_and_the_highest_score_m
     assert all(counts[level] for level in range(20))
 
 
+def test_a_level_that_a_phase_s_end_cut_off_comes_back() -> None:
+    levels = replay(population=2, worlds=1)
+    first, second = (int(levels.choose(0)[0].settings()["head_start"]) for _ in range(2))
+    assert first != second
+    levels.learn(np.ones((4, 2), np.float32), np.array([[0, 0], [1, 0], [0, 0], [0, 0]], np.bool_))
+    levels.begin()
+    assert second in {levels.sample() for _ in range(20)}
+
+
 def test_training_plays_what_was_chosen_and_tells_what_it_taught() -> None:
     config = PPOConfig("tiny", network=Network.tiny, num_envs=3, num_steps=16, update_epochs=1, num_minibatches=2)
     env = TinyVectorEnv([None, TinyDesign(), TinyDesign()], [1, 2, 3], WorldSet.TRAIN)

@@ -110,10 +110,11 @@ class Replay:
             self._sums[slot] = total, steps
 
     def sample(self) -> int:
-        """The next level: a scored one by priority, or one that was never chosen."""
+        """The next level: a scored one by priority, or one that has no score and is not being played."""
         chance = seeding.generator(self._seed, "plr", "choice", self.choices)
         scored = np.flatnonzero(~np.isnan(self.scores))
-        new = np.flatnonzero(self.chosen_at < 0)
+        playing = [level for queue in self._queues.values() for level in queue]
+        new = np.setdiff1d(np.flatnonzero(np.isnan(self.scores)), playing)
         replay = chance.random() < len(scored) / self.num_levels
         if len(scored) and (replay or not len(new)):
             level = int(chance.choice(scored, p=self.priorities(scored)))
