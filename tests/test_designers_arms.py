@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,42 +61,61 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(tmp_path_factory.mktemp("earlier") / "run", "arm=original", "seed=7")
 
 
+SHORT = ("env.designed_length=30", "env.original_length=30", "evaluation.report_episodes=2")
+"""Short episodes: the smallest evaluations."""
+
+
 def arm_words(arm: str, earlier: Path) -> list[str]:
     """What an arm is typed as at smoke scale."""
     needs = {
         "placebo": [f"designer.placebo_from={earlier}"],
         "human": [f"designer.file={DESIGNS}"],
-        "plr": ["designer.population=3", "designer.worlds_per_design=2", "env.designed_length=20"],
+        "plr": ["designer.population=3", "designer.worlds_per_design=2"],
         "blend": ["designer.num_designs=2"],
         "easy_to_hard": ["designer.validation_steps=200", "designer.validation_episodes=1"],
         "adversarial": ["designer.validation_episodes=1"],
     }
-    return [f"arm={arm}", "evaluation.report_episodes=2", *needs.get(arm, [])]
+    return [f"arm={arm}", *SHORT, *needs.get(arm, [])]
 
 
 def test_every_designer_has_an_arm() -> None:
     assert set(ARMS) == {*DESIGNERS, "blend"}
 
 
+Finished = Callable[[str], tuple[Path, Mapping[tuple[WorldSet | None, str], int]]]
+
+
+@pytest.fixture(scope="module")
+def finished(earlier: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """An arm's finished run and the steps that it played, done once."""
+
+    @functools.cache
+    def finish(arm: str) -> tuple[Path, Mapping[tuple[WorldSet | None, str], int]]:
+        steps_played.clear()
+        folder = run(tmp_path_factory.mktemp(arm) / "run", *arm_words(arm, earlier))
+        return folder, Counter(steps_played)
+
+    return finish
+
+
 @pytest.mark.parametrize("arm", ARMS)
-def test_every_arm_has_the_same_steps_at_the_environment(arm: str, earlier: Path, tmp_path: Path) -> None:
-    steps_played.clear()
-    folder = run(tmp_path / "run", *arm_words(arm, earlier))
+def test_every_arm_has_the_same_steps_at_the_environment(arm: str, finished: Finished) -> None:
+    folder, played = finished(arm)
     summary = json.loads((folder / "summary.json").read_text())
     config = composed(f"resume={folder}")
     schedule = config.schedule
     total = config.cycles * (schedule.designed_steps + schedule.original_steps) + schedule.final_steps
     designed = 0 if arm == "original" else config.cycles * schedule.designed_steps
-    assert steps_played[WorldSet.TRAIN, "designed"] == summary["steps"]["designed"] == designed
-    assert steps_played[WorldSet.TRAIN, "original"] == summary["steps"]["original"] == total - designed
+    assert played[WorldSet.TRAIN, "designed"] == summary["steps"]["designed"] == designed
+    assert played[WorldSet.TRAIN, "original"] == summary["steps"]["original"] == total - designed
     for kind, worlds in (("feedback", WorldSet.FEEDBACK), ("report", WorldSet.REPORT)):
-        assert steps_played[worlds, "original"] == summary["steps"][kind] > 0
-        assert steps_played[worlds, "designed"] == 0
-    validation = steps_played[WorldSet.VALIDATION, "designed"] + steps_played[WorldSet.VALIDATION, "original"]
+        assert played[worlds, "original"] == summary["steps"][kind] > 0
+        assert played[worlds, "designed"] == 0
+    validation = played[WorldSet.VALIDATION, "designed"] + played[WorldSet.VALIDATION, "original"]
     assert validation == summary["steps"]["validation"]
     assert (validation > 0) == (arm in ("easy_to_hard", "adversarial"))
     if arm == "easy_to_hard":
-        assert steps_played[WorldSet.VALIDATION, "original"] == 200
+        assert played[WorldSet.VALIDATION, "original"] == 200
     assert (summary["arm"], summary["designer"], summary["design_set"]) == (arm, config.designer.name, 0)
     assert summary["updates"] > 0
     assert summary["diagnostic"] == []
@@ -107,12 +128,10 @@ def proposals(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(f.read_text())["proposal"] for f in sorted((folder / "phases").glob("*-design.json"))]
 
 
-def test_what_the_arms_make_of_the_same_first_set(earlier: Path, tmp_path: Path) -> None:
+def test_what_the_arms_make_of_the_same_first_set(finished: Finished) -> None:
     """Fixed keeps it, resample takes another, the halves show it by halves, easy to hard orders its own."""
-    made = {}
-    for arm in ("adaptive", "fixed", "resample", "gifts_only", "terrain_only", "easy_to_hard", "generator"):
-        folder = run(tmp_path / arm, *arm_words(arm, earlier))
-        made[arm] = proposals(folder)
+    arms = ("adaptive", "fixed", "resample", "gifts_only", "terrain_only", "easy_to_hard", "generator")
+    made = {arm: proposals(finished(arm)[0]) for arm in arms}
     first = made["adaptive"][0]["designs"]
     assert made["fixed"][0]["designs"] == made["fixed"][1]["designs"] == first
     assert made["resample"][0]["designs"] == first
@@ -139,7 +158,7 @@ def test_a_design_set_is_what_designers_draw_from(tmp_path: Path) -> None:
             "b": ["seed=2", "design_set=5"],
             "c": ["seed=2", "design_set=6"],
         }.items():
-            folder = run(tmp_path / f"{arm}-{name}", f"arm={arm}", "cycles=1", "schedule.final_steps=0", *words)
+            folder = run(tmp_path / f"{arm}-{name}", f"arm={arm}", "cycles=1", "schedule.final_steps=0", *SHORT, *words)
             firsts.append(proposals(folder)[0]["designs"])
             assert json.loads((folder / "summary.json").read_text())["design_set"] == int(words[1][-1])
         assert firsts[0] == firsts[1] != firsts[2]
@@ -203,11 +222,9 @@ def test_killed_and_resumed_it_ends_the_same(
 
 
 def test_a_placebo_is_told_the_other_run_s_rates_and_resumes_without_it(earlier: Path, tmp_path: Path) -> None:
-    import shutil
-
     source = tmp_path / "source"
     shutil.copytree(earlier, source)
-    words = [f"designer.placebo_from={source}", "arm=placebo"]
+    words = [f"designer.placebo_from={source}", "arm=placebo", *SHORT]
     folder = run(tmp_path / "run", *words)
     report = json.loads(next((source / "phases").glob("*-cycle1-evaluate.json")).read_text())["skills"]
     told = next(text for text in calls(folder) if "noop" not in text and "± " in text)
@@ -230,7 +247,7 @@ def calls(folder: Path) -> list[str]:
 def test_a_person_s_designs_are_in_the_config_and_count(tmp_path: Path) -> None:
     file = tmp_path / "designs.yaml"
     file.write_text("- [{target_biome: grassland}]\n- [{target_biome: mountain}]\n")
-    words = ["arm=human", f"designer.file={file}", "designer.num_designs=1"]
+    words = ["arm=human", f"designer.file={file}", "designer.num_designs=1", *SHORT]
     folder = run(tmp_path / "run", *words)
     assert [p["designs"][0]["target_biome"] for p in proposals(folder)] == ["grassland", "mountain"]
     before = identity(composed(*words))
@@ -238,6 +255,13 @@ def test_a_person_s_designs_are_in_the_config_and_count(tmp_path: Path) -> None:
     assert identity(composed(*words)) != before
     file.unlink()
     assert identity(composed(f"resume={folder}")) == before
+
+
+def test_a_resume_takes_the_words_of_the_first_command_again(finished: Finished, earlier: Path) -> None:
+    for arm in ("placebo", "human", "blend"):
+        folder, _ = finished(arm)
+        for words in (arm_words(arm, earlier), [f"arm={arm}"]):
+            assert identity(composed(f"resume={folder}", *words)) == identity(composed(f"resume={folder}"))
 
 
 def test_an_arm_s_name_is_a_label(tmp_path: Path) -> None:
@@ -304,8 +328,10 @@ def test_gifts_are_asked_of_a_family_that_has_some(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_diagnostic_run_says_so(tmp_path: Path) -> None:
-    words = ["arm=generator", "env.original=fork", "env.generator=released", "cycles=1", "schedule.final_steps=0"]
+    words = ["arm=generator", "env.original=fork", "env.generator=released", "cycles=1", *SHORT]
     folder = run(tmp_path / "run", *words)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["diagnostic"] == ["env.original=fork", "env.generator=released"]
-    assert summary["training_score"] is None or summary["training_episodes"] > 0
+    # It is the original all the same, in what counts and in what is scored.
+    assert summary["steps"]["original"] == 500
+    assert summary["training_episodes"] > 0
