@@ -41,10 +41,12 @@ SMALL = (
 
 NEEDS = {
     "human": (f"designer.file={ROOT / 'examples' / 'designs.yaml'}",),
-    "placebo": ("designer.placebo_from={whole}",),
+    "placebo": ("designer.placebo_from={whole}", "seed=1"),
+    "blend": ("designer.num_designs=2",),
+    "plr": ("designer.population=2", "designer.worlds_per_design=2"),
     "adversarial": ("designer.num_candidates=6", "designer.validation_episodes=1"),
     "easy_to_hard": (
-        "designer.num_candidates=6",
+        "designer.num_candidates=8",
         "designer.validation_episodes=1",
         "designer.validation_steps=32",
     ),
@@ -52,7 +54,7 @@ NEEDS = {
 """What designers need beside their name, or to be quick; {whole} is a finished run."""
 
 DESIGNED = {name: (f"designer={name}", *NEEDS.get(name, ())) for name in DESIGNERS} | {
-    path.stem: (f"arm={path.stem}",)
+    path.stem: (f"arm={path.stem}", *NEEDS.get(path.stem, ()))
     for path in sorted((ROOT / "conf" / "arm").glob("*.yaml"))
     if path.stem not in DESIGNERS
 }
