@@ -105,6 +105,14 @@ class Prompt(Enum):
     obfuscated = "obfuscated"
 
 
+class Verbosity(Enum):
+    """How much a run tells in the terminal."""
+
+    quiet = "quiet"
+    normal = "normal"
+    verbose = "verbose"
+
+
 class TrackerKind(Enum):
     """Where metrics go besides metrics.jsonl."""
 
@@ -392,6 +400,8 @@ class RunConfig:
     """Threads of torch on the CPU; 0 takes what the machine has."""
     dry_run: bool = False
     """Print the plan and the first messages, ask and train nothing."""
+    verbosity: Verbosity = Verbosity.normal
+    """What the terminal shows; quiet: what needs attention and the table at the end, verbose: every logged row too."""
     runs_dir: str = "runs"
     """Where new run folders are made."""
     folder: str | None = None
@@ -421,6 +431,7 @@ NOT_IDENTITY = (
     "resume",
     "num_threads",
     "dry_run",
+    "verbosity",
     "env.num_threads",
     # How a model is reached and what may be spent on it, but not which model or what it is asked.
     "llm.key_variable",

@@ -21,6 +21,7 @@ from envgen_exp.envs import make_family
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.llm.redaction import redact
 from envgen_exp.run_folder import write_atomic
+from envgen_exp.tracking import media
 from envgen_exp.tracking.metrics import METRICS
 from envgen_exp.tracking.wandb import resolve_mode
 
@@ -30,13 +31,19 @@ if TYPE_CHECKING:
 NAME = "EnvGen"
 """What the workspace is called."""
 
-DESIGNS_TABLE = "designs"
-"""The table of designs, as tracking.wandb logs it."""
+MEDIA: Mapping[str, tuple[str, ...]] = {
+    "Designs": (media.DESIGNS, media.MAPS, media.VIEWS),
+    "Films": (media.FILMS,),
+    "Skills": (media.SKILLS,),
+    "LLM cost": (media.LLM_CALLS,),
+}
+"""Tables, pictures and films that stand first in a section."""
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "Score": ("score", "return", "length"),
-    "LLM cost": ("llm",),
     "Designs": ("designs",),
+    "Films": (),
+    "LLM cost": ("llm",),
     "Learning": ("loss",),
     "Speed": ("speed", "seconds", "checkpoint"),
     "Steps and episodes": ("steps", "episodes"),
@@ -90,13 +97,13 @@ def make_workspace(skills: Sequence[str], project: str, entity: str = "") -> Wor
             *rooms.values(),
         ],
         settings=ws.WorkspaceSettings(x_axis="step", max_runs=20),
-        # A group is an arm: its seeds are one line with a band.
+        # A group is an arm of a sweep, or of single runs of one budget: its seeds are one line with a band.
         runset_settings=ws.RunsetSettings(
             groupby=[ws.Metric("Group")],
             pinned_columns=[
                 "run:displayName",
-                *(f"config:{name}.value.name" for name in ("env", "designer", "llm", "ppo")),
-                "config:seed.value",
+                *(f"config:{name}.value" for name in ("family", "arm", "seed", "sweep")),
+                *(f"config:{name}.value.name" for name in ("llm", "ppo")),
                 "summary:score/report",
                 "summary:llm/cost_dollars",
             ],
@@ -126,13 +133,16 @@ def save(workspace: Workspace) -> str:
 
 
 def _section(name: str, panels: Iterable[Sequence[str]], titles: Sequence[str] = ()) -> Section:
-    """A section with a line plot for each group of metrics."""
+    """A section with its tables, pictures and films, then a line plot for each group of metrics."""
     import wandb_workspaces.workspaces as ws
-    from wandb_workspaces.reports.v2.interface import LinePlot, WeavePanelSummaryTable
+    from wandb_workspaces.reports.v2.interface import LinePlot, MediaBrowser, WeavePanelSummaryTable
 
     made: list[Any] = []
-    if name == "Designs":
-        made.append(WeavePanelSummaryTable(table_name=DESIGNS_TABLE))
+    for key in MEDIA.get(name, ()):
+        if key.startswith("tables/"):
+            made.append(WeavePanelSummaryTable(table_name=key))
+        else:
+            made.append(MediaBrowser(title=key, media_keys=[key], num_columns=4))
     for index, metrics in enumerate(panels):
         title = titles[index] if titles else metrics[0] if len(metrics) == 1 else metrics[0].split("/")[0]
         made.append(LinePlot(title=title, x="step", y=list(metrics), groupby="Group", groupby_rangefunc="stddev"))
@@ -144,7 +154,7 @@ def _section(name: str, panels: Iterable[Sequence[str]], titles: Sequence[str] =
 def _panels(words: Sequence[str]) -> list[list[str]]:
     """The metrics of each panel of a section."""
     found = [[m.name for m in METRICS if m.name.split("/")[0] == word] for word in words]
-    return found if len(found) > 1 else [[name] for name in found[0]]
+    return found if len(found) != 1 else [[name] for name in found[0]]
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,15 +16,16 @@ import numpy as np
 import torch
 
 from envgen_exp import plan, seeding
-from envgen_exp.config import LLMKind, Mixture, RunConfig, arm, design_set, diagnostics
+from envgen_exp.config import LLMKind, Mixture, RunConfig, Verbosity, arm, design_set, diagnostics
 from envgen_exp.designers import Feedback, Proposal, make_designer
-from envgen_exp.envs.family import Design, design_key
-from envgen_exp.envs.vector import EpisodeRecord
-from envgen_exp.errors import MemoryFullError, RunFolderError
+from envgen_exp.envs.family import Design
+from envgen_exp.envs.vector import EpisodeRecord, VectorEnv
+from envgen_exp.errors import ConfigError, MemoryFullError, RunFolderError
 from envgen_exp.llm.client import make_client
 from envgen_exp.preparation import Prepared, means, open_folder, prepare, resume_command, tell_messages, tell_plan
-from envgen_exp.recording import record_videos
+from envgen_exp.recording import MAX_STEPS, FilmedEnv, film_title, write_films
 from envgen_exp.reporting.html import write_report
+from envgen_exp.reporting.pictures import seen_in_pixels, write_pictures
 from envgen_exp.reporting.statistics import score_interval
 from envgen_exp.reporting.summary import RunSummary, Successes, print_summary
 from envgen_exp.rl.evaluate import SkillReport, evaluate, shares
@@ -40,8 +41,11 @@ from envgen_exp.trial import try_designs
 WINDOW_STEPS = 10_000
 """Training-episode statistics are logged once for the episodes that end within so many steps."""
 
-VIDEO_SHARE = 0.02
-"""Films of the agent take at most this share of the run's time."""
+FILMS = {"feedback": 1, "report": 2}
+"""Of an evaluation the first episodes of so many slots are filmed."""
+
+FILM_SHARE = 0.02
+"""Films take at most this share of the run's time."""
 
 REWARD_STEPS = 100_000
 """The paper's reward is the mean return of the training episodes that end within the last so many steps."""
@@ -53,7 +57,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
     `argv` is what was typed, for the command that repeats the run.
     """
     prepared = prepare(config)
-    if config.resume is None:
+    if config.resume is None and (config.verbosity is not Verbosity.quiet or config.dry_run):
         print(tell_plan(prepared), flush=True)
     if config.dry_run:
         print(tell_messages(prepared))
@@ -61,6 +65,8 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
     with stoppable() as stop, open_folder(prepared, argv) as folder, Run(prepared, folder) as this:
         stop.emergency = this.stopped
         try:
+            if config.resume is not None:
+                write_report(folder.path)
             loop(this, config.cycles)
         except Stopped as stopped:
             this.stopped(str(stopped))
@@ -109,6 +115,13 @@ class Run:
         self.window = Window()
         parts = {"learner": self.learner, "designer": self.designer, "window": self.window}
         self.session = Session(config, folder, parts)
+        self._filmed_at = self.session.seconds
+        """The run's wall time when the latest films were finished."""
+
+    @property
+    def asks_llm(self) -> bool:
+        """Whether a real language model is asked."""
+        return self.designer.uses_llm and self.config.llm.kind is LLMKind.litellm
 
     def __enter__(self) -> Run:
         return self
@@ -137,6 +150,8 @@ class Run:
             proposal = self.designer.design(cycle, feedback)
             for note in proposal.notes:
                 session.progress.message(f"cycle {cycle}, designs: {note}")
+            for number, design in enumerate(proposal.designs, start=1):
+                session.progress.detail(f"cycle {cycle}, design {number}: {design or 'the original'}")
             totals = self.client.totals()
             session.log(
                 {
@@ -152,8 +167,11 @@ class Run:
 
         result = session.phase(work)
         proposal = Proposal.from_json(result["proposal"], self.family.design_model)
-        rows = [{"design": design_key(d), **(d.model_dump(mode="json") if d else {})} for d in proposal.designs]
-        session.tracker.designs(cycle, rows)
+        if self.asks_llm:
+            totals = self.client.totals()
+            dollars = totals.cost if totals.cost_known else None
+            session.progress.update(0, **{"LLM calls": totals.calls, "dollars": dollars})
+        self._draw(f"cycle{cycle}-design", proposal.designs)
         return proposal
 
     def train_cycle(self, designs: Sequence[Design | None]) -> None:
@@ -180,6 +198,7 @@ class Run:
         report = SkillReport.from_json(result["skills"])
         earlier, self.feedback = self.feedback, [*self.feedback, report]
         rates = report.mean_and_sd()
+        self.session.progress.skills(cycle, report.success_rates(), sum(report.episodes))
         return Feedback(
             cycle=cycle,
             designs=proposal.designs,
@@ -197,23 +216,41 @@ class Run:
         result = self.session.phase(lambda planned: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
         summary = self._summary(result)
         write_json(self.folder.summary_file, summary.to_json())
-        if not self.folder.videos.exists():
-            self._film()
         self.close()
         write_report(self.folder.path)
         print_summary(summary, make_console())
 
-    def _film(self) -> None:
-        """A few episodes of the agent at the end, in no more than a small share of the run's time."""
-        record_videos(
-            self.learner.agent,
-            self.family,
-            self.folder.videos,
-            seed=self.config.seed,
-            device=self.learner.device,
-            max_seconds=VIDEO_SHARE * self.session.seconds,
-            warn=self.session.progress.message,
-        )
+    # What one looks at, which never ends a run
+
+    def _draw(self, phase: str, designs: Sequence[Design | None]) -> None:
+        """Keep pictures of the designs' worlds, once."""
+        if any(self.folder.pictures.glob(f"{phase}-*")) or all(design is None for design in designs):
+            return
+        with self.session.visual():
+            try:
+                write_pictures(seen_in_pixels(self.config.env), designs, self.folder.pictures, phase)
+            except Exception as error:  # noqa: BLE001
+                self.session.progress.message(f"no pictures of {phase}: {' '.join(str(error).split())[:300]}")
+
+    def _camera(self, env: VectorEnv, kind: str, seeds: Sequence[int], worlds: WorldSet) -> FilmedEnv | None:
+        """The evaluation's environment with its first slots filmed; None for one that can't be."""
+        titles = [film_title(None, seeding.world_seed(seed, 1, worlds)) for seed in seeds[: FILMS[kind]]]
+        self.session.tick()
+        seconds = FILM_SHARE * (self.session.seconds - self._filmed_at)
+        try:
+            return FilmedEnv(env, titles, max_steps=MAX_STEPS, max_seconds=seconds, warn=self.session.progress.message)
+        except ConfigError:
+            return None
+
+    def _keep(self, filmed: FilmedEnv, phase: str) -> None:
+        self.session.visual_seconds += filmed.seconds
+        with self.session.visual():
+            try:
+                write_films(filmed.films, self.folder.videos, phase)
+            except RunFolderError as error:
+                self.session.progress.message(f"no films of {phase}: {error}")
+        self.session.tick()
+        self._filmed_at = self.session.seconds
 
     # What they do
 
@@ -273,7 +310,10 @@ class Run:
 
         session.progress.phase(planned.name, planned.episodes, planned.cycle, unit="episodes")
         with contextlib.closing(self.family.vector([None] * len(quota), seeds, worlds)) as env:
-            records = evaluate(self.learner.agent, env, quota, actions, device, on_episode)
+            filmed = self._camera(env, kind, seeds, worlds)
+            records = evaluate(self.learner.agent, filmed or env, quota, actions, device, on_episode)
+        if filmed is not None:
+            self._keep(filmed, planned.name)
         report = SkillReport.from_records(records, self.family.skills, group_of_slot)
         score = self.family.score(report.success_rates())
         session.steps[kind] += report.steps
@@ -319,7 +359,7 @@ class Run:
             llm=config.llm.name,
             ppo=config.ppo.name,
             seed=config.seed,
-            uses_llm=self.designer.uses_llm and config.llm.kind is LLMKind.litellm,
+            uses_llm=self.asks_llm,
             skills=self.family.skills,
             feedback=tuple(successes(report) for report in self.feedback),
             feedback_scores=tuple(self.family.score(report.success_rates()) for report in self.feedback),

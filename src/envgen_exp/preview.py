@@ -30,7 +30,6 @@ from envgen_exp.envs.typed import parse_design, read_design
 from envgen_exp.errors import ConfigError, DesignError, EnvGenError, RunFolderError
 from envgen_exp.explain import nearest
 from envgen_exp.reporting.designs import (
-    SEED,
     Gallery,
     amount,
     claims,
@@ -40,9 +39,10 @@ from envgen_exp.reporting.designs import (
     settings_list,
 )
 from envgen_exp.reporting.page import Cell, Markup, Section, element, joined, page, table
+from envgen_exp.reporting.pictures import slot_seed
 from envgen_exp.reporting.run_data import RunData
 from envgen_exp.run_folder import write_atomic
-from envgen_exp.seeding import WorldSet, world_seed
+from envgen_exp.seeding import world_seed
 from envgen_exp.tracking.progress import make_console
 
 MAX_WORLDS = 16
@@ -160,7 +160,7 @@ def print_design(shown: Shown, family: Family, default: Mapping[str, float], con
         if value != setting.default:
             tell(f"  {setting.name}: {value}  (default: {setting.default})")
     if console.color_system is not None and console.width >= _COLUMNS:
-        pixels = family.picture(design, world_seed(SEED, 1, WorldSet.VALIDATION), unit=4)
+        pixels = family.picture(design, world_seed(slot_seed(1), 1), unit=4)
         console.print(blocks(pixels, _COLUMNS))
     counts = Table(box=None)
     for header in ("mean number a world", "here", "default settings"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import math
@@ -13,18 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from envgen_exp import seeding
-from envgen_exp.envs.family import Design, Family, design_key
+from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.vector import ArraySpec, EpisodeRecord, Observation, VectorEnv
 from envgen_exp.errors import ConfigError
-from envgen_exp.rl.agent import Agent
-from envgen_exp.rl.evaluate import evaluate
-from envgen_exp.run_folder import write_atomic
-from envgen_exp.seeding import WorldSet
+from envgen_exp.run_folder import write_atomic, write_json
 
 SIZE = 288
 """Rows and columns of a frame that an engine draws: 32 pixels for each of Crafter's 9 cells."""
@@ -34,6 +28,9 @@ BAR = 56
 
 FRAMES_PER_SECOND = 15
 """Steps of the game in a second of film."""
+
+MAX_STEPS = 500
+"""Where a film of an evaluation is cut."""
 
 SHOWN_FRAMES = 15
 """For how long a newly shown skill stays marked, and the last picture of an episode stays."""
@@ -53,8 +50,8 @@ class FilmedEnv:
         env: what is played; `close` is its owner's.
         titles: a line for each film: how many slots are filmed.
         max_steps: where a film is cut.
-        deadline: when films are cut that are not finished, on the clock of `time.monotonic`.
-        stop: whether to end the play, by raising `Filmed`, once every film is finished.
+        max_seconds: how long drawing and coding may take in all; then the films end where they are.
+        warn: hears why filming failed, once; the films are lost and the play goes on. Without it the error is raised.
 
     Raises ConfigError where there is nothing to draw a frame from.
     """
@@ -65,15 +62,17 @@ class FilmedEnv:
         titles: Sequence[str],
         *,
         max_steps: int,
-        deadline: float = math.inf,
-        stop: bool = False,
+        max_seconds: float = math.inf,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self._env = env
         self._draw = _drawing(env)
         self._counts: Callable[[], NDArray[np.int32]] | None = getattr(env, "achievements", None)
-        self._deadline = deadline
-        self._stop = stop
+        self._max_seconds = max_seconds
+        self._warn = warn
         self.films = [Film(title, env.skills, max_steps) for title in titles]
+        self.seconds = 0.0
+        """What filming has taken so far."""
 
     @property
     def num_envs(self) -> int:
@@ -108,8 +107,6 @@ class FilmedEnv:
     ) -> list[EpisodeRecord]:
         ended = self._env.step(actions, obs, rewards, terminations, truncations, active=active, final_obs=final_obs)
         self._film(obs, rewards, ended, active)
-        if self._stop and all(film.finished for film in self.films):
-            raise Filmed
         return ended
 
     def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
@@ -131,11 +128,31 @@ class FilmedEnv:
         ended: Sequence[EpisodeRecord],
         active: NDArray[np.bool_] | None = None,
     ) -> None:
-        """One more frame of each unfinished film. A slot that has ended shows its next episode already."""
+        """One more frame of each unfinished film."""
         running = [s for s, film in enumerate(self.films) if not film.finished and (active is None or active[s])]
         if not running:
             return
-        records = {record.slot: record for record in ended}
+        begun = time.perf_counter()
+        try:
+            self._add(running, obs, rewards, {record.slot: record for record in ended})
+        except Exception as error:
+            if self._warn is None:
+                raise
+            self.films = []
+            self._warn(f"no more films: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        self.seconds += time.perf_counter() - begun
+        if self.seconds > self._max_seconds:
+            for film in self.films:
+                film.finish()
+
+    def _add(
+        self,
+        running: Sequence[int],
+        obs: Observation,
+        rewards: NDArray[np.float32],
+        records: Mapping[int, EpisodeRecord],
+    ) -> None:
+        # A slot that has ended shows its next episode already.
         counts = None if self._counts is None else self._counts()
         for slot in running:
             film = self.films[slot]
@@ -144,13 +161,6 @@ class FilmedEnv:
             else:
                 shown = () if counts is None else counts[slot].tolist()
                 film.add(self._draw(obs, slot), float(rewards[slot]), shown)
-        if time.monotonic() > self._deadline:
-            for slot in running:
-                self.films[slot].finish()
-
-
-class Filmed(Exception):  # noqa: N818 - control flow, like StopIteration
-    """Every film is finished."""
 
 
 class Film:
@@ -211,6 +221,16 @@ class Film:
         self._container.close()
         self._container = self._stream = None
         self.data = self._file.getvalue()
+
+    def to_json(self) -> dict[str, Any]:
+        """What the film shows, for those who don't see it; `whole` is whether it goes to the episode's end."""
+        return {
+            "title": self.title,
+            "steps": self.steps,
+            "episode_return": round(self._return, 3),
+            "whole": self.record is not None,
+            "unlocked": self.unlocked,
+        }
 
     def _unlock(self, counts: Sequence[int]) -> None:
         for skill, count in zip(self._skills, counts, strict=False):
@@ -284,59 +304,14 @@ def film_title(design: Design | None, world_seed: int) -> str:
     return f"{design_key(design)}, world {world_seed}"
 
 
-def record_videos(
-    agent: Agent,
-    family: Family,
-    folder: Path,
-    *,
-    seed: int,
-    device: torch.device,
-    name: str = "final",
-    design: Design | None = None,
-    num_episodes: int = 2,
-    max_steps: int = 500,
-    max_seconds: float = math.inf,
-    warn: Callable[[str], None] = print,
-) -> list[Path]:
-    """Play episodes with `agent` and write `<folder>/<name>-1.mp4` and so on; returns the files that it wrote.
-
-    It never fails: what goes wrong is one line to `warn`. It changes nothing of a run's results: the worlds are of the
-    validation set and the draws of streams of their own, so that the same agent, seed and name play the same episodes
-    whatever was filmed before.
-
-    Args:
-        folder: where the files go; made if it is missing.
-        seed: the run's root seed.
-        device: where `agent` is.
-        name: what is filmed, e.g. 'cycle2'; every name has the same worlds and draws of its own.
-        design: the game; None is the original.
-        max_steps: where an episode's film is cut.
-        max_seconds: time after which the films end where they are; only making the environments (under a second for
-            Crafter) is not cut short.
-    """
-    deadline = time.monotonic() + max_seconds
-    try:
-        # The same worlds under every name, so that an agent's films can be compared.
-        seeds = seeding.integers(seed, "videos", "worlds", count=num_episodes)
-        actions = seeding.torch_generator(seed, "videos", "actions", name, device=device)
-        worlds = WorldSet.VALIDATION
-        titles = [film_title(design, seeding.world_seed(one, 1, worlds)) for one in seeds]
-        with contextlib.closing(family.vector([design] * num_episodes, seeds, worlds)) as env:
-            filmed = FilmedEnv(env, titles, max_steps=max_steps, deadline=deadline, stop=True)
-            with contextlib.suppress(Filmed):
-                evaluate(agent, filmed, [1] * num_episodes, actions, device)
-        return write_films(filmed.films, folder, name)
-    except Exception as error:  # noqa: BLE001  a run's result must not hang on its pictures
-        warn(f"no videos of {name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        return []
-
-
 def write_films(films: Sequence[Film], folder: Path, name: str) -> list[Path]:
-    """Write films, closing those that go on, to `<folder>/<name>-<n>.mp4`, n from 1; RunFolderError where it can't."""
+    """Write films, closing those that go on, to `<folder>/<name>-<n>.mp4`, n from 1, and beside each what it shows as
+    JSON; RunFolderError where it can't."""
     paths = []
     for number, film in enumerate(films, start=1):
         film.finish()
         path = folder / f"{name}-{number}.mp4"
         write_atomic(path, film.data)
+        write_json(path.with_suffix(".json"), film.to_json())
         paths.append(path)
     return paths

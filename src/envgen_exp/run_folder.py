@@ -7,6 +7,8 @@ metrics.jsonl    the truth of every curve; holds no clock readings
 timings.jsonl    clock readings
 episodes.jsonl   one line for each finished training or evaluation episode
 checkpoints/     the last two
+pictures/        sampled worlds of each cycle's designs
+videos/          films of evaluation episodes
 summary.json     what the table at the end shows
 wandb/           a published view
 """
@@ -121,6 +123,10 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def pictures(self) -> Path:
+        return self.path / "pictures"
 
     @property
     def videos(self) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from envgen_exp import checkpoint
@@ -13,7 +14,7 @@ from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.plan import PlannedPhase, phases
 from envgen_exp.run_folder import RunFolder
 from envgen_exp.tracking import metrics
-from envgen_exp.tracking.progress import make_progress
+from envgen_exp.tracking.progress import make_progress, row_words
 from envgen_exp.tracking.wandb import make_tracker
 
 SNAPSHOT_SHARE = 100
@@ -36,6 +37,8 @@ class Session:
         """Environment steps so far, by kind."""
         self.seconds = 0.0
         """Wall time so far, over all resumes."""
+        self.visual_seconds = 0.0
+        """Spent on pictures, films and W&B since that was last logged."""
         self.inside: dict[str, Any] | None = None
         """State of the phase that a checkpoint interrupted, for that phase to take up."""
         self._parts = parts
@@ -58,7 +61,11 @@ class Session:
         self._snapshot: dict[str, Any] | None = None
         """A checkpoint that is not written yet."""
         self._saving = threading.Lock()  # the thread that watches for signals may save too
-        self.progress = make_progress(total_steps=sum(phase.steps for phase in self._phases), done_steps=self.trained)
+        self.progress = make_progress(
+            total_steps=sum(phase.steps for phase in self._phases),
+            done_steps=self.trained,
+            verbosity=config.verbosity,
+        )
         for line in damaged:
             self.progress.message(f"passed over: {line}")
         self.tracker = make_tracker(config, folder.path, self.progress.message)
@@ -104,6 +111,8 @@ class Session:
         self.folder.finish_phase(index, planned.name, result)
         self._position = index + 1
         self.inside = None
+        self._log_readings({"seconds/visual": self.visual_seconds})
+        self.visual_seconds = 0.0
         self.save()
         return result
 
@@ -139,9 +148,7 @@ class Session:
             self._checkpoint += 1
             self._snapshot = None
             self._saved_steps, self._saved_at = self.stepped, time.monotonic()
-        readings = {"checkpoint/bytes": size, "seconds/checkpoint": self._saved_at - start}
-        where = (self.trained, self.current.name, self.current.cycle)
-        self._logs["timings"].append(metrics.row(*where, readings, clock=True))
+        self._log_readings({"checkpoint/bytes": size, "seconds/checkpoint": self._saved_at - start})
 
     def _state(self, inside: dict[str, Any] | None) -> dict[str, Any]:
         self.tick()
@@ -174,7 +181,20 @@ class Session:
         timing = metrics.row(*where, readings, clock=True) if readings else None
         if timing:
             self._logs["timings"].append(timing)
-        self.tracker.publish(row, timing)
+        self.progress.detail(row_words(row))
+        with self.visual():
+            self.tracker.publish(row, timing)
+
+    def _log_readings(self, readings: Mapping[str, Any]) -> None:
+        where = (self.trained, self.current.name, self.current.cycle)
+        self._logs["timings"].append(metrics.row(*where, readings, clock=True))
+
+    @contextmanager
+    def visual(self) -> Iterator[None]:
+        """Count the block's time as spent on what one looks at."""
+        begun = time.monotonic()
+        yield
+        self.visual_seconds += time.monotonic() - begun
 
     def episodes(self, records: Sequence[EpisodeRecord]) -> None:
         """A row for each finished episode."""

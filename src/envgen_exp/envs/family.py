@@ -36,9 +36,12 @@ class Design(BaseModel):
 
 def design_key(design: Design | None) -> str:
     """A short name for a design that is equal for equal settings: 'original' or twelve hexadecimal digits."""
-    if design is None:
-        return "original"
-    text = json.dumps(design.settings(), sort_keys=True, separators=(",", ":"))
+    return "original" if design is None else settings_key(design.settings())
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """The name of the design with these settings."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

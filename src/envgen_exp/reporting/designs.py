@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from envgen_exp.config import EnvConfig, Observe
+from envgen_exp.config import EnvConfig
 from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Design, DesignCheck, Family, design_key
 from envgen_exp.reporting.page import Markup, element, facts, fold, joined, picture
-from envgen_exp.seeding import WorldSet, world_seed
-
-UNIT = 4
-"""Pixels a cell in pictures of whole worlds, at least."""
-
-WIDTH = 256
-"""Pixels to which small worlds are drawn larger."""
-
-SEED = 0
-"""Seed of the worlds in pictures: the first of those that `Family.check` samples, equal for every design."""
+from envgen_exp.reporting.pictures import first_view, seen_in_pixels, world_map
 
 
 class Gallery:
@@ -47,10 +34,7 @@ class Gallery:
     def _map(self, design: Design | None, name: str, number: int) -> Markup:
         key = design_key(design), number
         if key not in self._drawn:
-            seed = world_seed(SEED, number, WorldSet.VALIDATION)
-            pixels = self.family.picture(design, seed, unit=UNIT)
-            if pixels.shape[1] <= WIDTH // 2:
-                pixels = self.family.picture(design, seed, unit=UNIT * WIDTH // pixels.shape[1])
+            pixels = world_map(self.family, design, number)
             alt = f"Map of sampled world {number} of {name}"
             self._drawn[key] = element("figure", picture(pixels, alt), element("figcaption", f"world {number}"))
         return self._drawn[key]
@@ -68,24 +52,7 @@ class Gallery:
 
     @functools.cached_property
     def _pixels(self) -> Family:
-        """The family as one sees it, whatever the run's agent sees."""
-        return make_family(dataclasses.replace(self._env, observation=Observe.pixels))
-
-
-def first_view(family: Family, design: Design | None) -> NDArray[np.uint8] | None:
-    """The agent's first frame in a design's first sampled world, (height, width, 3); None without a picture."""
-    spec = family.observation_spec
-    name = next((n for n, s in spec.items() if s.dtype == np.uint8 and len(s.shape) == 3 and s.shape[2] == 3), None)
-    if name is None:
-        return None
-    buffers = {n: np.zeros((1, *s.shape), s.dtype) for n, s in spec.items()}
-    env = family.vector([design], [SEED], WorldSet.VALIDATION)
-    try:
-        env.reset(buffers)
-    finally:
-        env.close()
-    pixels: NDArray[np.uint8] = buffers[name][0]
-    return pixels
+        return seen_in_pixels(self._env)
 
 
 @functools.lru_cache(maxsize=8)

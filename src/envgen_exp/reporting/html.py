@@ -16,6 +16,7 @@ import yaml
 
 from envgen_exp.config import LLMKind
 from envgen_exp.designers import asks
+from envgen_exp.recording import FRAMES_PER_SECOND
 from envgen_exp.reporting.lineage import lineage
 from envgen_exp.reporting.page import (
     Cell,
@@ -35,7 +36,7 @@ from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.run_data import Episodes, Evaluation, RunData
 from envgen_exp.reporting.statistics import Z95, difference, score_interval, wilson
 from envgen_exp.reporting.summary import Successes, percent, steps_line
-from envgen_exp.run_folder import write_atomic
+from envgen_exp.run_folder import read_json, write_atomic
 from envgen_exp.tracking.progress import duration
 
 REPORT = "report.html"
@@ -482,7 +483,12 @@ def videos(data: RunData) -> Markup:
     """Episode videos in the run's folder: in the page as far as there is room, then as links."""
     room = EMBEDDED_BYTES
     parts = []
-    for file in sorted((data.folder / "videos").rglob("*.mp4")):
+    order = {phase.name: number for number, phase in enumerate(data.planned)}
+
+    def place(file: Path) -> tuple[int, str]:
+        return order.get(file.stem.rpartition("-")[0], len(order)), file.name
+
+    for file in sorted((data.folder / "videos").rglob("*.mp4"), key=place):
         name = file.relative_to(data.folder).as_posix()
         size = file.stat().st_size
         if size <= room:
@@ -497,8 +503,30 @@ def videos(data: RunData) -> Markup:
             )
         else:
             shown = element("a", f"{name} ({size / 1e6:.1f} MB)", href=urllib.parse.quote(name))
-        parts.append(element("figure", element("figcaption", file.stem), shown))
-    return element("div", *parts, class_="charts") if parts else Markup("")
+        parts.append(element("figure", element("figcaption", file.stem), shown, _film_facts(data, file)))
+    if not parts:
+        return Markup("")
+    note = (
+        "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. Films are "
+        "cut after 500 steps, or sooner where filming would take more than 2 % of the run's time."
+    )
+    return joined([element("p", note, class_="note"), element("div", *parts, class_="charts")])
+
+
+def _film_facts(data: RunData, file: Path) -> Markup:
+    """What a film shows, in words; nothing for a film of which that is not known."""
+    facts_file = file.with_suffix(".json")
+    if not facts_file.exists():
+        return Markup("")
+    film = read_json(facts_file)
+    end = "the whole episode" if film["whole"] else "cut there"
+    line = f"{film['title']}: {film['steps']:,} steps ({end}), return {film['episode_return']:.1f}; "
+    line += f"{len(film['unlocked'])} of {len(data.skills)} skills"
+    parts = [element("p", line, class_="note")]
+    if film["unlocked"]:
+        times = ((skill, divmod(step // FRAMES_PER_SECOND, 60)) for skill, step in film["unlocked"].items())
+        parts.append(element("ul", *(element("li", f"{skill} {m}:{s:02d}") for skill, (m, s) in times), class_="chips"))
+    return joined(parts)
 
 
 def _poster(file: Path) -> str | None:

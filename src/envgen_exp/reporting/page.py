@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,10 @@ from string import Template
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from envgen_exp.reporting import pictures
 
 _TEMPLATES = Path(__file__).parent / "templates"
-
-_COLOURS = 256
-"""Colours of a picture's palette: a world's textures have fewer, so that nothing is lost and the page stays small."""
 
 
 class Markup(str):
@@ -119,9 +116,7 @@ def picture(pixels: NDArray[np.uint8], alt: str) -> Markup:
 
 def png(pixels: NDArray[np.uint8]) -> str:
     """An (height, width, 3) picture as an address that needs no file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).quantize(_COLOURS, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
-    return data_uri("image/png", buffer.getvalue())
+    return data_uri("image/png", pictures.png(pixels))
 
 
 def data_uri(kind: str, data: bytes) -> str:

@@ -82,6 +82,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("seconds/env", "s", "Time of the rollout in the environments.", clock=True),
     Metric("seconds/inference", "s", "Time of the rollout in the network.", clock=True),
     Metric("seconds/update", "s", "Time of the update.", clock=True),
+    Metric("seconds/visual", "s", "Time in pictures, films and W&B since the last such row.", clock=True),
     Metric("seconds/checkpoint", "s", "Time to write a checkpoint.", clock=True),
     Metric("checkpoint/bytes", "bytes", "Size of a checkpoint.", clock=True),
 )

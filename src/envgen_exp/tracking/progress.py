@@ -1,10 +1,10 @@
-"""What the terminal shows while a run goes on: a live display on a terminal, plain lines elsewhere."""
+"""What the terminal shows while a run goes on: a live display, plain lines where there is no terminal, or messages."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -13,8 +13,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from envgen_exp.config import Verbosity
+
 PLAIN_SECONDS = 10.0
 """Where there is no terminal, a running phase prints at most one line in this time."""
+
+VERBOSE_SECONDS = 2.0
+"""The same where a person wants to see more."""
+
+NAMED_SKILLS = 3
+"""Of the weakest skills and of the most improved ones so many are named."""
 
 WIDE = 72
 """Columns of a terminal that has room for bars."""
@@ -32,8 +40,14 @@ class Progress(Protocol):
     def update(self, steps_done: int, **numbers: float | None) -> None:
         """The phase is at `steps_done`; `numbers` (e.g. score=4.2) stay on show until they change. None is left out."""
 
+    def skills(self, cycle: int, rates: Mapping[str, float], episodes: int) -> None:
+        """What a cycle's feedback evaluation found: success rates in [0, 1] from so many episodes, cycle by cycle."""
+
     def message(self, text: str) -> None:
-        """A line that stays."""
+        """A line that stays, and that a quiet run shows too."""
+
+    def detail(self, text: str) -> None:
+        """A line for those who want to see more."""
 
     def close(self) -> None:
         """End the display; the terminal is as it was. May be called twice."""
@@ -47,20 +61,57 @@ def make_console() -> Console:
     return Console(highlight=False)
 
 
-def make_progress(console: Console | None = None, *, total_steps: int = 0, done_steps: int = 0) -> Progress:
+def make_progress(
+    console: Console | None = None,
+    *,
+    total_steps: int = 0,
+    done_steps: int = 0,
+    verbosity: Verbosity = Verbosity.normal,
+) -> Progress:
     """Live on a terminal, plain lines elsewhere; the run has `total_steps` training steps, `done_steps` behind it."""
     console = console or make_console()
+    verbose = verbosity is Verbosity.verbose
+
+    def write(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    if verbosity is Verbosity.quiet:
+        return QuietProgress(write)
     if console.file.isatty() and console.is_terminal and not console.is_dumb_terminal:
-        return LiveProgress(console, total_steps, done_steps)
-    return PlainProgress(lambda line: console.print(line, markup=False, soft_wrap=True))
+        return LiveProgress(console, total_steps, done_steps, verbose=verbose)
+    return PlainProgress(write, verbose=verbose)
+
+
+class QuietProgress:
+    """Messages alone."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def phase(self, name: str, total_steps: int, cycle: int, *, done: int = 0, unit: str = "steps") -> None: ...
+
+    def update(self, steps_done: int, **numbers: float | None) -> None: ...
+
+    def skills(self, cycle: int, rates: Mapping[str, float], episodes: int) -> None: ...
+
+    def message(self, text: str) -> None:
+        self._write(text)
+
+    def detail(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class PlainProgress:
     """A line at the start and end of each phase and now and then between."""
 
-    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic, *, verbose: bool = False
+    ) -> None:
         self._write = write
         self._clock = clock
+        self._verbose = verbose
+        self._skills = _Skills()
         self._now = _Phase("", 0, 0, "", 0.0)
         self._numbers: dict[str, float] = {}
         self._written_at = clock()
@@ -75,12 +126,20 @@ class PlainProgress:
         now = self._clock()
         _merge(self._numbers, numbers)
         self._now.move(steps_done, now)
-        if now - self._written_at >= PLAIN_SECONDS:
+        if now - self._written_at >= (VERBOSE_SECONDS if self._verbose else PLAIN_SECONDS):
             self._written_at = now
             self._write(self._now.line(self._numbers))
 
+    def skills(self, cycle: int, rates: Mapping[str, float], episodes: int) -> None:
+        self._skills.add(cycle, rates, episodes)
+        self._write("; ".join(self._skills.words()))
+
     def message(self, text: str) -> None:
         self._write(text)
+
+    def detail(self, text: str) -> None:
+        if self._verbose:
+            self._write(text)
 
     def close(self) -> None:
         self._end_phase()
@@ -92,13 +151,21 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """Two bars redrawn in place, one for the phase and one for the run's training steps, and the latest numbers."""
+    """Bars of the phase and of the run's training steps, redrawn in place, and the latest numbers and skills."""
 
     def __init__(
-        self, console: Console, total_steps: int, done_steps: int, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        total_steps: int,
+        done_steps: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        verbose: bool = False,
     ) -> None:
         self._console = console
         self._clock = clock
+        self._verbose = verbose
+        self._skills = _Skills()
         self._total = total_steps
         self._before = done_steps
         """The run's training steps before the current phase."""
@@ -122,8 +189,16 @@ class LiveProgress:
         if self._now.unit == "steps":
             self._speed = self._now.speed() or self._speed
 
+    def skills(self, cycle: int, rates: Mapping[str, float], episodes: int) -> None:
+        self._skills.add(cycle, rates, episodes)
+        self.detail("; ".join(self._skills.words()))
+
     def message(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        if self._verbose:
+            self.message(text)
 
     def close(self) -> None:
         self._end_phase()
@@ -156,7 +231,36 @@ class LiveProgress:
         ):
             bar = [ProgressBar(total=total or None, completed=at, pulse=not total)] if bars else []
             grid.add_row(Text(name, style="bold"), *bar, Text("  ".join(words)))
-        return Group(grid, Text("  ".join(_words(self._numbers)), no_wrap=True, overflow="ellipsis"))
+        lines = ["  ".join(_words(self._numbers)), *self._skills.words()]
+        return Group(grid, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
+
+
+class _Skills:
+    """The latest feedback evaluation against the one before."""
+
+    def __init__(self) -> None:
+        self._head = ""
+        self._before: Mapping[str, float] = {}
+        self._rates: Mapping[str, float] = {}
+
+    def add(self, cycle: int, rates: Mapping[str, float], episodes: int) -> None:
+        self._before, self._rates = self._rates, rates
+        self._head = f"cycle {cycle}, {episodes:,} episodes"
+
+    def words(self) -> list[str]:
+        """E.g. ['cycle 2, 48 episodes: weakest eat_plant 0 %', 'most improved collect_drink +21 points']."""
+        rates, before = self._rates, self._before
+        if not rates:
+            return []
+        weakest = [f"{skill} {100 * rates[skill]:.0f} %" for skill in sorted(rates, key=rates.__getitem__)]
+        zero = sum(rate == 0 for rate in rates.values())
+        more = f" and {zero - NAMED_SKILLS} more at 0 %" if zero > NAMED_SKILLS else ""
+        words = [f"{self._head}: weakest {', '.join(weakest[:NAMED_SKILLS])}{more}"]
+        gains = {skill: rate - before[skill] for skill, rate in rates.items() if before and rate > before[skill]}
+        best = sorted(gains, key=gains.__getitem__, reverse=True)[:NAMED_SKILLS]
+        if best:
+            words.append(f"most improved {', '.join(f'{skill} {100 * gains[skill]:+.0f}' for skill in best)} points")
+        return words
 
 
 class _Phase:
@@ -201,9 +305,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def row_words(row: Mapping[str, object]) -> str:
+    """A row of metrics as one line, e.g. 'final, step 2,048  loss/entropy 2.8'; nothing of where it stands twice."""
+    numbers = {n: v for n, v in row.items() if isinstance(v, int | float) and n not in ("step", "cycle")}
+    return "  ".join([f"{row['phase']}, step {row['step']:,}", *_words(numbers)])
+
+
 def _merge(shown: dict[str, float], numbers: dict[str, float | None]) -> None:
     shown.update({name: value for name, value in numbers.items() if value is not None})
 
 
-def _words(numbers: dict[str, float]) -> list[str]:
+def _words(numbers: Mapping[str, float]) -> list[str]:
     return [f"{name} {value:.4g}" for name, value in numbers.items()]

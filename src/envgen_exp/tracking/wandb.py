@@ -1,24 +1,26 @@
-"""Weights & Biases as a published view of metrics.jsonl: history row i is line i of the log, whatever was killed.
+"""Weights & Biases as a published view of a run's files: history row i is line i of metrics.jsonl, whatever was killed.
 
-Online, a resumed run goes on under its id and skips the rows that the server has. Offline, where W&B can't resume, the
-folder is made anew from the log. W&B never ends a run: what fails there is one warning, and the log goes on.
+A phase's first row has its tables, pictures and films (`tracking.media`) beside it. Online, a resumed run goes on under
+its id and skips the rows that the server has. Offline, where W&B can't resume, the folder is made anew from the files.
+W&B never ends a run: what fails there is one warning, and the log goes on.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from envgen_exp import plan
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, arm, design_set
 from envgen_exp.errors import ConfigError
 from envgen_exp.llm.redaction import redact
-from envgen_exp.run_folder import read_config, write_atomic
+from envgen_exp.run_folder import read_config, read_json, write_atomic
+from envgen_exp.tracking import media
 
 if TYPE_CHECKING:
     import wandb
@@ -29,6 +31,9 @@ INIT_SECONDS = 20.0
 FINISH_SECONDS = 120.0
 """How long it waits at its end for what is still to be uploaded."""
 
+MEDIA_BYTES = 64 * 2**20
+"""Pictures and films of a run that go to W&B, at most; those of later phases stay in the run's folder."""
+
 
 class Tracker(Protocol):
     """Where a run publishes what it has logged."""
@@ -38,11 +43,10 @@ class Tracker(Protocol):
         checkpoint for a resumed one. Comes before everything else."""
 
     def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
-        """Show one row of metrics.jsonl, every row in order; `timing` are clock readings to show beside it."""
+        """Show one row of metrics.jsonl, every row in order; `timing` are clock readings to show beside it.
 
-    def designs(self, cycle: int, designs: Sequence[Mapping[str, Any]]) -> None:
-        """Add a cycle's designs (name -> value) to the table of designs, also those of cycles that a resumed run reads
-        back; the table goes out with the next row."""
+        It goes out with the next row or at the end: by then all files of its phase are written.
+        """
 
     def close(self) -> None:
         """Send what is left. May be called without `start`, and twice."""
@@ -70,8 +74,6 @@ class NoTracker:
 
     def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None: ...
 
-    def designs(self, cycle: int, designs: Sequence[Mapping[str, Any]]) -> None: ...
-
     def close(self) -> None: ...
 
 
@@ -87,10 +89,11 @@ class WandbTracker:
         """Rows that the W&B run has or that were handed to it."""
         self._seen = 0
         """Rows of the log that it has seen."""
-        self._logged: list[tuple[Mapping[str, Any], Mapping[str, Any] | None]] = []
-        """Rows of before a resume."""
-        self._designs: list[dict[str, Any]] = []
-        self._designs_waiting = False
+        self._waiting: list[tuple[Mapping[str, Any], Mapping[str, Any] | None]] = []
+        """Rows that go out with the next one."""
+        self._phases: set[str] = set()
+        """Phases that have shown a row."""
+        self._media_bytes = 0
 
     def start(self, rows: Iterable[Mapping[str, Any]], timings: Iterable[Mapping[str, Any]] = ()) -> None:
         with self._survives("could not start"):
@@ -113,38 +116,53 @@ class WandbTracker:
         beside: dict[tuple[Any, ...], dict[str, Any]] = {}
         for timing in timings:
             beside.setdefault(_place(timing), {}).update(timing)
-        # They go out with the next row or at the end: by then the designs of finished cycles are known.
-        self._logged = [(row, beside.get(_place(row))) for row in rows]
+        self._waiting = [(row, beside.get(_place(row))) for row in rows]
 
     def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
-        self._replay()
-        self._publish(row, timing)
-
-    def designs(self, cycle: int, designs: Sequence[Mapping[str, Any]]) -> None:
-        for slot, design in enumerate(designs):
-            self._designs.append({"cycle": cycle, "slot": slot, **design})
-        self._designs_waiting = True
+        self._send_waiting()
+        self._waiting.append((row, timing))
 
     def close(self) -> None:
-        self._replay()
+        self._send_waiting()
         run, self._run = self._run, None
         if run is not None:
             with self._survives("could not finish"):
                 run.finish()
 
-    def _replay(self) -> None:
-        rows, self._logged = self._logged, []
+    def _send_waiting(self) -> None:
+        rows, self._waiting = self._waiting, []
         for row, timing in rows:
-            self._publish(row, timing)
+            self._send(row, timing)
 
-    def _publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None) -> None:
+    def _send(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None) -> None:
         self._seen += 1
+        first = row["phase"] not in self._phases
+        self._phases.add(row["phase"])
         if self._run is None or self._seen <= self._sent:
             return
         with self._survives("failed"):
             with self._data_here():
-                self._run.log({**(timing or {}), **row, **self._waiting_table()})
+                self._run.log({**(timing or {}), **row, **(self._media(row["phase"]) if first else {})})
             self._sent += 1
+
+    def _media(self, phase: str) -> dict[str, Any]:
+        """A phase's tables, pictures and films as W&B's objects; one warning and nothing where they can't be made."""
+        import wandb
+
+        try:
+            found = media.of_phase(self._folder, phase)
+            shown: dict[str, Any] = {
+                key: wandb.Table(columns=list(table.columns), data=table.rows, allow_mixed_types=True)
+                for key, table in found.tables.items()
+            }
+            self._media_bytes += found.num_bytes
+            if self._media_bytes <= MEDIA_BYTES:
+                for key, files in found.files.items():
+                    shown[key] = [_video(file) if file.suffix == ".mp4" else _image(file) for file in files]
+        except Exception as error:  # noqa: BLE001 - the numbers are worth more
+            self._warn(f"W&B gets no tables, pictures and films of {phase} ({_line(error)})")
+            return {}
+        return shown
 
     def _init(self, mode: Literal["online", "offline"]) -> wandb.Run:
         import wandb
@@ -157,7 +175,8 @@ class WandbTracker:
                 shutil.rmtree(old)
         document = read_config(self._folder)
         wandb.setup(wandb.Settings(silent=True))  # else the login prints a line whatever init's settings say
-        words = [config.env.name, arm(config), config.llm.name]
+        names = [config.env.name, arm(config), config.llm.name]
+        group, sweep = "-".join([*names, config.ppo.name]), self._sweep(document["identity"])
         return wandb.init(
             mode=mode,
             dir=self._folder,
@@ -166,15 +185,19 @@ class WandbTracker:
             reinit="create_new",
             entity=config.tracker.entity,
             project=config.tracker.project,
-            group=config.tracker.group or "-".join([*words, config.ppo.name]),
-            job_type="train",
-            name=f"{'-'.join([*words, config.ppo.name])}-s{config.seed}",
-            tags=list(dict.fromkeys([*words, *config.tracker.tags])),
+            # Runs whose budgets differ don't stand in one group: its mean would mean nothing.
+            group=config.tracker.group or (f"{sweep}/{group}" if sweep else f"{group}-{plan.training_steps(config)}"),
+            job_type=arm(config),
+            name=f"{group}-s{config.seed}",
+            tags=list(dict.fromkeys([*names, *config.tracker.tags])),
             config={
                 **document["config"],
+                **{k: document[k] for k in ("identity", "versions", "chosen") if k in document},
+                # To filter and group by.
+                "family": config.env.name,
                 "arm": arm(config),
                 "design_set": design_set(config),
-                **{k: document[k] for k in ("identity", "versions", "chosen") if k in document},
+                "sweep": sweep,
             },
             settings=wandb.Settings(
                 x_disable_meta=True,
@@ -187,15 +210,10 @@ class WandbTracker:
             ),
         )
 
-    def _waiting_table(self) -> dict[str, wandb.Table]:
-        if not self._designs_waiting:
-            return {}
-        import wandb
-
-        self._designs_waiting = False
-        columns: list[str | int] = list(dict.fromkeys(name for design in self._designs for name in design))
-        data = [[_cell(design.get(str(name))) for name in columns] for design in self._designs]
-        return {"designs": wandb.Table(columns=columns, data=data, allow_mixed_types=True)}
+    def _sweep(self, identity: str) -> str | None:
+        """The name of the sweep that the run is of; a sweep calls its runs' folders by their identity."""
+        folder = self._folder.resolve()
+        return folder.parent.name if folder.name == identity else None
 
     @contextmanager
     def _data_here(self) -> Iterator[None]:
@@ -270,5 +288,16 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return row["step"], row["phase"], row["cycle"]
 
 
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, Mapping | list | tuple) else value
+def _image(file: Path) -> wandb.Image:
+    import wandb
+
+    return wandb.Image(str(file), caption=file.stem)
+
+
+def _video(file: Path) -> wandb.Video:
+    import wandb
+
+    shown = read_json(file.with_suffix(".json"))
+    unlocked = ", ".join(f"{skill} at step {step}" for skill, step in shown["unlocked"].items())
+    caption = f"{file.stem}: {shown['title']}, {shown['steps']} steps; {unlocked or 'no skill shown'}"
+    return wandb.Video(str(file), caption=caption, format="mp4")
