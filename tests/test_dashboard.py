@@ -13,7 +13,7 @@ import pytest
 import wandb_server
 
 from envgen_exp.config import CrafterConfig, Engine
-from envgen_exp.dashboard import definition, main, make_workspace
+from envgen_exp.dashboard import MEDIA, definition, main, make_workspace
 from envgen_exp.envs import make_family
 from envgen_exp.tracking.metrics import METRICS
 
@@ -40,12 +40,17 @@ def test_every_metric_has_one_panel_against_training_steps() -> None:
     assert "score/report" in plotted(found["Score"])
     assert plotted(found["LLM cost"]) == [m.name for m in METRICS if m.name.startswith("llm/")]
     assert "speed/steps_per_second" in plotted(found["Speed"])
-    assert "designs" in json.dumps(found["Designs"][0])  # the table
+    kinds = {name: [panel["viewType"] for panel in panels] for name, panels in found.items()}
+    assert kinds["Designs"][:3] == ["Weave", "Media Browser", "Media Browser"]
+    assert kinds["Films"] == ["Media Browser"]
+    for name, keys in MEDIA.items():
+        for panel, key in zip(found[name], keys, strict=False):
+            assert key in json.dumps(panel)
     axes = {panel["config"]["xAxis"] for panels in found.values() for panel in panels if "xAxis" in panel["config"]}
     assert axes == {"step"}
     (runs,) = document["spec"]["section"]["runSets"]
     assert runs["grouping"] == [{"section": "run", "name": "group"}]
-    assert "config:designer.value.name" in runs["runFeed"]["columnOrder"]
+    assert {f"config:{key}.value" for key in ("family", "arm", "seed")} <= set(runs["runFeed"]["columnOrder"])
 
 
 def test_without_a_key_the_definition_is_a_file(

@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from envgen_exp.envs.typed import parse_design
 from envgen_exp.envs.vector import VectorEnv
 from envgen_exp.errors import ConfigError, DesignError
 from envgen_exp.play import Player, main
-from envgen_exp.recording import BAR, SHOWN_FRAMES, SIZE, FilmedEnv, record_videos
+from envgen_exp.recording import BAR, SHOWN_FRAMES, SIZE, FilmedEnv
 from envgen_exp.rl.ppo import Learner
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -118,6 +117,11 @@ def test_what_is_printed(folder: Path, player: Player, capsys: pytest.CaptureFix
     (path,) = (Path(line.split()[1]) for line in printed.splitlines() if line.startswith("video: "))
     assert path.parent == folder / "videos"
     assert len(decoded(path.read_bytes())[0]) == records[0].length + SHOWN_FRAMES
+    told = json.loads(path.with_suffix(".json").read_text())
+    assert told["steps"] == records[0].length
+    assert told["episode_return"] == pytest.approx(records[0].episode_return, abs=1e-3)
+    assert told["whole"]
+    assert set(told["unlocked"]) == {s for s, n in zip(FAMILY.skills, records[0].skills, strict=True) if n}
 
 
 def proportion_interval(successes: int, episodes: int) -> tuple[float, float]:
@@ -222,75 +226,33 @@ def test_films_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     walk(env, [0] * 10)
     assert [len(decoded(film.data)[0]) for film in env.films] == [4, 4]
     assert [film.record for film in env.films] == [None, None]
-    late = FilmedEnv(CountingEnv([None], [1]), ["late"], max_steps=99, deadline=time.monotonic())
+    late = FilmedEnv(CountingEnv([None], [1]), ["late"], max_steps=99, max_seconds=0.0)
     walk(late, [0] * 10)
     assert len(decoded(late.films[0].data)[0]) == 1
+    assert 0 < late.seconds < 1
     monkeypatch.setattr(recording, "MAX_BYTES", 1)
     large = FilmedEnv(CountingEnv([None], [1], length=500), ["large"], max_steps=499)
     walk(large, [0] * 499)
     assert 1 < len(decoded(large.films[0].data)[0]) < 499
 
 
-class TinyFamily:
-    """As much of a family as filming takes."""
+class FailingEnv(CountingEnv):
+    """Draws three frames."""
 
-    name = "tiny"
-
-    def __init__(self, fails: bool = False) -> None:
-        self.fails = fails
-        self.made: list[TinyVectorEnv] = []
-
-    def vector(self, designs: Any, seeds: Sequence[int], worlds: WorldSet | None = None) -> TinyVectorEnv:
-        if self.fails:
-            raise RuntimeError("no\nworlds")
-        self.made.append(CountingEnv(designs, seeds, worlds))
-        return self.made[-1]
+    def frame(self, slot: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        if self.slots[slot]["steps"] == 3:
+            raise RuntimeError("no\nframe")
+        return super().frame(slot, size)
 
 
-def test_recording_changes_nothing_and_never_fails(player: Player, tmp_path: Path) -> None:
-    before, drawn = runs.flat(player.learner.state_dict()), torch.get_rng_state()
-    warnings: list[str] = []
-    common: dict[str, Any] = {"seed": 1, "device": torch.device("cpu"), "warn": warnings.append}
-    arguments = player.learner.agent, player.family
-    paths = record_videos(*arguments, tmp_path / "videos", name="cycle1", max_steps=5, **common)
-    assert [path.name for path in paths] == ["cycle1-1.mp4", "cycle1-2.mp4"]
-    assert [len(decoded(path.read_bytes())[0]) for path in paths] == [6, 6]
-    again = record_videos(*arguments, tmp_path / "again", name="cycle1", max_steps=5, **common)
-    assert all(alike(one.read_bytes(), two.read_bytes()) for one, two in zip(paths, again, strict=True))
-    assert not alike(*(path.read_bytes() for path in paths))
-    later = record_videos(*arguments, tmp_path / "videos", name="cycle2", max_steps=5, num_episodes=1, **common)
-    assert decoded(later[0].read_bytes())[1] == decoded(paths[0].read_bytes())[1]  # in the same world
-    assert warnings == []
-    (tmp_path / "file").write_text("in the way")
-    assert record_videos(*arguments, tmp_path / "file", max_steps=2, **common) == []
-    assert record_videos(player.learner.agent, TinyFamily(fails=True), tmp_path, **common) == []  # type: ignore[arg-type]
-    assert [line.split(":")[:2] for line in warnings] == [
-        ["no videos of final", " RunFolderError"],
-        ["no videos of final", " RuntimeError"],
-    ]
-    assert "no worlds" in warnings[1]
-    assert runs.flat(player.learner.state_dict()) == before
-    assert torch.equal(torch.get_rng_state(), drawn)
-
-
-def test_recording_stops_when_its_films_are_full(tmp_path: Path, player: Player) -> None:
-    family = TinyFamily()
-    agent = torch.nn.Module()
-    agent.forward = lambda obs: (torch.zeros(len(obs["cells"]), 3), None)  # type: ignore[method-assign, assignment]
-    paths = record_videos(
-        agent,  # type: ignore[arg-type]
-        family,  # type: ignore[arg-type]
-        tmp_path,
-        seed=1,
-        device=torch.device("cpu"),
-        max_steps=2,
-        num_episodes=1,
-        warn=pytest.fail,
-    )
-    assert len(decoded(paths[0].read_bytes())[0]) == 3
-    (env,) = family.made
-    assert env.closed
-    assert env.slots[0]["steps"] == 2
+def test_a_film_that_fails_is_one_warning_and_the_play_goes_on() -> None:
+    told: list[str] = []
+    env = FilmedEnv(FailingEnv([None, None], [1, 2]), ["one", "two"], max_steps=99, warn=told.append)
+    walk(env, [0] * 10)
+    assert told == ["no more films: RuntimeError: no frame"]
+    assert env.films == []
+    with pytest.raises(RuntimeError, match="no"):
+        walk(FilmedEnv(FailingEnv([None], [1]), ["one"], max_steps=99), [0] * 10)
 
 
 # Exports

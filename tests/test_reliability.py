@@ -9,7 +9,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,14 @@ FEW = [name for name in VARIANTS if "native, symbolic" in name or name.endswith(
 
 CHAOS_KILLS = max(3, -(-200 // len(VARIANTS)))
 """Kills of each variant, some 200 in all."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pages() -> Iterator[None]:
+    """Runs that make no report.html: it is no part of what a run goes on from, and takes as long as such a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "write_report", lambda folder: folder)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -415,6 +415,39 @@ def test_videos_are_in_the_page_as_far_as_there_is_room(copied: Path, monkeypatc
     assert "videos/b%20c.mp4" in made.addresses
 
 
+def test_a_film_is_told_in_words(copied: Path) -> None:
+    (copied / "videos").mkdir()
+    for name in ("play-original-s0-1", "cycle2-evaluate-1", "cycle1-evaluate-1"):
+        (copied / "videos" / f"{name}.mp4").write_bytes(b"12345")
+    film = {"title": "original, world 7", "steps": 1234, "episode_return": 2.1, "whole": False}
+    told = {**film, "unlocked": {"collect_wood": 14, "wake_up": 1000}}
+    (copied / "videos" / "cycle2-evaluate-1.json").write_text(json.dumps(told))
+    made = Page(render(RunData(copied)))
+    assert FAILED not in made.text
+    assert "original, world 7: 1,234 steps (cut there), return 2.1; 2 of 22 skills" in made.text
+    assert "collect_wood 0:00 wake_up 1:06" in made.text.replace("collect_wood 0:00wake", "collect_wood 0:00 wake")
+    names = [a["aria-label"] for tag, a in made.elements if tag == "video"]
+    assert names == ["Video cycle1-evaluate-1", "Video cycle2-evaluate-1", "Video play-original-s0-1"]
+
+
+def test_a_resumed_run_has_a_page_from_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+
+    def cut(self: object, *args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("envgen_exp.pipeline.Run.evaluate", cut)
+        with pytest.raises(KeyboardInterrupt):
+            runs.run(folder, "tracker=none")
+        assert not (folder / "report.html").exists()
+        with pytest.raises(KeyboardInterrupt):
+            runs.run(folder)
+    text = Page((folder / "report.html").read_text()).text
+    assert "Not finished: 3 of 10 phases" in text
+    assert "a first look at collect_sapling" in text
+
+
 def test_a_full_run_takes_less_than_20_seconds(copied: Path) -> None:
     for name, count in (("metrics.jsonl", 2000), ("timings.jsonl", 2000), ("episodes.jsonl", 10_000)):
         rows = runs.rows(copied / name)

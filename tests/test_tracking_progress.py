@@ -15,7 +15,8 @@ import termios
 import pytest
 from rich.console import Console
 
-from envgen_exp.tracking.progress import LiveProgress, PlainProgress, duration, make_progress
+from envgen_exp.config import Verbosity
+from envgen_exp.tracking.progress import LiveProgress, PlainProgress, duration, make_progress, row_words
 
 RUN = """
 import time
@@ -116,12 +117,55 @@ def test_live_display_counts_the_run_through_phases_and_a_resume() -> None:
     assert "train  1,000/1,000 steps" in lines
 
 
+def test_the_weakest_and_the_most_improved_skills_are_named() -> None:
+    lines: list[str] = []
+    progress = PlainProgress(lines.append, Clock())
+    progress.skills(1, {"a": 0.0, "b": 0.25, "c": 0.5, "d": 0.0, "e": 0.0, "f": 0.0}, 1200)
+    progress.skills(2, {"a": 0.0, "b": 0.5, "c": 0.25, "d": 0.0, "e": 0.125, "f": 0.0}, 1200)
+    progress.close()
+    assert lines == [
+        "cycle 1, 1,200 episodes: weakest a 0 %, d 0 %, e 0 % and 1 more at 0 %",
+        "cycle 2, 1,200 episodes: weakest a 0 %, d 0 %, f 0 %; most improved b +25, e +12 points",
+    ]
+    display, console = live(120, Clock())
+    try:
+        display.skills(1, {"a": 0.0, "b": 0.5}, 48)
+        display.skills(2, {"a": 0.1, "b": 0.5}, 48)
+        display.update(0, **{"LLM calls": 3, "dollars": 0.125})
+        picture = shown(display, console)
+    finally:
+        display.close()
+    assert "cycle 2, 48 episodes: weakest a 10 %, b 50 %" in picture
+    assert "most improved a +10 points" in picture
+    assert "LLM calls 3  dollars 0.125" in picture
+
+
+def test_quiet_shows_messages_alone_and_verbose_more(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {}
+    for verbosity in Verbosity:
+        progress = make_progress(total_steps=100, verbosity=verbosity)
+        progress.phase("train", 100, 1)
+        progress.update(100, score=1.0)
+        progress.detail(row_words({"step": 2048, "phase": "train", "cycle": 1, "loss/entropy": 2.5, "nothing": None}))
+        progress.skills(1, {"a": 0.0}, 10)
+        progress.message("look here")
+        progress.close()
+        shown[verbosity] = capsys.readouterr().out.splitlines()
+    assert shown[Verbosity.quiet] == ["look here"]
+    detail = "train, step 2,048  loss/entropy 2.5"
+    assert detail not in shown[Verbosity.normal]
+    assert detail in shown[Verbosity.verbose]
+    assert [line for line in shown[Verbosity.verbose] if line != detail] == shown[Verbosity.normal]
+    assert len(shown[Verbosity.normal]) == 4
+
+
 @pytest.mark.parametrize("width", [200, 72, 71, 40, 12, 3])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     progress, console = live(width, Clock())
     try:
         progress.phase("cycle1-train-designed", 1_000_000, 1)
         progress.update(123_456, score=12.345, reward=3.2)
+        progress.skills(1, {"collect_diamond": 0.0, "make_iron_pickaxe": 0.25}, 1200)
         assert max(map(len, shown(progress, console).splitlines())) <= width
     finally:
         progress.close()

@@ -11,14 +11,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import runs
 from hydra import compose, initialize_config_dir
 from wandb_server import Server, wandb_server
 
-from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, freeze, register
+from envgen_exp import pipeline
+from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, freeze, identity, register
+from envgen_exp.envs import make_family
 from envgen_exp.errors import ConfigError
+from envgen_exp.recording import SHOWN_FRAMES
+from envgen_exp.reporting.statistics import wilson
 from envgen_exp.session import Session
+from envgen_exp.tracking import media
 from envgen_exp.tracking import wandb as tracking
 from envgen_exp.tracking.metrics import Log, read
 
@@ -46,8 +52,6 @@ logs = {name: metrics.Log(folder / f"{name}.jsonl") for name in ("metrics", "tim
 tracker = wandb.make_tracker(config, folder, lambda line: print("WARNING", line))
 before = list(metrics.read(folder / "metrics.jsonl"))
 tracker.start(before, metrics.read(folder / "timings.jsonl"))
-if os.environ.get("DESIGNS"):
-    tracker.designs(1, [{"design": "abc", "coal": 3, "targets": ["x", "y"]}, {"design": "def", "biome": "mountain"}])
 for step in range(len(before), rows):
     values = {"loss/policy": step / 3, "loss/value": float("nan"), "skill/report/collect_coal": 0.1 * step}
     row = metrics.row(10 * step, "final", 1, values)
@@ -101,7 +105,8 @@ def expected(folder: Path) -> list[dict[str, Any]]:
 def published(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """History rows without what W&B adds, after a check that their numbers count up from 0."""
     assert [item["_step"] for item in items] == list(range(len(items)))
-    return [{k: v for k, v in item.items() if not k.startswith(("_", "designs.")) and k != "designs"} for item in items]
+    beside = ("_", "tables/", "worlds/", "films")
+    return [{k: v for k, v in item.items() if not k.startswith(beside)} for item in items]
 
 
 def assert_no_key_in(folder: Path) -> None:
@@ -114,8 +119,8 @@ def assert_no_key_in(folder: Path) -> None:
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An offline run that was interrupted (and went on), killed after 6 of its 9 rows, and resumed."""
     folder = tmp_path_factory.mktemp("offline") / "run"
-    run(folder, 6, "killed", DESIGNS="1")
-    assert run(folder, 9, "interrupted", DESIGNS="1") == ""
+    run(folder, 6, "killed")
+    assert run(folder, 9, "interrupted") == ""
     return folder
 
 
@@ -129,28 +134,26 @@ def test_the_offline_run_is_named_and_placed(offline: Path) -> None:
     by_type = records(offline)
     (begun,) = by_type["run"]
     config = begun["config"]["update"]
-    assert begun["run_group"] == "crafter-adaptive-offline-laptop"
-    assert begun["job_type"] == "train"
+    assert begun["run_group"] == "crafter-adaptive-offline-laptop-1960000"
+    assert begun["job_type"] == "adaptive"
     assert begun["tags"] == ["crafter", "adaptive", "offline", "mine"]
     assert begun["display_name"] == "crafter-adaptive-offline-laptop-s7"
     assert begun["run_id"] == (offline / "wandb" / "run-id").read_text()
     assert config["ppo"]["clip_coef"] == 0.2
     assert config["versions"] == {"torch": "1"}
-    assert {"identity", "chosen", "seed"} <= config.keys()
+    assert {"identity", "chosen"} <= config.keys()
+    assert {key: config[key] for key in ("arm", "family", "seed", "sweep")} == {
+        "arm": "adaptive",
+        "family": "crafter",
+        "seed": 7,
+        "sweep": None,
+    }
     (glob,) = (metric for metric in by_type["metric"] if metric.get("glob_name"))
     assert glob["step_metric"] == "step"
     assert by_type["exit"] == [{"exit_code": 0}]
     # Nothing of the command line: it was `python -c <the text of RUN>`.
     assert "make_tracker" not in json.dumps(by_type)
     assert not list(offline.rglob("wandb-metadata.json"))
-
-
-def test_the_designs_are_a_table_that_a_rebuilt_run_still_has(offline: Path) -> None:
-    paths = [r["item"]["designs.path"] for r in records(offline)["history"] if "designs.path" in r["item"]]
-    (root,) = (offline / "wandb").glob("offline-run-*")
-    table = json.loads((root / "files" / paths[-1]).read_text())
-    assert table["columns"] == ["cycle", "slot", "design", "coal", "targets", "biome"]
-    assert table["data"] == [[1, 0, "abc", 3, '["x", "y"]', None], [1, 1, "def", None, None, "mountain"]]
 
 
 def test_everything_of_wandbs_is_inside_the_run_folder(offline: Path) -> None:
@@ -164,6 +167,140 @@ def test_everything_of_wandbs_is_inside_the_run_folder(offline: Path) -> None:
         "timings.jsonl",
         "wandb",
     }
+
+
+# A run of the whole pipeline, killed in its second cycle and resumed
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a sweep's folder."""
+    sweep = tmp_path_factory.mktemp("multirun") / "study"
+    overrides = ("tracker=wandb", "tracker.mode=offline", "schedule.designed_steps=100")
+    folder = sweep / identity(runs.composed(*overrides))
+
+    def attempt(killed: bool) -> None:
+        pipeline.FILM_SHARE = 1.0
+        pipeline.write_report = lambda folder: folder
+        evaluate = pipeline.Run.evaluate
+        if killed:
+            pipeline.Run.evaluate = lambda self, cycle, p: runs.die() if cycle == 2 else evaluate(self, cycle, p)  # type: ignore[method-assign, assignment, return-value]
+        runs.run(folder, *overrides)
+
+    assert runs.wait(runs.fork(lambda: attempt(True))) == -signal.SIGKILL
+    assert runs.wait(runs.fork(lambda: attempt(False))) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def history(resumed: Path) -> list[dict[str, Any]]:
+    return [record["item"] for record in records(resumed)["history"]]
+
+
+def test_a_resumed_runs_history_is_metrics_jsonl_row_by_row(resumed: Path, history: list[dict[str, Any]]) -> None:
+    clock = ("seconds/", "speed/", "checkpoint/")
+    numbers = [{k: v for k, v in row.items() if not k.startswith(clock)} for row in published(history)]
+    assert numbers == runs.rows(resumed / "metrics.jsonl")
+    assert sum("seconds/update" in row for row in history) == sum("loss/policy" in row for row in history) > 5
+
+
+def test_a_sweeps_run_stands_in_its_group_with_filters(resumed: Path) -> None:
+    (begun,) = records(resumed)["run"]
+    assert begun["run_group"] == "study/crafter-adaptive-offline-smoke"
+    config = begun["config"]["update"]
+    assert (config["sweep"], config["arm"], config["family"], config["seed"]) == ("study", "adaptive", "crafter", 0)
+
+
+def shown(resumed: Path, history: list[dict[str, Any]], key: str) -> dict[str, list[Path]]:
+    """The files of a kind that W&B has for each phase."""
+    (offline,) = (resumed / "wandb").glob("offline-run-*")
+    found: dict[str, list[Path]] = {}
+    for row in history:
+        names = row.get(f"{key}.filenames") or [one["path"] for one in row.get(f"{key}.videos", ())]
+        names = names or ([row[f"{key}.path"]] if f"{key}.path" in row else [])
+        if names:
+            assert row["phase"] not in found
+            found[row["phase"]] = [offline / "files" / name for name in names]
+    return found
+
+
+@pytest.mark.parametrize(("key", "kind"), [("worlds/map", "map"), ("worlds/agent_view", "view")])
+def test_every_designs_world_is_there_once(resumed: Path, history: list[dict[str, Any]], key: str, kind: str) -> None:
+    found = shown(resumed, history, key)
+    assert list(found) == ["cycle1-design", "cycle2-design"]
+    for phase, files in found.items():
+        ours = sorted((resumed / "pictures").glob(f"{phase}-*-{kind}.png"))
+        assert len(ours) == 4
+        assert [file.read_bytes() for file in files] == [file.read_bytes() for file in ours]
+
+
+def test_every_evaluations_film_is_there_once_and_shows_its_first_episodes(
+    resumed: Path, history: list[dict[str, Any]]
+) -> None:
+    found = shown(resumed, history, "films")
+    assert {phase: len(files) for phase, files in found.items()} == {
+        "cycle1-evaluate": 1,
+        "cycle2-evaluate": 1,
+        "report-evaluation": 2,
+    }
+    skills = make_family(runs.composed().env).skills
+    episodes = runs.rows(resumed / "episodes.jsonl")
+    for phase, files in found.items():
+        for slot, file in enumerate(files):
+            (ours,) = (resumed / "videos").glob(f"{phase}-{slot + 1}.mp4")
+            assert file.read_bytes() == ours.read_bytes()
+            film = json.loads(ours.with_suffix(".json").read_text())
+            played = next(e for e in episodes if (e["phase"], e["slot"], e["episode"]) == (phase, slot, 1))
+            assert film["title"] == f"original, world {played['world_seed']}"
+            with av.open(str(file)) as container:
+                frames = sum(1 for _ in container.decode(video=0))
+            if film["whole"]:
+                assert film["steps"] == played["length"]
+                assert set(film["unlocked"]) == {s for s, n in zip(skills, played["skills"], strict=True) if n}
+                assert frames == film["steps"] + SHOWN_FRAMES
+            else:
+                assert frames == film["steps"] + 1
+
+
+def last_table(resumed: Path, history: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    *_, (file,) = shown(resumed, history, key).values()
+    table = json.loads(file.read_text())
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def test_the_last_tables_hold_every_design_skill_and_request(resumed: Path, history: list[dict[str, Any]]) -> None:
+    designs = last_table(resumed, history, "tables/designs")
+    proposals = [json.loads(next((resumed / "phases").glob(f"*-cycle{c}-design.json")).read_text()) for c in (1, 2)]
+    wanted = [design for result in proposals for design in result["proposal"]["designs"]]
+    assert [(row["cycle"], row["number"]) for row in designs] == [(c, n) for c in (1, 2) for n in (1, 2, 3, 4)]
+    for row, design in zip(designs, wanted, strict=True):
+        assert row["targets"] == ", ".join(design["targets"])
+        assert all(row[name] == value for name, value in design.items() if name != "targets")
+    trained = {e["design"] for e in runs.rows(resumed / "episodes.jsonl") if "train-designed" in e["phase"]}
+    assert trained <= {row["design"] for row in designs}
+
+    rates = last_table(resumed, history, "tables/skills")
+    metrics = runs.rows(resumed / "metrics.jsonl")
+    for kind, phase in (("feedback", "cycle2-evaluate"), ("report", "report-evaluation")):
+        (logged,) = (row for row in metrics if row["phase"] == phase)
+        for row in (row for row in rates if row["evaluation"] == phase):
+            assert row["success_rate"] == logged[f"skill/{kind}/{row['skill']}"]
+            ends = wilson(row["successes"], row["episodes"])
+            assert (row["low"], row["high"]) == pytest.approx(ends, abs=1e-9)
+    assert len(rates) == 3 * 22
+
+    calls = last_table(resumed, history, "tables/llm_calls")
+    sent = [event for event in runs.rows(resumed / "llm" / "ledger.jsonl") if event["event"] == "sent"]
+    assert [row["at"] for row in calls] == [event["at"] for event in sent]
+    assert {row["status"] for row in calls} == {"ok"}
+    assert len(calls) == 2
+
+
+def test_more_pictures_than_allowed_stay_in_the_folder(resumed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "MEDIA_BYTES", 10_000)
+    tracker = tracking.WandbTracker(composed(), resumed, pytest.fail)
+    shown = tracker._media("cycle1-design")
+    assert set(shown) == {media.DESIGNS, media.LLM_CALLS}
 
 
 def online(server: Server) -> dict[str, str]:
@@ -283,7 +420,6 @@ def test_a_failure_in_the_middle_is_one_warning_without_the_key(
 def test_no_tracker_makes_no_folder(tmp_path: Path) -> None:
     tracker = tracking.make_tracker(composed("tracker=none"), tmp_path, pytest.fail)
     tracker.start([{"step": 0, "phase": "final", "cycle": 1}])
-    tracker.designs(1, [{"design": "abc"}])
     tracker.publish({"step": 0, "phase": "final", "cycle": 1})
     tracker.close()
     assert list(tmp_path.iterdir()) == []

@@ -44,6 +44,11 @@ WHEN: tuple[tuple[str, frozenset[str], str], ...] = (
     ("loss/.*|speed/.*|seconds/(env|inference|update)", frozenset({"designed", "original"}), _UPDATE),
     ("(llm|designs)/.*", frozenset({"design"}), "each design phase"),
     (
+        "seconds/visual",
+        frozenset({"design", "designed", "original", "feedback", "report"}),
+        "the end of each phase",
+    ),
+    (
         "seconds/checkpoint|checkpoint/bytes",
         frozenset({"design", "designed", "original", "feedback", "report"}),
         "each checkpoint",
