@@ -377,7 +377,7 @@ class TrackerConfig:
     entity: str | None = None
     """W&B user or team."""
     group: str | None = None
-    """W&B group; null is family-designer-llm-ppo."""
+    """W&B group; null is family-arm-llm-ppo with the sweep's name or, for a single run, its training steps."""
     tags: list[str] = field(default_factory=list)
     """W&B tags besides family, designer and llm."""
 

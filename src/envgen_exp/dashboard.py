@@ -46,7 +46,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "LLM cost": ("llm",),
     "Learning": ("loss",),
     "Speed": ("speed", "seconds", "checkpoint"),
-    "Steps and episodes": ("steps", "episodes"),
+    "Steps and episodes": ("steps", "episodes", "updates"),
 }
 """The sections beside the skills', and the first words of the metrics in each.
 

@@ -18,7 +18,7 @@ import torch
 from envgen_exp import plan, seeding
 from envgen_exp.config import LLMKind, Mixture, RunConfig, Verbosity, arm, design_set, diagnostics
 from envgen_exp.designers import Feedback, Proposal, make_designer
-from envgen_exp.envs.family import Design
+from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.vector import EpisodeRecord, VectorEnv
 from envgen_exp.errors import ConfigError, MemoryFullError, RunFolderError
 from envgen_exp.llm.client import make_client

@@ -337,7 +337,7 @@ def _dots(name: str, skill: str, evaluations: Sequence[Evaluation], colour: int)
 def _designed_spans(data: RunData) -> list[tuple[float, float]]:
     if not data.proposals or all(design is None for p in data.proposals.values() for design in p.designs):
         return []
-    phases = [phase for phase in data.planned if phase.kind == "designed"]
+    phases = [phase for phase in data.planned if phase.kind in ("designed", "blend")]
     return [(data.starts[phase.name], data.starts[phase.name] + phase.steps) for phase in phases]
 
 

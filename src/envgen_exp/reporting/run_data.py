@@ -17,7 +17,7 @@ from envgen_exp.composition import load_config
 from envgen_exp.config import RunConfig
 from envgen_exp.designers import Proposal
 from envgen_exp.envs import make_family
-from envgen_exp.envs.family import Family
+from envgen_exp.envs.family import Family, design_key
 from envgen_exp.errors import RunFolderError
 from envgen_exp.reporting.summary import RunSummary, Successes
 from envgen_exp.rl.evaluate import SkillReport
@@ -112,10 +112,9 @@ class RunData:
             found.setdefault(row["phase"], []).append(row)
         return found
 
-    def phase_episodes(self, phase: str, design: str | None = None) -> Episodes:
-        """The finished episodes of a phase; `design` takes those in the design with this key."""
-        rows = self.episodes.get(phase, [])
-        return Episodes.of((row for row in rows if design in (None, row["design"])), len(self.skills))
+    def phase_episodes(self, phase: str) -> Episodes:
+        """The finished episodes of a phase."""
+        return Episodes.of(self.episodes.get(phase, []), len(self.skills))
 
     def training_episodes(self, cycle: int, kind: str, design: str | None = None) -> Episodes:
         """The finished episodes of a cycle's training in designs (kind designed) or in the original."""
