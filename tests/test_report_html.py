@@ -475,14 +475,14 @@ def test_ticks_are_round_and_inside() -> None:
 
 def test_a_line_goes_through_its_points_and_breaks_at_gaps() -> None:
     points = [(0.0, 0.0), (1.0, 1.0), (2.0, None), (3.0, 0.0), (4.0, 1.0)]
-    text = line_chart("x", [Series("s", points)], alt="a", y_range=(0, 1), size=(154, 138))
-    # 100 x 100 units of room, 44 from the left and 8 from the top
-    assert re.findall(r'<polyline points="([^"]+)"', text) == ["44,108 69,8", "119,108 144,8"]
+    text = line_chart("x", [Series("s", points)], alt="a", y_range=(0, 1), size=(160, 138))
+    # 100 x 100 units of room, 50 from the left and 8 from the top
+    assert re.findall(r'<polyline points="([^"]+)"', text) == ["50,108 75,8", "125,108 150,8"]
 
 
 def test_a_long_series_keeps_its_mean() -> None:
     points = [(float(x), float(x % 7)) for x in range(5000)]
-    text = line_chart("x", [Series("s", points)], alt="a", y_range=(0, 6), size=(154, 138))
+    text = line_chart("x", [Series("s", points)], alt="a", y_range=(0, 6), size=(160, 138))
     drawn = [float(p.split(",")[1]) for p in re.findall(r'<polyline points="([^"]+)"', text)[0].split()]
     assert len(drawn) == 240
     assert sum(drawn) / 240 == pytest.approx(58, abs=0.5)

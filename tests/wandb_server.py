@@ -19,6 +19,8 @@ class Server(ThreadingHTTPServer):
         self.history: dict[str, list[dict[str, Any]]] = {}
         """Rows by run id, as they came."""
         self.config: dict[str, Any] = {}
+        self.files: set[str] = set()
+        """Names of files that were to be uploaded."""
         self.received: list[str] = []
         """Every body, for what must not be in any."""
         self.go_on = threading.Event()
@@ -105,7 +107,11 @@ class Handler(BaseHTTPRequestHandler):
                 "historyLineCount": lines,
             }
             return {"upsertBucket": {"bucket": bucket, "inserted": not lines}}
+        if "mutation CreateArtifact" in query:
+            sequence = {"id": "s", "latestArtifact": {"id": "a", "versionIndex": 0}}
+            return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
         if "mutation CreateRunFiles" in query:
+            self.server.files.update(variables["files"])
             url = f"{self.server.url}/upload"
             files = [{"name": name, "uploadUrl": url} for name in variables["files"]]
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}

@@ -139,7 +139,7 @@ def _section(name: str, panels: Iterable[Sequence[str]], titles: Sequence[str] =
 
     made: list[Any] = []
     for key in MEDIA.get(name, ()):
-        if key.startswith("tables/"):
+        if key.startswith("table_"):
             made.append(WeavePanelSummaryTable(table_name=key))
         else:
             made.append(MediaBrowser(title=key, media_keys=[key], num_columns=4))

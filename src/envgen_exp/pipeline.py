@@ -44,8 +44,8 @@ WINDOW_STEPS = 10_000
 FILMS = {"feedback": 1, "report": 2}
 """Of an evaluation the first episodes of so many slots are filmed."""
 
-FILM_SHARE = 0.02
-"""Films take at most this share of the run's time."""
+VISUAL_SHARE = 0.025
+"""Films take what pictures and W&B leave of this share of the run's time."""
 
 REWARD_STEPS = 100_000
 """The paper's reward is the mean return of the training episodes that end within the last so many steps."""
@@ -65,7 +65,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
     with stoppable() as stop, open_folder(prepared, argv) as folder, Run(prepared, folder) as this:
         stop.emergency = this.stopped
         try:
-            if config.resume is not None:
+            if config.resume is not None and not this.session.finished:
                 write_report(folder.path)
             loop(this, config.cycles)
         except Stopped as stopped:
@@ -115,8 +115,8 @@ class Run:
         self.window = Window()
         parts = {"learner": self.learner, "designer": self.designer, "window": self.window}
         self.session = Session(config, folder, parts)
-        self._filmed_at = self.session.seconds
-        """The run's wall time when the latest films were finished."""
+        self._began = self.session.seconds
+        """The run's wall time when this process began."""
 
     @property
     def asks_llm(self) -> bool:
@@ -236,7 +236,7 @@ class Run:
         """The evaluation's environment with its first slots filmed; None for one that can't be."""
         titles = [film_title(None, seeding.world_seed(seed, 1, worlds)) for seed in seeds[: FILMS[kind]]]
         self.session.tick()
-        seconds = FILM_SHARE * (self.session.seconds - self._filmed_at)
+        seconds = VISUAL_SHARE * (self.session.seconds - self._began) - self.session.visual_seconds
         try:
             return FilmedEnv(env, titles, max_steps=MAX_STEPS, max_seconds=seconds, warn=self.session.progress.message)
         except ConfigError:
@@ -249,8 +249,6 @@ class Run:
                 write_films(filmed.films, self.folder.videos, phase)
             except RunFolderError as error:
                 self.session.progress.message(f"no films of {phase}: {error}")
-        self.session.tick()
-        self._filmed_at = self.session.seconds
 
     # What they do
 

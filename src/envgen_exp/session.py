@@ -38,7 +38,8 @@ class Session:
         self.seconds = 0.0
         """Wall time so far, over all resumes."""
         self.visual_seconds = 0.0
-        """Spent on pictures, films and W&B since that was last logged."""
+        """Spent on pictures, films and W&B since this process began."""
+        self._visual_logged = 0.0
         self.inside: dict[str, Any] | None = None
         """State of the phase that a checkpoint interrupted, for that phase to take up."""
         self._parts = parts
@@ -111,8 +112,8 @@ class Session:
         self.folder.finish_phase(index, planned.name, result)
         self._position = index + 1
         self.inside = None
-        self._log_readings({"seconds/visual": self.visual_seconds})
-        self.visual_seconds = 0.0
+        self._log_readings({"seconds/visual": self.visual_seconds - self._visual_logged})
+        self._visual_logged = self.visual_seconds
         self.save()
         return result
 

@@ -508,7 +508,7 @@ def videos(data: RunData) -> Markup:
         return Markup("")
     note = (
         "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. Films are "
-        "cut after 500 steps, or sooner where filming would take more than 2 % of the run's time."
+        "cut after 500 steps, or sooner where what one looks at would take more than 2.5 % of the run's time."
     )
     return joined([element("p", note, class_="note"), element("div", *parts, class_="charts")])
 

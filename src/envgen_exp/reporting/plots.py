@@ -13,7 +13,7 @@ from envgen_exp.reporting.page import Markup, element, joined
 POINTS = 240
 """A line is drawn with so many points at most; each is then the mean of its neighbours."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 8.0, 30.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 10.0, 8.0, 30.0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from envgen_exp.envs.family import settings_key
 from envgen_exp.llm import ledger
 from envgen_exp.run_folder import read_json
 
-DESIGNS, SKILLS, LLM_CALLS = "tables/designs", "tables/skills", "tables/llm_calls"
+# Without a slash: W&B would put each table with one into a collection of its own.
+DESIGNS, SKILLS, LLM_CALLS = "table_designs", "table_skills", "table_llm_calls"
 MAPS, VIEWS, FILMS = "worlds/map", "worlds/agent_view", "films"
 
 ERROR_CHARACTERS = 300
