@@ -75,7 +75,7 @@ def preview(picture: Path) -> None:
 def agent(picture: Path) -> None:
     """Four frames of the first film, evenly apart."""
     run()
-    with av.open(str(RUN / "videos" / "final-1.mp4")) as film:
+    with av.open(str(RUN / "videos" / "report-evaluation-1.mp4")) as film:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     chosen = [frames[round(place * (len(frames) - 1))] for place in (0.1, 0.35, 0.6, 0.85)]
     save(Image.fromarray(np.concatenate(chosen, axis=1)), picture)

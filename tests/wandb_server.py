@@ -107,9 +107,6 @@ class Handler(BaseHTTPRequestHandler):
                 "historyLineCount": lines,
             }
             return {"upsertBucket": {"bucket": bucket, "inserted": not lines}}
-        if "mutation CreateArtifact" in query:
-            sequence = {"id": "s", "latestArtifact": {"id": "a", "versionIndex": 0}}
-            return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
         if "mutation CreateRunFiles" in query:
             self.server.files.update(variables["files"])
             url = f"{self.server.url}/upload"

@@ -10,7 +10,6 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import yaml
 
@@ -531,6 +530,8 @@ def _film_facts(data: RunData, file: Path) -> Markup:
 
 def _poster(file: Path) -> str | None:
     """A video's first frame; None where it has none that can be read."""
+    import av  # only now: it takes long, and films come at the end
+
     try:
         with av.open(str(file)) as container:
             frame = next(container.decode(video=0), None)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest
-
 from envgen_exp.envs.family import settings_key
 from envgen_exp.llm import ledger
 from envgen_exp.run_folder import read_json
@@ -103,6 +101,8 @@ def _designs(results: Iterable[Mapping[str, Any]]) -> Table:
 
 def _skills(results: Iterable[Mapping[str, Any]]) -> Table:
     """Success in each evaluation, with 95 % Wilson intervals."""
+    from scipy.stats import binomtest  # only now: it takes long, and an evaluation comes late
+
     rows = []
     for result in results:
         if "skills" not in result:
