@@ -17,7 +17,7 @@ from envgen_exp.composition import load_config
 from envgen_exp.config import RunConfig
 from envgen_exp.designers import Proposal
 from envgen_exp.envs import make_family
-from envgen_exp.envs.family import Family, design_key
+from envgen_exp.envs.family import Family
 from envgen_exp.errors import RunFolderError
 from envgen_exp.reporting.summary import RunSummary, Successes
 from envgen_exp.rl.evaluate import SkillReport
