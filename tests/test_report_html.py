@@ -211,7 +211,7 @@ def test_the_gap_is_that_of_the_training_episodes(copied: Path) -> None:
                     "slot": 0,
                     "episode": 1,
                     "world_seed": 1,
-                    "design": "original",
+                    "design": "original" if kind == "original" else "0123456789ab",
                     "length": 10,
                     "episode_return": 1.0,
                     "truncated": False,
@@ -425,7 +425,7 @@ def test_a_film_is_told_in_words(copied: Path) -> None:
     made = Page(render(RunData(copied)))
     assert FAILED not in made.text
     assert "original, world 7: 1,234 steps (cut there), return 2.1; 2 of 22 skills" in made.text
-    assert "collect_wood 0:00 wake_up 1:06" in made.text.replace("collect_wood 0:00wake", "collect_wood 0:00 wake")
+    assert {"collect_wood 0:00", "wake_up 1:06"} <= set(made.words)
     names = [a["aria-label"] for tag, a in made.elements if tag == "video"]
     assert names == ["Video cycle1-evaluate-1", "Video cycle2-evaluate-1", "Video play-original-s0-1"]
 
