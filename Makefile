@@ -30,10 +30,13 @@ $(STAMP): pyproject.toml constraints.txt native/CMakeLists.txt $(CXX_FILES)
 	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then echo "make: needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
-	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then "$$found" -m venv --clear $(VENV); fi
+	if [ -e $(VENV)/.installing ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then "$$found" -m venv --clear $(VENV); fi
+	@touch $(VENV)/.installing  # left behind by a kill, in which pip leaves half a package that it takes for whole
 	@echo "Installing into $(VENV): about 2 GB, a few minutes the first time"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip \
+	  && $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[dev]' \
+	  || { rm -f $(VENV)/.installing; exit 2; }
+	@rm $(VENV)/.installing
 	@touch $@
 
 install: $(STAMP) ## the virtual environment, as all targets below make it on first use
