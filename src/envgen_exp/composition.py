@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from envgen_exp.config import RunConfig, freeze, identity, plain, register, schema
 from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
 from envgen_exp.explain import explain
-from envgen_exp.inputs import enclose
+from envgen_exp.inputs import enclose, wants_source
 from envgen_exp.run_folder import read_config
 from envgen_exp.secrets import refuse_secrets_in
 from envgen_exp.validation import validate
@@ -40,8 +41,11 @@ _ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, T
 """What Hydra and OmegaConf raise for a wrong value, key, option or file."""
 
 
-def compose_run(overrides: Sequence[str], conf: Path = CONF) -> RunConfig:
-    """The config of one run; with resume=FOLDER that folder's config, changed by what was typed alone."""
+def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool = False) -> RunConfig:
+    """The config of one run; with resume=FOLDER that folder's config, changed by what was typed alone.
+
+    A placebo `in_sweep` may lack the run whose rates it is told: the sweep gives it one of its own.
+    """
     parsed = _parse(overrides, conf)
     for override in parsed:
         if override.is_sweep_override():
@@ -52,29 +56,66 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF) -> RunConfig:
     stored = None if resume is None else load_config(Path(str(resume)))
     config = _frozen(parsed, conf) if stored is None else _resumed(stored, Path(str(resume)), parsed, conf)
     validate(config)
-    config = enclose(config, stored)
+    if not (in_sweep and wants_source(config)):
+        config = enclose(config, stored)
     refuse_secrets_in(plain(config), os.environ)
     return config
 
 
-def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> list[RunConfig]:
-    """The configs of all runs of a multirun, in the order in which Hydra's basic sweeper launches them."""
+@dataclass(frozen=True)
+class SweptRun:
+    """One run of a sweep, composed before the first starts."""
+
+    overrides: tuple[str, ...]
+    """What Hydra's launcher is handed for it, but for what is Hydra's own."""
+    varied: str
+    """What tells it from the sweep's other runs, e.g. 'seed=3 arm=fixed'."""
+    config: RunConfig
+    source: Path | None = None
+    """Folder of the sweep's run whose rates this one, a placebo, is told."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from others, or all of its overrides where there are no others."""
+        return self.varied or " ".join(self.overrides)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A multirun as it is going to be launched."""
+
+    folder: Path
+    launcher: str
+    """The option of hydra/launcher, e.g. 'joblib'."""
+    settings: Mapping[str, Any]
+    """That launcher's settings."""
+    runs: tuple[SweptRun, ...]
+    """In the order in which Hydra's basic sweeper launches them."""
+
+
+def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
+    """All runs of a multirun, each of them checked."""
     parsed = _parse(overrides, conf)
     with _one_line(parsed, conf):
-        sweeper = _compose([o for o in parsed if not o.is_sweep_override()], conf, with_hydra=True).hydra.sweeper
-        params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+        # Hydra's own node alone: `folder` and the like are resolved with each run.
+        composed = _compose([o for o in parsed if not o.is_sweep_override()], conf, with_hydra=True)
+        params = [f"{key}={value}" for key, value in (composed.hydra.sweeper.get("params") or {}).items()]
+        launcher = str(composed.hydra.runtime.choices["hydra/launcher"])
+        settings = OmegaConf.to_container(composed.hydra.launcher)
+        folder = Path(composed.hydra.sweep.dir)
+    assert isinstance(settings, dict)
     choices: dict[str, list[str]] = {}
     for override in (*_parse(params, conf), *parsed):
         key = override.get_key_element()
         swept = override.is_sweep_override()
         values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
         choices[key] = [f"{key}={value}" for value in values]
-    configs: list[RunConfig] = []
+    runs: list[SweptRun] = []
     seen: dict[str, str] = {}
     for job in itertools.product(*choices.values()):
         varied = " ".join(item for item, values in zip(job, choices.values(), strict=True) if len(values) > 1)
         try:
-            config = compose_run(job, conf)
+            config = compose_run(job, conf, in_sweep=True)
         except EnvGenError as error:
             raise type(error)(f"{error} (in the run {varied})" if varied else str(error)) from error
         if config.folder is not None:
@@ -83,8 +124,33 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> list[RunConfig
         if name in seen:
             raise ConfigError(f"the runs '{seen[name]}' and '{varied}' of the sweep are one and the same experiment")
         seen[name] = varied
-        configs.append(config)
-    return configs
+        runs.append(SweptRun(tuple(item for item in job if not item.startswith("hydra")), varied, config))
+    for number, run in enumerate(runs):
+        if wants_source(run.config):
+            source = _source(run, [other.config for other in runs])
+            runs[number] = dataclasses.replace(run, source=folder / identity(source))
+    return Sweep(folder, launcher, settings, tuple(runs))
+
+
+def _source(placebo: SweptRun, configs: Sequence[RunConfig]) -> RunConfig:
+    """The adaptive run whose rates a placebo of the same sweep is told: that of the next lower seed, else the next higher.
+
+    So more seeds, added above, change no pair.
+    """
+
+    def same(config: RunConfig) -> dict[str, Any]:
+        values = {key: value for key, value in plain(config).items() if key not in ("seed", "arm", "design_set")}
+        return values | {"designer": {key: values["designer"][key] for key in ("num_designs", "prompt")}}
+
+    seed = placebo.config.seed
+    adaptive = {c.seed: c for c in configs if c.designer.name == "adaptive" and same(c) == same(placebo.config)}
+    lower, higher = [s for s in adaptive if s < seed], [s for s in adaptive if s > seed]
+    if not lower and not higher:
+        raise ConfigError(
+            f"the placebo '{placebo.name}' needs an adaptive run with another seed in its sweep (arm=adaptive,placebo "
+            "and two seeds or more), or designer.placebo_from=FOLDER"
+        )
+    return adaptive[max(lower) if lower else min(higher)]
 
 
 def load_config(folder: Path) -> RunConfig:

@@ -338,6 +338,8 @@ class ScheduleConfig:
     """Steps in the original after the last cycle."""
     mixture: Mixture = Mixture.alternate
     """A cycle's two kinds of steps in turn, as in the paper, or side by side in one batch, in the same numbers."""
+    scale: float = 1.0
+    """What the steps that conf/ names as ${steps:N} are multiplied by; what is typed as a number stays that number."""
 
 
 @dataclass(frozen=True)
@@ -433,6 +435,7 @@ NOT_IDENTITY = (
     "dry_run",
     "verbosity",
     "env.num_threads",
+    "schedule.scale",  # the steps have been multiplied by it
     # How a model is reached and what may be spent on it, but not which model or what it is asked.
     "llm.key_variable",
     "llm.api_base",
@@ -473,7 +476,13 @@ def schema(frozen: type) -> type:
 
 
 def register() -> None:
-    """Put the schemas into Hydra's store; conf/ refers to them as `schema` and `<group>/schema_<name>`."""
+    """Put the schemas into Hydra's store; conf/ refers to them as `schema` and `<group>/schema_<name>`.
+
+    conf/ may also write ${steps:N}, the steps N at the run's scale; ${steps:N,PARTS}, a part of them; and
+    ${whole:N,SIZE}, how many times SIZE goes into N.
+    """
+    OmegaConf.register_new_resolver("steps", _steps, replace=True)
+    OmegaConf.register_new_resolver("whole", lambda number, size: number // size, replace=True)
     store = ConfigStore.instance()
     for group, name, cls in (
         (None, "schema", RunConfig),
@@ -491,6 +500,10 @@ def register() -> None:
         ("tracker", "schema_tracker", TrackerConfig),
     ):
         store.store(name=name, group=group, node=schema(cls))
+
+
+def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:
+    return round(at_scale_one * _root_.schedule.scale / parts)
 
 
 def freeze(composed: DictConfig) -> RunConfig:

@@ -42,6 +42,12 @@ def enclose(config: RunConfig, stored: RunConfig | None = None) -> RunConfig:
     return dataclasses.replace(config, designer=designer)
 
 
+def wants_source(config: RunConfig) -> bool:
+    """Whether the config is a placebo's that names no run whose rates it is told."""
+    designer = config.designer
+    return isinstance(designer, PlaceboConfig) and designer.placebo_from is None and not designer.told
+
+
 def _told(folder: Path, config: RunConfig) -> list[Any]:
     """The feedback evaluations of another run, so many as this one tells of."""
     where, theirs = f"designer.placebo_from={folder}", read_config(folder)["config"]

@@ -10,6 +10,7 @@ checkpoints/     the last two
 pictures/        sampled worlds of each cycle's designs
 videos/          films of evaluation episodes
 summary.json     what the table at the end shows
+report.html      its page
 wandb/           a published view
 """
 
@@ -235,6 +236,11 @@ def feedback_reports(path: Path) -> list[dict[str, Any]]:
     """What the finished feedback evaluations of a run found, cycle by cycle, as `rl.evaluate.SkillReport.to_json`."""
     files = sorted((path / "phases").glob("[0-9]*-evaluate.json"))
     return [read_json(file)["skills"] for file in files]
+
+
+def is_finished(path: Path) -> bool:
+    """Whether nothing is left to do for the run in a folder; its report is the last thing that a run writes."""
+    return (path / "summary.json").exists() and (path / "report.html").exists()
 
 
 def _new_path(config: RunConfig) -> Path:

@@ -72,6 +72,7 @@ _RULES: dict[str, _Rule] = {
     "schedule.designed_steps": _at_least(1),
     "schedule.original_steps": _at_least(0),
     "schedule.final_steps": _at_least(0),
+    "schedule.scale": _POSITIVE,
     "evaluation.feedback_seeds": (
         lambda value: value >= 2,
         "2 or more, since the designer is told the spread over seeds",
