@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envgen_exp import cli
+from envgen_exp import cli, sweep
 from envgen_exp.composition import CONF, compose_run
 from envgen_exp.config import LLMKind, RunConfig, identity, plain
 from envgen_exp.errors import BudgetError, MissingKeyError, NumericsError
@@ -41,13 +41,17 @@ class Pipeline:
             raise answer
         if config.folder:
             RunFolder.create(config, command="python run.py", versions={}, chosen={}).close()
+        if config.folder or config.resume:
+            for name in ("summary.json", "report.html"):
+                (Path(config.folder or config.resume or "") / name).touch()
         return answer
 
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pipeline:
     stand_in = Pipeline()
-    monkeypatch.setattr(cli, "_run", stand_in)
+    monkeypatch.setattr(sweep, "run_once", stand_in)
+    monkeypatch.setattr(sweep, "tell_tables", lambda folder: None)
     monkeypatch.setattr(sys, "argv", ["run.py"])
     monkeypatch.chdir(tmp_path)
     return stand_in
@@ -265,7 +269,7 @@ def test_a_sweep_runs_every_combination_in_its_own_folder(pipeline: Pipeline) ->
     assert [(c.seed, c.cycles) for c in pipeline.configs] == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert [c.folder for c in pipeline.configs] == [f"multirun/s/{identity(c)}" for c in pipeline.configs]
     assert sorted(path.name for path in Path("multirun/s").iterdir()) == sorted(
-        [*(identity(c) for c in pipeline.configs), "multirun.yaml"]
+        [*(identity(c) for c in pipeline.configs), "multirun.yaml", "sweep.json"]
     )
 
 
@@ -278,17 +282,28 @@ def test_the_same_sweep_again_goes_on(pipeline: Pipeline) -> None:
     argv = ["-m", "seed=0,1", "hydra.sweep.dir=s"]
     assert cli.main(argv) == 0
     assert cli.main([*argv[:1], "seed=0,1,2", *argv[2:]]) == 0
-    first, again = pipeline.configs[:2], pipeline.configs[2:]
-    assert [c.resume for c in again] == [first[0].folder, first[1].folder, None]
-    assert [identity(c) for c in again[:2]] == [identity(c) for c in first]
-    assert again[2].folder == f"s/{identity(again[2])}"
+    (new,) = pipeline.configs[2:]  # the others were finished
+    assert (new.seed, new.folder) == (2, f"s/{identity(new)}")
+
+
+def test_a_sweep_goes_on_with_runs_that_are_not_finished(pipeline: Pipeline) -> None:
+    argv = ["-m", "seed=0,1", "hydra.sweep.dir=s"]
+    assert cli.main(argv) == 0
+    first = pipeline.configs[0]
+    (Path(first.folder or "") / "summary.json").unlink()
+    assert cli.main(argv) == 0
+    (again,) = pipeline.configs[2:]
+    assert (again.resume, identity(again)) == (first.folder, identity(first))
 
 
 def test_a_failed_run_lets_the_others_run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     pipeline.answers[0] = MissingKeyError("no key")
     assert cli.main(["-m", "seed=0,1,2"]) == 2
     assert [c.seed for c in pipeline.configs] == [0, 1, 2]
-    assert "envgen: error: no key (in the run seed=0)\n" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "envgen: error: no key (in the run seed=0)\n" in err
+    assert "envgen: failed: seed=0: no key\n" in err
+    assert "envgen: 1 of 3 runs" in err
 
 
 def test_a_bug_in_one_run_shows_its_traceback(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,11 +322,11 @@ def test_a_stopped_run_stops_the_sweep(pipeline: Pipeline) -> None:
 
 def test_a_file_of_conf_can_say_what_is_swept(pipeline: Pipeline) -> None:
     assert cli.main(["-m", "experiment=sweep_smoke", "seed=4,5"]) == 0
-    assert [(c.designer.name, c.seed) for c in pipeline.configs] == [
-        ("adaptive", 4),
-        ("adaptive", 5),
-        ("original", 4),
-        ("original", 5),
+    assert [(c.seed, c.designer.name) for c in pipeline.configs] == [
+        (4, "adaptive"),
+        (4, "original"),
+        (5, "adaptive"),
+        (5, "original"),
     ]
 
 
@@ -326,6 +341,7 @@ def test_runs_of_a_sweep_go_to_other_processes(tmp_path: Path) -> None:
         assert "set the environment variable OPENAI_API_KEY" in done.stderr
         assert f"(in the run llm=gpt4 env.engine=reference seed={seed})\n" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "envgen: 2 of 2 runs" in done.stderr
 
 
 # What it prints

@@ -74,7 +74,9 @@ def test_an_experiment_begins_with_a_command_that_composes(experiment: str) -> N
     assert experiment in words
     assert lines.index(command) <= 1
     if "-m" in words:
-        assert len(compose_sweep([word for word in words if word != "-m"])) > 1
+        sweep = compose_sweep(["seed=0,1", *(word for word in words if word != "-m")])
+        assert len(sweep.runs) > 1
+        assert sweep.folder.name.startswith((f"{name}-", "smoke"))
     else:
         compose_run(words)
 
@@ -93,7 +95,7 @@ def test_the_defaults() -> None:
         "offline",
         "laptop",
     )
-    assert config == compose_run(["scale=paper"])
+    assert config.schedule == compose_run(["scale=paper"]).schedule
     steps = config.schedule
     assert config.cycles * (steps.designed_steps + steps.original_steps) + steps.final_steps == 1_960_000
 

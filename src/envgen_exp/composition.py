@@ -133,9 +133,9 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
 
 
 def _source(placebo: SweptRun, configs: Sequence[RunConfig]) -> RunConfig:
-    """The adaptive run whose rates a placebo of the same sweep is told: that of the next lower seed, else the next higher.
+    """The adaptive run whose rates a placebo of the same sweep is told: the next lower seed's, else the next higher's.
 
-    So more seeds, added above, change no pair.
+    So seeds added above change no pair.
     """
 
     def same(config: RunConfig) -> dict[str, Any]:

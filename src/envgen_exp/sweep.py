@@ -95,10 +95,7 @@ def hydra_main(argv: Sequence[str]) -> None:
     register_plain()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself and exits
     sys.argv = [sys.argv[0], *argv]
-    try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run_of_sweep)()
-    except OSError as error:
-        raise RunFolderError(f"can't write the sweep's folder {error.filename}: {error.strerror}") from error
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run_of_sweep)()
 
 
 def tell(error: EnvGenError, where: str = "") -> None:
@@ -154,6 +151,10 @@ def threads(sweep: Sweep) -> list[str]:
 
 def begin(sweep: Sweep) -> None:
     """Write down what is launched."""
+    try:
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"can't write the sweep's folder {sweep.folder}: {error.strerror}") from error
     runs = {_key(run.overrides): {"name": run.name, "source": run.source and str(run.source)} for run in sweep.runs}
     write_json(sweep.folder / "sweep.json", {"process": os.getpid(), "launcher": sweep.launcher, "runs": runs})
 
@@ -171,9 +172,7 @@ def launch(sweep: Sweep, argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - a launcher's own: a worker that was killed, a queue that refuses
         log, name = sweep.folder / "logs" / "launcher.txt", type(error).__name__
         write_atomic(log, traceback.format_exc().encode())
-        sys.stderr.write(
-            f"envgen: error: hydra/launcher={sweep.launcher} ended early ({name}): {log}\n"
-        )
+        sys.stderr.write(f"envgen: error: hydra/launcher={sweep.launcher} ended early ({name}): {log}\n")
         return 1
     except BaseException:
         print(f"sweep stopped; to go on:\npython run.py -m {shlex.join(argv)}", flush=True)
