@@ -22,7 +22,7 @@ SLOW      = chaos or parity or long or launchers
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install run sweep sweep-smoke sweep-all launchers check test test-all parity chaos sanitize benchmark benchmark-gpu
-.PHONY: examples dashboard reference pictures clean
+.PHONY: examples dashboard reference studies pictures clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +78,9 @@ dashboard: $(STAMP) ## the project's W&B workspace; without a key for W&B, its d
 
 reference: $(STAMP) ## docs/reference.md: every config key and every metric, from the schema and the table of metrics
 	$(BIN)/python -m envgen_exp.reference docs/reference.md
+
+studies: $(STAMP) ## docs/studies.md: arms, runs, steps, dollars and time of every experiment, from conf/
+	$(BIN)/python -m envgen_exp.studies docs/studies.md
 
 pictures: $(STAMP) ## the docs' pictures, from a run that takes minutes; needs chromium
 	$(BIN)/python docs/make_pictures.py $(ARGS)

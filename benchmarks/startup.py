@@ -50,11 +50,11 @@ def child(start: float, folder: Path) -> None:
         setattr(owner, function, timed)
 
     mark("Python")
-    from envgen_exp import cli
+    from envgen_exp import cli, sweep
 
     mark("import Hydra")
     ends("compose the config", cli, "compose_run")
-    load = cli._pipeline
+    load = sweep._pipeline
 
     def loaded() -> Callable[..., int]:
         run = load()
@@ -80,7 +80,7 @@ def child(start: float, folder: Path) -> None:
         mark("until the first step")
         raise Stepping
 
-    cli._pipeline = loaded
+    sweep._pipeline = loaded
     try:
         cli.main([*COMMAND, f"folder={folder / 'run'}"])
     except Stepping:

@@ -23,7 +23,7 @@ FLOORS = (
     # The loop, and what is made of its results.
     "pipeline reporting",
     # The commands.
-    "cli sweep report play preview dashboard reference",
+    "cli sweep studies report play preview dashboard reference",
 )
 
 STRANGERS = (

@@ -96,20 +96,12 @@ class Sweep:
 def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
     """All runs of a multirun, each of them checked."""
     parsed = _parse(overrides, conf)
+    composed = _with_hydra(parsed, conf)
     with _one_line(parsed, conf):
-        # Hydra's own node alone: `folder` and the like are resolved with each run.
-        composed = _compose([o for o in parsed if not o.is_sweep_override()], conf, with_hydra=True)
-        params = [f"{key}={value}" for key, value in (composed.hydra.sweeper.get("params") or {}).items()]
         launcher = str(composed.hydra.runtime.choices["hydra/launcher"])
-        settings = OmegaConf.to_container(composed.hydra.launcher)
+        settings = {str(key): value for key, value in composed.hydra.launcher.items()}
         folder = Path(composed.hydra.sweep.dir)
-    assert isinstance(settings, dict)
-    choices: dict[str, list[str]] = {}
-    for override in (*_parse(params, conf), *parsed):
-        key = override.get_key_element()
-        swept = override.is_sweep_override()
-        values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
-        choices[key] = [f"{key}={value}" for value in values]
+    choices = _choices(composed, parsed, conf)
     runs: list[SweptRun] = []
     seen: dict[str, str] = {}
     for job in itertools.product(*choices.values()):
@@ -130,6 +122,28 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
             source = _source(run, [other.config for other in runs])
             runs[number] = dataclasses.replace(run, source=folder / identity(source))
     return Sweep(folder, launcher, settings, tuple(runs))
+
+
+def sweep_choices(overrides: Sequence[str], conf: Path = CONF) -> dict[str, list[str]]:
+    """What a multirun varies and what it fixes: the values of each key, e.g. {'seed': ['seed=0', 'seed=1'], ...}."""
+    parsed = _parse(overrides, conf)
+    return _choices(_with_hydra(parsed, conf), parsed, conf)
+
+
+def _with_hydra(parsed: Sequence[Override], conf: Path) -> DictConfig:
+    with _one_line(parsed, conf):
+        return _compose([o for o in parsed if not o.is_sweep_override()], conf, with_hydra=True)
+
+
+def _choices(composed: DictConfig, parsed: Sequence[Override], conf: Path) -> dict[str, list[str]]:
+    params = [f"{key}={value}" for key, value in (composed.hydra.sweeper.get("params") or {}).items()]
+    choices: dict[str, list[str]] = {}
+    for override in (*_parse(params, conf), *parsed):
+        key = override.get_key_element()
+        swept = override.is_sweep_override()
+        values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        choices[key] = [f"{key}={value}" for value in values]
+    return choices
 
 
 def _source(placebo: SweptRun, configs: Sequence[RunConfig]) -> RunConfig:

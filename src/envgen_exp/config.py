@@ -503,7 +503,7 @@ def register() -> None:
 
 
 def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:
-    return round(at_scale_one * _root_.schedule.scale / parts)
+    return round(at_scale_one * float(_root_.schedule.scale) / parts)
 
 
 def freeze(composed: DictConfig) -> RunConfig:

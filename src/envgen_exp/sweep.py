@@ -86,7 +86,11 @@ def run_sweep(overrides: Sequence[str]) -> int:
     fault = launch(sweep, argv)
     if any(_was_put_off(sweep, run) for run in sweep.runs):
         fault = launch(sweep, argv)
-    tell_tables(sweep.folder)
+    try:
+        tell_tables(sweep.folder)
+    except EnvGenError as error:
+        tell(error)
+        fault = error.exit_status
     return tell_failures(sweep) or fault
 
 
@@ -272,11 +276,13 @@ def tell_failures(sweep: Sweep) -> int:
     statuses = []
     for run in sweep.runs:
         failure = _failure(sweep, run)
+        if _is_finished(sweep, run):
+            continue
         if failure.exists():
             error = read_json(failure)
             statuses.append(int(error["status"]))
             sys.stderr.write(f"envgen: failed: {run.name}: {error['error']}\n")
-        elif not is_finished(_run_folder(sweep, run)):
+        else:
             statuses.append(1)
             sys.stderr.write(f"envgen: not finished: {run.name}\n")
     if statuses:
@@ -289,9 +295,14 @@ def _was_put_off(sweep: Sweep, run: SweptRun) -> bool:
     return run.source is not None and _failure(sweep, run).exists() and is_finished(run.source)
 
 
-def _run_folder(sweep: Sweep, run: SweptRun) -> Path:
-    config = _told(run.overrides, run.source) if run.source else run.config
-    return Path(config.resume or sweep.folder / identity(config))
+def _is_finished(sweep: Sweep, run: SweptRun) -> bool:
+    config = run.config
+    if run.source is not None:
+        try:
+            config = _told(run.overrides, run.source)
+        except EnvGenError:  # the source is not there
+            return False
+    return is_finished(Path(config.resume or sweep.folder / identity(config)))
 
 
 def _failure(sweep: Sweep, run: SweptRun) -> Path:
