@@ -195,7 +195,7 @@ def test_a_killed_worker_is_said(
 
 @pytest.mark.parametrize("experiment", ["table2", "table3", "table7"])
 def test_arms_of_a_table_have_equal_budgets(experiment: str) -> None:
-    for scale, steps in (("laptop", 156_800), ("paper", 1_960_000)):
+    for scale, steps in (("laptop", 313_600), ("paper", 1_960_000)):
         planned = compose_sweep([f"experiment={experiment}", f"scale={scale}", "seed=0"])
         assert {training_steps(r.config) for r in planned.runs} == {steps}
         for r in planned.runs:

@@ -38,13 +38,13 @@ class Rates:
 
 
 RATES = {
-    "symbolic": Rates(training=3_600, playing=9_000),
-    "laptop": Rates(training=900, playing=3_000),
+    "symbolic": Rates(training=5_300, playing=35_000),
+    "laptop": Rates(training=1_000, playing=4_000),
     "paper": Rates(training=45, playing=300),
 }
 """By ppo.name, on the machine with two cores that docs/studies.md tells of."""
 
-EPISODE_STEPS = 220
+EPISODE_STEPS = 180
 """Length of an evaluation episode assumed for times."""
 
 OVERHEAD = 15.0
