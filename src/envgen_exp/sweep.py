@@ -215,7 +215,7 @@ def run_of_sweep(composed: DictConfig) -> None:
             say(f"{where}: {'goes on' if config.resume else 'starts'}")
             status = run_once(config, overrides)
         except EnvGenError as error:
-            tell(error, f" (in the run {shlex.join(overrides)})")
+            tell(error, f" (in the run {this['name']})")
             write_json(failure, {"error": " ".join(str(error).split()), "status": error.exit_status})
             raise SweepError from error
         except Exception as error:
