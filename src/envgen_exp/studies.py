@@ -61,15 +61,15 @@ EXTRA = {("heist", "laptop"): ["ppo=laptop"]}
 
 def main(argv: Sequence[str]) -> int:
     """Write the tables into the page, or print them where no file is named."""
-    text = "\n".join(tables())
     if not argv:
-        print(text)
+        print("\n".join(tables()))
         return 0
     page = Path(argv[0])
     before, mark, rest = page.read_text().partition(FIRST_LINE)
     _, end, after = rest.partition(LAST_LINE)
     if not mark or not end:
         raise ConfigError(f"{page}: has not the two marks between which the tables stand")
+    text = "\n".join(tables())
     write_atomic(page, f"{before}{mark}\n\n{text}\n\n{end}{after}".encode())
     return 0
 
