@@ -101,6 +101,8 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
         launcher = str(composed.hydra.runtime.choices["hydra/launcher"])
         settings = {str(key): value for key, value in composed.hydra.launcher.items()}
         folder = Path(composed.hydra.sweep.dir)
+        if launcher == "ray":
+            folder = folder.resolve()  # its workers may start elsewhere
     choices = _choices(composed, parsed, conf)
     runs: list[SweptRun] = []
     seen: dict[str, str] = {}
@@ -116,7 +118,7 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
         if name in seen:
             raise ConfigError(f"the runs '{seen[name]}' and '{varied}' of the sweep are one and the same experiment")
         seen[name] = varied
-        runs.append(SweptRun(tuple(item for item in job if not item.startswith("hydra")), varied, config))
+        runs.append(SweptRun(tuple(item for item in job if not item.lstrip("+").startswith("hydra")), varied, config))
     for number, run in enumerate(runs):
         if wants_source(run.config):
             source = _source(run, [other.config for other in runs])

@@ -196,7 +196,8 @@ def run_of_sweep(composed: DictConfig) -> None:
     launched, key = read_json(folder / "sweep.json"), _key(overrides)
     this, keys = launched["runs"][key], list(launched["runs"])
     where = f"run {keys.index(key) + 1} of {len(keys)}, {this['name']}"
-    _die_with(launched["process"])
+    launcher = launched["process"]
+    is_child = _die_with(launcher)
     failure = folder / "failed" / f"{key}.json"
     failure.unlink(missing_ok=True)
     with _output(folder / "logs" / f"{key}.txt") as say:
@@ -225,6 +226,8 @@ def run_of_sweep(composed: DictConfig) -> None:
         say(f"{where}: {'finished' if status == 0 else 'stopped'}")
     if status:
         hand_on(status)
+        if is_child and os.getppid() != launcher:
+            os._exit(status)  # joblib's worker would wait for its next run for minutes
         raise SystemExit(status)  # stopped by a signal: start no further run
 
 
@@ -254,10 +257,12 @@ def _output(log: Path) -> Iterator[Callable[[str], object]]:
         os.close(terminal)
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel stop this process by SIGTERM, so with a checkpoint, when the process that launched it dies."""
-    if os.getppid() == parent:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _die_with(launcher: int) -> bool:
+    """Have the kernel stop this process by SIGTERM, so with a checkpoint, when `launcher`, its parent, dies."""
+    if os.getppid() != launcher:
+        return False
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    return True
 
 
 # After the last run
@@ -321,7 +326,7 @@ def _key(overrides: Sequence[str]) -> str:
 
 def _treatment(config: RunConfig) -> str:
     """What a run and its repetitions with other seeds have in common."""
-    return identity(dataclasses.replace(config, seed=0))
+    return identity(dataclasses.replace(config, seed=0, design_set=None))
 
 
 def _quoted(text: str) -> str:
