@@ -74,9 +74,7 @@ def test_an_experiment_begins_with_a_command_that_composes(experiment: str) -> N
     assert experiment in words
     assert lines.index(command) <= 1
     if "-m" in words:
-        sweep = compose_sweep(["seed=0,1", *(word for word in words if word != "-m")])
-        assert len(sweep.runs) > 1
-        assert sweep.folder.name.startswith((f"{name}-", "smoke"))
+        assert len(compose_sweep(["seed=0,1", *(word for word in words if word != "-m")]).runs) > 1
     else:
         compose_run(words)
 

@@ -75,9 +75,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def experiments() -> list[str]:
-    """The files of conf/experiment that are sweeps of a study."""
+    """The files of conf/experiment that are sweeps at any scale."""
     files = sorted((CONF / "experiment").glob("*.yaml"))
-    return [file.stem for file in files if " -m " in file.read_text().splitlines()[1] and file.stem != "sweep_smoke"]
+    return [file.stem for file in files if "hydra.runtime.choices.scale" in file.read_text()]
 
 
 def tables() -> list[str]:
