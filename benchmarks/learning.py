@@ -213,7 +213,7 @@ python benchmarks/learning.py multirun/learning-laptop multirun/learning-symboli
 SCORES = """\
 Mean ± standard deviation over n seeds. The random policy played {episodes} episodes; in brackets the 95 % interval over
 episodes. The report score is of the report evaluation, whose worlds no training saw; the training-episode score is of
-the training episodes of a run's last phase (488,000 steps), the way the paper reads its score.
+the training episodes of a run's last phase, about half of its steps, the way the paper reads its score.
 
 EnvGen's paper (arXiv 2403.12014) gives PPO after 1 M steps 15.5 ± 0.6 by that reading, with a network of 4 M weights on
 the same frames: `ppo=laptop` may stand beside it as a smaller network. `ppo=symbolic` may not: it sees the game's
