@@ -40,9 +40,9 @@ class Rates:
 RATES = {
     "symbolic": Rates(training=5_300, playing=35_000),
     "laptop": Rates(training=1_000, playing=4_000),
-    "paper": Rates(training=45, playing=300),
+    "paper": Rates(training=5, playing=30),
 }
-"""By ppo.name, on the machine with two cores that docs/studies.md tells of."""
+"""By ppo.name, on the machine with two cores that docs/studies.md tells of; only symbolic's are of a quiet machine."""
 
 EPISODE_STEPS = 180
 """Length of an evaluation episode assumed for times."""
