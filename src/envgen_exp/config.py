@@ -308,7 +308,7 @@ class CandidatesConfig(DesignerConfig):
 class EasyToHardConfig(CandidatesConfig):
     """Candidates ranked once, by an agent made for that."""
 
-    validation_steps: int = 50_000
+    validation_steps: int = 51_200
     """Training steps, in the original and counted apart, of the agent that ranks the candidates."""
 
 
