@@ -22,11 +22,10 @@ import runs
 import yaml
 from PIL import Image
 
-from envgen_exp.config import CrafterConfig
+from envgen_exp.config import CrafterConfig, identity_of
 from envgen_exp.envs import make_family
 from envgen_exp.report import main
 from envgen_exp.reporting import html as report
-from envgen_exp.reporting import sweep
 from envgen_exp.reporting.collect import collect
 from envgen_exp.reporting.designs import amount
 from envgen_exp.reporting.html import change, make_report, render, write_report
@@ -35,6 +34,7 @@ from envgen_exp.reporting.plots import Series, line_chart, short, ticks
 from envgen_exp.reporting.run_data import RunData
 from envgen_exp.reporting.statistics import difference
 from envgen_exp.reporting.summary import Successes, percent
+from envgen_exp.reporting.tables import spread
 
 FAILED = "could not be made"
 
@@ -501,13 +501,15 @@ def study_folder(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for arm, epochs in enumerate((1, 2)):
         for seed in range(60):
             there = folder / f"{arm}-{seed}"
-            (there / "phases").mkdir(parents=True)
+            there.mkdir()
+            (there / "phases").symlink_to(run / "phases")
             changed = {
                 **document["config"],
                 "seed": seed,
                 "ppo": {**document["config"]["ppo"], "update_epochs": epochs},
             }
-            (there / "config.yaml").write_text(json.dumps({**document, "config": changed}))
+            edited = {**document, "config": changed, "identity": identity_of(changed)}
+            (there / "config.yaml").write_text(json.dumps(edited))
             score = 5 + 2 * arm + seed / 100
             numbers = {"score": score, "score_low": score - 1, "score_high": score + 1, "seed": seed}
             (there / "summary.json").write_text(json.dumps({**summary, **numbers}))
@@ -523,7 +525,7 @@ def test_the_page_of_a_sweep_has_its_tables(study_folder: Path) -> None:
     assert [len(arm.runs) for arm in study.arms] == [60, 59]
     for arm in study.arms:
         assert arm.label.endswith(("update_epochs=1", "update_epochs=2"))
-        assert made.row(arm.label)[1:3] == [str(len(arm.runs)), sweep.spread(arm.values(lambda s: s.score))]
+        assert made.row(arm.label)[1:3] == [str(len(arm.runs)), spread(arm.values(lambda s: s.score))]
     assert "1 runs are not finished and count in no number" in made.text
     assert "resume=" in made.text
     assert "0-0/report.html" in made.addresses

@@ -8,9 +8,30 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
-from envgen_exp.reporting.statistics import difference, mean_sd, score_interval, wilson
+from envgen_exp.reporting.statistics import (
+    against_number,
+    bootstrap_interval,
+    difference,
+    difference_power,
+    equivalence,
+    equivalence_power,
+    holm,
+    iqm,
+    mean_interval,
+    mean_sd,
+    permutation,
+    probability_of_improvement,
+    resample,
+    score_interval,
+    smallest,
+    units,
+    welch,
+    wilson,
+)
 
 
 def crafter_score(rates: Mapping[str, float]) -> float:
@@ -104,3 +125,239 @@ def test_mean_sd() -> None:
     assert (mean, sd) == (pytest.approx(7 / 3), pytest.approx(math.sqrt(7 / 3)))
     assert mean_sd([5.0]) == (5.0, None)
     assert math.isnan(mean_sd([])[0])
+
+
+# Of runs
+
+
+def nested(rng: np.random.Generator, sets: int, seeds: int, between: float, within: float) -> list[list[float]]:
+    """Planted data with mean 0: seeds in sets, with the spread of each level."""
+    values = between * rng.standard_normal((sets, 1)) + within * rng.standard_normal((sets, seeds))
+    found: list[list[float]] = values.tolist()
+    return found
+
+
+@pytest.mark.parametrize("count", range(1, 14))
+def test_iqm_is_scipys_trimmed_mean(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=(3, count))
+    assert iqm(values) == pytest.approx(stats.trim_mean(values, 0.25, axis=1))
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [[[3.0, 5.0, 4.0, 9.0]], [[1.0, 2.0], [5.0, 7.0], [3.0, 3.5]], [[1.0], [2.0], [6.0]], [[1.0, 9.0], [4.9, 5.2]]],
+)
+def test_resampled_means_have_the_nested_designs_variance(groups: list[list[float]]) -> None:
+    samples = resample(groups, np.random.default_rng(0), 40_000).reshape(40_000, -1).mean(axis=1)
+    means = np.array([np.mean(group) for group in groups]) if len(groups) > 1 else np.array(groups[0])
+    assert samples.mean() == pytest.approx(np.mean(means), abs=0.03)
+    # Independent derivation: the mean of k independent set means has variance S^2 / k, whatever lies within the sets.
+    assert samples.var() == pytest.approx(means.var(ddof=1) / len(means), rel=0.04)
+
+
+def test_resampled_sets_of_unequal_size_keep_their_mean() -> None:
+    groups = [[1.0, 2.0, 3.0], [7.0], [4.0, 4.5]]
+    samples = resample(groups, np.random.default_rng(0), 20_000)
+    assert samples.shape == (20_000, 3, 2)
+    assert samples.mean() == pytest.approx((2 + 7 + 4.25) / 3, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("sets", "seeds", "between", "within"),
+    [
+        (3, 10, 1, 1),
+        (3, 10, 0, 1),
+        (3, 10, 0.3, 1),
+        (5, 4, 1, 1),
+        (8, 3, 2, 1),
+        (5, 1, 1, 0),
+        (10, 1, 1, 0),
+        (1, 5, 0, 1),
+    ],
+)
+def test_the_nested_bootstrap_covers(sets: int, seeds: int, between: float, within: float) -> None:
+    rng = np.random.default_rng(sets * 100 + seeds)
+    count, hits, independent = 400, 0, 0
+    for _ in range(count):
+        groups = nested(rng, sets, seeds, between, within)
+        ends = bootstrap_interval(groups, iqm, rng, 200)
+        assert ends is not None
+        hits += ends[0] <= 0 <= ends[1]
+        if sets > 1:
+            wrong = mean_interval([[value for group in groups for value in group]])
+            assert wrong is not None
+            independent += wrong[0] <= 0 <= wrong[1]
+    assert 0.90 <= hits / count <= 0.98  # 90 to 97 %, and a simulation's own error of 1 %
+    if between == within == 1 and sets == 3:
+        assert independent / count < 0.75  # what ignoring the sets does: the planted error is seen
+
+
+def test_the_same_data_give_the_same_interval() -> None:
+    groups = [[1.0, 2.0, 4.0], [2.0, 3.0, 9.0]]
+    one, two = (bootstrap_interval(groups, iqm, np.random.default_rng(5)) for _ in range(2))
+    assert one == two
+    assert one is not None
+    assert one[0] < float(iqm(np.array([1.0, 2, 4, 2, 3, 9]))) < one[1]
+
+
+@pytest.mark.parametrize("groups", [[], [[1.0]], [[5.0], []]])
+def test_one_run_has_no_interval(groups: list[list[float]]) -> None:
+    groups = [group for group in groups if group] or [[1.0]]
+    assert bootstrap_interval(groups, iqm, np.random.default_rng(0)) is None
+    assert mean_interval(groups) is None
+    assert welch(groups, [[1.0, 2.0]]) is None
+    assert equivalence(groups, 1.0, 1.0) is None
+    assert probability_of_improvement(groups, [[1.0, 2.0]])[1] is None
+
+
+@given(
+    st.lists(st.floats(-50, 50), min_size=2, max_size=9).filter(lambda v: np.std(v) > 1e-3),
+    st.lists(st.floats(-50, 50), min_size=2, max_size=9).filter(lambda v: np.std(v) > 1e-3),
+)
+@settings(max_examples=60, deadline=None)
+def test_welch_is_scipys(a: list[float], b: list[float]) -> None:
+    theirs = stats.ttest_ind(a, b, equal_var=False)
+    ends = theirs.confidence_interval(0.95)
+    ours = welch([a], [b])
+    assert ours is not None
+    assert (ours.p, ours.low, ours.high) == pytest.approx((theirs.pvalue, ends.low, ends.high), rel=1e-6, abs=1e-8)
+    assert ours.above(1.0) == pytest.approx(
+        stats.ttest_ind(np.array(a) - 1, b, equal_var=False, alternative="greater").pvalue, abs=1e-8
+    )
+    assert ours.below(1.0) == pytest.approx(1 - ours.above(1.0))
+
+
+def test_runs_that_share_designs_are_tested_by_set() -> None:
+    a, b = [[1.0, 3.0], [4.0, 6.0], [2.0, 2.0]], [[0.0, 1.0], [1.0, 1.0], [2.0, 3.0]]
+    theirs = stats.ttest_ind([2, 5, 2], [0.5, 1, 2.5], equal_var=False)
+    ours = welch(a, b)
+    assert ours is not None
+    assert ours.p == pytest.approx(theirs.pvalue)
+    assert units(a).tolist() == [2, 5, 2]
+    assert units([[1.0, 2.0]]).tolist() == [1, 2]
+
+
+def test_against_a_number_is_scipys() -> None:
+    values = [26.0, 27.5, 29.0, 24.0]
+    theirs = stats.ttest_1samp(values, 26.4)
+    ours = against_number([values], 26.4)
+    assert ours is not None
+    assert ours.p == pytest.approx(theirs.pvalue)
+    assert (ours.low + 26.4, ours.high + 26.4) == pytest.approx(tuple(theirs.confidence_interval(0.95)))
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (5, 4), (2, 6)])
+def test_permutation_is_scipys(sizes: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    a, b = (rng.normal(size=size).tolist() for size in sizes)
+    theirs = stats.permutation_test((a, b), lambda x, y: abs(np.mean(x) - np.mean(y)), alternative="greater")
+    ours = permutation([a], [b], rng)
+    assert ours is not None
+    assert ours[0] == pytest.approx(theirs.pvalue)
+    assert ours[1] == pytest.approx((2 if sizes[0] == sizes[1] else 1) / math.comb(sum(sizes), sizes[0]))
+
+
+def test_permutation_of_many_runs_is_sampled() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=20).tolist(), (rng.normal(size=20) + 0.5).tolist()
+    exact = stats.ttest_ind(a, b).pvalue
+    found = permutation([a], [b], rng)
+    assert found is not None
+    assert found[0] == pytest.approx(exact, abs=0.03)
+    far = permutation([a], [[value + 50 for value in b]], rng)
+    assert far is not None
+    assert far[0] == pytest.approx(1 / 10_001)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+    assert holm([0.7, 0.9]) == [1.0, 1.0]
+
+
+def test_probability_of_improvement_is_mann_whitneys() -> None:
+    a, b = [1.0, 3.0, 3.0, 8.0], [2.0, 3.0, 0.0]
+    seen, ends = probability_of_improvement([a], [b])
+    assert seen == pytest.approx(stats.mannwhitneyu(a, b).statistic / 12)
+    assert ends is not None
+    assert 0 < ends[0] < seen < ends[1] < 1
+    # Where one arm always wins, five runs can't show that it always will.
+    seen, ends = probability_of_improvement([[6.0, 7, 8, 9, 10]], [[1.0, 2, 3, 4, 5]])
+    assert seen == 1
+    assert ends is not None
+    assert 0.4 < ends[0] < 0.8
+    assert ends[1] == 1
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0])
+def test_probability_of_improvement_covers(shift: float) -> None:
+    rng = np.random.default_rng(3)
+    truth = stats.norm.cdf(shift / math.sqrt(2))
+    hits = 0
+    for _ in range(400):
+        a, b = rng.normal(size=8) + shift, rng.normal(size=8)
+        ends = probability_of_improvement([a.tolist()], [b.tolist()])[1]
+        assert ends is not None
+        hits += ends[0] <= truth <= ends[1]
+    assert 0.91 <= hits / 400 <= 0.995
+
+
+@pytest.mark.parametrize(("sets", "seeds", "between"), [(5, 1, 0.0), (10, 1, 0.0), (3, 10, 1.0), (6, 3, 0.5)])
+def test_two_equal_arms_rarely_differ(sets: int, seeds: int, between: float) -> None:
+    """Vectorised as `units` and `welch` compute; one sample goes through both to show that it is the same."""
+    rng = np.random.default_rng(4)
+    count = 4000
+    a, b = (
+        (between * rng.standard_normal((count, sets, 1)) + rng.standard_normal((count, sets, seeds))).mean(axis=2)
+        for _ in range(2)
+    )
+    error = (a.var(axis=1, ddof=1) + b.var(axis=1, ddof=1)) / sets
+    parts = (a.var(axis=1, ddof=1) / sets) ** 2 + (b.var(axis=1, ddof=1) / sets) ** 2
+    p = 2 * stats.t.sf(np.abs(a.mean(axis=1) - b.mean(axis=1)) / np.sqrt(error), error**2 * (sets - 1) / parts)
+    one = welch([[value] for value in a[0]], [[value] for value in b[0]])
+    assert one is not None
+    assert one.p == pytest.approx(p[0])
+    assert np.mean(p < 0.05) <= 0.07
+    shuffled = [permutation([x.tolist()], [y.tolist()], rng) for x, y in zip(a[:300], b[:300], strict=True)]
+    assert np.mean([found is not None and found[0] < 0.05 for found in shuffled]) <= 0.07
+
+
+def test_a_planted_effect_is_found_as_often_as_the_power_says() -> None:
+    rng = np.random.default_rng(5)
+    found = [
+        one is not None and one.p < 0.05
+        for one in (welch([(rng.normal(size=6) + 2).tolist()], [rng.normal(size=6).tolist()]) for _ in range(600))
+    ]
+    assert np.mean(found) == pytest.approx(difference_power(6, 1.0, 2.0), abs=0.05)
+
+
+def test_equivalence_is_two_one_sided_tests() -> None:
+    values = [26.0, 27.5, 26.2, 25.9, 26.6]
+    found = equivalence([values], 26.4, 2.0)
+    assert found is not None
+    low = stats.ttest_1samp(values, 24.4, alternative="greater").pvalue
+    high = stats.ttest_1samp(values, 28.4, alternative="less").pvalue
+    assert found.p == pytest.approx(max(low, high))
+    inside = stats.ttest_1samp(values, 26.4).confidence_interval(0.9)
+    assert (found.low + 26.4, found.high + 26.4) == pytest.approx((inside.low, inside.high))
+    assert (found.p < 0.05) == (found.low > -2 and found.high < 2)
+
+
+def test_power_of_equivalence_is_what_simulations_find() -> None:
+    rng = np.random.default_rng(6)
+    for count, sd in ((5, 1.2), (10, 2.0), (4, 2.5)):
+        values = sd * rng.standard_normal((20_000, count))
+        half = stats.t.ppf(0.95, count - 1) * values.std(axis=1, ddof=1) / math.sqrt(count)
+        shown = np.abs(values.mean(axis=1)) + half < 2.0
+        assert equivalence_power(count, sd, 2.0) == pytest.approx(shown.mean(), abs=0.012)
+
+
+def test_power_of_a_difference_by_simulation_and_the_runs_it_needs() -> None:
+    rng = np.random.default_rng(7)
+    a, b = rng.standard_normal((2, 20_000, 7))
+    p = stats.ttest_ind(a + 1.5, b, axis=1).pvalue
+    assert difference_power(7, 1.0, 1.5) == pytest.approx(np.mean(p < 0.05), abs=0.012)
+    needed = smallest(lambda n: difference_power(n, 2.0, 2.0) >= 0.8)
+    assert needed == 17  # Cohen 1988, table 2.4.1: d = 1.00, power .80, two-sided .05
+    assert smallest(lambda n: False) is None
+    assert smallest(lambda n: True) == 2

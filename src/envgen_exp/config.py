@@ -6,10 +6,12 @@ A field's line below it is its documentation: `--help` and the reference are mad
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
@@ -563,12 +565,17 @@ def plain(config: Any) -> dict[str, Any]:
 
 def identity(config: RunConfig) -> str:
     """What makes two runs the same experiment: a hash over everything that can change a result."""
-    values = plain(config)
+    return identity_of(plain(config))
+
+
+def identity_of(values: Mapping[str, Any]) -> str:
+    """The identity of a config as plain values, e.g. as a run's folder keeps it."""
+    counted = copy.deepcopy(dict(values))
     for key in NOT_IDENTITY:
         *parents, last = key.split(".")
-        node = values
+        node = counted
         for parent in parents:
-            node = node[parent]
+            node = node.get(parent, {})
         node.pop(last, None)
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

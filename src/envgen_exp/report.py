@@ -1,6 +1,8 @@
-"""``python -m envgen_exp.report FOLDER`` writes report.html of a run or a sweep, and prints its table.
+"""``python -m envgen_exp.report FOLDER`` writes report.html of a run or a sweep, and prints its tables.
 
-It reads files alone, so it can be called at any time, also of a run that goes on meanwhile.
+A sweep's tables are also written as Markdown, CSV and LaTeX beside it. With ``--claims multirun`` the paper's claims
+are judged by all sweeps in that folder, into docs/claims.md. Only files are read, so it can be called at any time,
+also while runs go on.
 """
 
 from __future__ import annotations
@@ -15,20 +17,33 @@ from pathlib import Path
 from rich.text import Text
 
 from envgen_exp.errors import EnvGenError
-from envgen_exp.reporting.collect import collect, print_study, read_run
+from envgen_exp.reporting.claims import write_claims
+from envgen_exp.reporting.collect import collect, read_run
 from envgen_exp.reporting.html import make_report
 from envgen_exp.reporting.summary import print_summary
 from envgen_exp.reporting.sweep import make_sweep_report
+from envgen_exp.reporting.tables import Analysis, print_study, write_tables
 from envgen_exp.tracking.progress import make_console
+
+CLAIMS = Path("docs/claims.md")
+"""Where the claims are written, in a clone."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the page, print the table and return the exit status: 2 with one line for a folder that holds no run."""
     parser = argparse.ArgumentParser(prog="python -m envgen_exp.report", description=__doc__)
-    parser.add_argument("folder", type=Path, help="a run's folder, or a sweep's: multirun/<sweep>")
-    folder: Path = parser.parse_args(argv).folder
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("folder", type=Path, nargs="?", help="a run's folder, or a sweep's: multirun/<sweep>")
+    what.add_argument(
+        "--claims", type=Path, metavar="SWEEPS", help="judge the paper's claims by the sweeps in this folder"
+    )
+    parser.add_argument("--out", type=Path, default=CLAIMS, help="where the claims are written (default: %(default)s)")
+    asked = parser.parse_args(argv)
     try:
-        show(folder)
+        if asked.claims is None:
+            show(asked.folder)
+        else:
+            show_claims(asked.claims, asked.out)
     except EnvGenError as error:
         print(f"envgen: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_status
@@ -36,22 +51,34 @@ def main(argv: Sequence[str]) -> int:
 
 
 def show(folder: Path) -> None:
-    """Print the table of the run or the sweep in `folder` and write its page; RunFolderError where there is none."""
+    """Print the tables of the run or the sweep in `folder` and write its page; RunFolderError where there is none."""
     console = make_console()
     if not (folder / "config.yaml").exists():
-        study = collect(folder)
-        print_study(study, console)
-        page = make_sweep_report(study)
+        analysis = Analysis(collect(folder))
+        files = write_tables(analysis)
+        print_study(analysis, console)
+        console.print(Text("tables", style="bold"))
+        for file in files:
+            console.print(Text(f"  {file}"), soft_wrap=True)
+        page = make_sweep_report(analysis)
     else:
         run = read_run(folder)
         page = make_report(folder)
         if run.summary is None:
             resume = f"python run.py resume={shlex.quote(str(folder))}"
-            print(f"{folder} is not finished ({run.finished_phases} phases done); to go on: {resume}")
+            print(f"{folder} is not finished ({len(run.phases)} phases done); to go on: {resume}")
         else:  # it may have been moved
             print_summary(dataclasses.replace(run.summary, folder=str(folder)), console)
     console.print(Text("report", style="bold"))
     console.print(Text(f"  {page}"), soft_wrap=True)
+
+
+def show_claims(folder: Path, out: Path) -> None:
+    """Judge the paper's claims by the sweeps in `folder`, write the document and print a line for each."""
+    for verdict in write_claims(folder, out):
+        detail = f": {verdict.detail}" if verdict.detail else ""
+        print(f"{verdict.claim.text} ({verdict.claim.table}): {verdict.word}{detail}")
+    print(f"written: {out}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -77,6 +77,15 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def write_over(path: Path, text: str, is_ours: Callable[[str], bool]) -> None:
+    """Write a file anew; RunFolderError where one is there that `is_ours` does not know by its text."""
+    with disk_errors(path):
+        there = path.read_text(errors="replace") if path.exists() else None
+    if there is not None and not is_ours(there):
+        raise RunFolderError(f"{path} was not written by this command: move it away, nothing is overwritten")
+    write_atomic(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

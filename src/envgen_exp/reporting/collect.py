@@ -1,30 +1,46 @@
-"""Gathers the runs of a sweep's folder into one table: a row for each arm, with its spread over seeds.
+"""Gathers the runs of a sweep's folder into arms, each the runs of one treatment over seeds and design sets.
 
-An arm is everything of a config but its seed. What can't be compared stands in rows of its own, with a note that says
-why; an unfinished run is named and counts in no number.
+An arm is everything of a config but its seed and its design set, in one version of the software. What can't be
+compared stands apart, with a note that says why; an unfinished run is named and counts in no number; a folder that is
+not whole is passed over with the reason. Nothing is written here.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import shlex
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import yaml
 
-from envgen_exp.config import NOT_IDENTITY
-from envgen_exp.errors import RunFolderError
-from envgen_exp.reporting.statistics import mean_sd
+from envgen_exp.composition import CONF, load_config
+from envgen_exp.config import NOT_IDENTITY, identity_of
+from envgen_exp.envs import make_family
+from envgen_exp.errors import EnvGenError, RunFolderError
+from envgen_exp.reporting.statistics import Groups
 from envgen_exp.reporting.summary import RunSummary
 from envgen_exp.run_folder import read_config, read_json
-from envgen_exp.tracking.progress import duration
+
+CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
+"""Differences that every study with these arms reports, fixed before any run: does design adapt, and is it that?"""
+
+_ASK_NOBODY = ("original", "generator", "human", "random", "plr")
+"""Designers whose runs are the same whatever `llm` says."""
+
+_DRAW_NOTHING = ("original", "generator", "human")
+"""Designers whose runs are the same whatever the design set."""
+
+_NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
+"""What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
+
+_LATER_FIELDS = ("arm", "design_set", "diagnostic", "updates")
+"""Fields that a summary may have or not."""
 
 
 @dataclass(frozen=True)
@@ -34,30 +50,76 @@ class FoundRun:
     folder: Path
     config: dict[str, Any]
     """Flat: 'ppo.num_envs' -> 8."""
+    command: str
+    """What was typed."""
+    versions: dict[str, Any]
+    """Of the packages that a result can depend on."""
     machine: dict[str, Any]
     """Versions and what was chosen at start."""
-    finished_phases: int
+    identity_fits: bool
+    """Whether the folder's identity is that of its config."""
+    phases: tuple[str, ...]
+    """The finished phases, e.g. '000-cycle1-design', in order."""
     summary: RunSummary | None
     """None for an unfinished run."""
+    later: Mapping[str, Any]
+    """What summaries have or not, by its name."""
+
+    @property
+    def arm(self) -> str:
+        """The treatment's name: what was typed as `arm`, else the designer."""
+        return str(self.later.get("arm") or self.config.get("arm") or self.config["designer.name"])
+
+    @property
+    def asks(self) -> bool:
+        """Whether its designer asks what stands behind `llm`."""
+        return self.config["designer.name"] not in _ASK_NOBODY
 
     @property
     def label(self) -> str:
         """What a table calls the run's arm."""
-        designer, llm = self.config["designer.name"], self.config["llm.name"]
-        if designer == "original":
-            return f"original, {self.config['ppo.name']}"
+        if not self.asks:
+            return f"{self.arm}, {self.config['ppo.name']}"
         stand_in = " (not an LLM)" if self.config["llm.kind"] == "offline" else ""
-        return f"{designer}, {llm}{stand_in}, {self.config['ppo.name']}"
+        return f"{self.arm}, {self.config['llm.name']}{stand_in}, {self.config['ppo.name']}"
+
+    @property
+    def design_set(self) -> object:
+        """Runs with the same one share what their designers draw; every run has its own where nothing else is said."""
+        found = self.later.get("design_set", self.config.get("design_set"))
+        return self.config["seed"] if found is None else found
+
+    @property
+    def diagnostic(self) -> tuple[str, ...]:
+        """Settings with which the run stands in no table beside others, e.g. env.original=fork."""
+        known = (("env.original", "stock"), ("env.generator", "paper"))
+        told = tuple(self.later.get("diagnostic") or ())
+        return told or tuple(
+            f"{key}={self.config[key]}" for key, usual in known if self.config.get(key, usual) != usual
+        )
+
+    @property
+    def experiment(self) -> str:
+        """The experiment that the command names, or ''."""
+        words = [word.partition("=") for word in shlex.split(self.command)]
+        return next((value for key, _, value in reversed(words) if key.lstrip("+") == "experiment"), "")
 
     @functools.cached_property
     def treatment(self) -> dict[str, Any]:
-        """What makes the arm: all of the config that can change a result, without the seed."""
-        ignored = (*NOT_IDENTITY, "seed", *(("llm",) if self.config["designer.name"] == "original" else ()))
+        """What makes the arm: all of the config that can change a result, without seed and design set."""
+        ignored = (*_NOT_OF_THE_ARM, *(() if self.asks else ("llm",)))
         return {
             key: value
             for key, value in self.config.items()
             if not any(key == name or key.startswith(f"{name}.") for name in ignored)
         }
+
+    @functools.cached_property
+    def setting(self) -> dict[str, Any]:
+        """What arms must have in common to be compared: the game, the agent, the evaluation, the budget."""
+        ours = ("designer.", "schedule.", "llm.", "cycles")
+        common = {key: value for key, value in self.treatment.items() if not key.startswith(ours)}
+        return {**common, "training steps": self.training_steps}
 
     @property
     def training_steps(self) -> int:
@@ -68,15 +130,61 @@ class FoundRun:
 
 @dataclass(frozen=True)
 class Arm:
-    """The finished runs of one arm, one for each seed."""
+    """The finished runs of one arm, in the order of their seeds."""
 
     label: str
     runs: tuple[FoundRun, ...]
 
+    @property
+    def name(self) -> str:
+        """What contrasts call it."""
+        return self.runs[0].arm
+
+    @property
+    def summaries(self) -> list[RunSummary]:
+        """Of its runs."""
+        return [run.summary for run in self.runs if run.summary is not None]
+
     def values(self, number: Callable[[RunSummary], float | None]) -> list[float]:
         """A number of each run's summary, where it has one."""
-        found = (number(run.summary) for run in self.runs if run.summary is not None)
+        found = map(number, self.summaries)
         return [value for value in found if value is not None]
+
+    def later(self, field: str) -> list[float]:
+        """A number that only some summaries have."""
+        return [run.later[field] for run in self.runs if field in run.later]
+
+    @functools.cached_property
+    def sets(self) -> list[list[FoundRun]]:
+        """The runs by design set; all in one where no two share a set, or where nothing is drawn."""
+        found: dict[object, list[FoundRun]] = defaultdict(list)
+        for run in self.runs:
+            found[run.design_set].append(run)
+        alone = all(len(runs) == 1 for runs in found.values())
+        if alone or self.runs[0].config["designer.name"] in _DRAW_NOTHING:
+            return [list(self.runs)]
+        return list(found.values())
+
+    @property
+    def one_set(self) -> bool:
+        """Whether several runs share a single design set, so that nothing is known of other sets."""
+        drawn = self.runs[0].config["designer.name"] not in _DRAW_NOTHING
+        return drawn and len(self.runs) > 1 and len({run.design_set for run in self.runs}) == 1
+
+    def groups(self, number: Callable[[RunSummary], float | None]) -> Groups:
+        """A number of each run by design set, for statistics; empty where no run has it."""
+        found = [
+            [v for v in (number(r.summary) for r in runs if r.summary is not None) if v is not None]
+            for runs in self.sets
+        ]
+        return [group for group in found if group]
+
+    def score_of(self, rates: Mapping[str, float]) -> float | None:
+        """The family's score of success rates in [0, 1], in percent; None for a family that is not installed."""
+        try:
+            return make_family(load_config(self.runs[0].folder).env).score(rates)
+        except EnvGenError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -85,168 +193,170 @@ class Study:
 
     folder: Path
     arms: tuple[Arm, ...]
+    diagnostics: tuple[Arm, ...]
+    """Arms that explain a disagreement and stand in no table with others."""
     unfinished: tuple[FoundRun, ...]
+    contrasts: tuple[tuple[str, str], ...]
+    """Names of arms whose differences are reported."""
     notes: tuple[str, ...]
     """What a reader must know before comparing rows."""
 
 
 def collect(folder: Path) -> Study:
     """Read all runs below a sweep's folder; RunFolderError where there is none."""
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder} is not a folder")
-    found, notes = [], []
-    for file in sorted(folder.glob("*/config.yaml")):
-        try:
-            found.append(read_run(file.parent))
-        except RunFolderError as error:
-            notes.append(f"passed over: {error}")
+    found, passed_over = find_runs(folder)
     if not found:
-        reason = f" ({notes[0]})" if notes else ""
+        inside = sorted({file.parent.parent.name for file in folder.glob("*/*/config.yaml")})
+        if inside:
+            names = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
+            raise RunFolderError(f"{folder} holds {len(inside)} sweeps ({names}): name one, e.g. {folder / inside[0]}")
+        reason = f" ({passed_over[0]})" if passed_over else ""
         raise RunFolderError(f"{folder} is neither a run nor a sweep: no folder in it holds a run{reason}")
     finished = [run for run in found if run.summary is not None]
-    arms, repeats = _arms(finished)
+    arms, repeats = make_arms(finished)
+    usual = tuple(arm for arm in arms if not arm.runs[0].diagnostic)
+    contrasts, unread = _contrasts(found)
     return Study(
         folder=folder,
-        arms=arms,
+        arms=usual,
+        diagnostics=tuple(arm for arm in arms if arm.runs[0].diagnostic),
         unfinished=tuple(run for run in found if run.summary is None),
-        notes=(*_differences(finished), *repeats, *notes),
+        contrasts=contrasts,
+        notes=(*_experiments(found), *_differences(usual), *repeats, *unread, *passed_over),
     )
+
+
+def find_runs(folder: Path) -> tuple[list[FoundRun], list[str]]:
+    """The runs below a folder, and a line for each that can't be used; RunFolderError where it is no folder."""
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is not a folder")
+    found, passed_over = [], []
+    for file in sorted(folder.glob("*/config.yaml")):
+        try:
+            run = read_run(file.parent)
+            _check_whole(run)
+        except RunFolderError as error:
+            passed_over.append(f"passed over: {error}")
+        else:
+            found.append(run)
+    return found, passed_over
 
 
 def read_run(folder: Path) -> FoundRun:
     """One run's folder; RunFolderError where it is none or its summary can't be read."""
     document = read_config(folder)
+    try:
+        config = dict(_flat("", document["config"]))
+        fits = document["identity"] == identity_of(document["config"])
+        for key in ("seed", "designer.name", "llm.name", "llm.kind", "ppo.name", "env.name", "cycles"):
+            config[key]
+    except (KeyError, AttributeError, TypeError) as error:
+        raise RunFolderError(f"{folder / 'config.yaml'} is not a run's config: it lacks {error}") from error
+    summary, later = None, {}
     file = folder / "summary.json"
+    if file.exists():
+        values = read_json(file)
+        if not isinstance(values, dict):
+            raise RunFolderError(f"{file} is no run's summary")
+        later = {key: values[key] for key in _LATER_FIELDS if key in values}
+        known = {field.name for field in dataclasses.fields(RunSummary)}
+        kept = {key: value for key, value in values.items() if key in known or key not in _LATER_FIELDS}
+        summary = RunSummary.from_json(kept, str(file))
     return FoundRun(
         folder=folder,
-        config=dict(_flat("", document["config"])),
-        machine={**document.get("versions", {}), **document.get("chosen", {})},
-        finished_phases=len(list(folder.glob("phases/*.json"))),
-        summary=RunSummary.from_json(read_json(file), str(file)) if file.exists() else None,
+        config=config,
+        command=str(document["command"]),
+        versions=dict(document["versions"]),
+        machine={**document["versions"], **document["chosen"]},
+        identity_fits=fits,
+        phases=tuple(sorted(phase.stem for phase in folder.glob("phases/*.json"))),
+        summary=summary,
+        later=later,
     )
 
 
-WIDTH = 78
-"""Columns that the tables need; a narrower terminal wraps their lines rather than lose a column."""
-
-
-def print_study(study: Study, console: Console) -> None:
-    """The arms' results and costs, the notes, and what is unfinished."""
-
-    def tell(line: str, style: str = "") -> None:
-        console.print(Text(line, style=style), soft_wrap=True)
-
-    tell(str(study.folder), style="bold")
-    if study.arms:
-        console.width = max(WIDTH, console.width)
-        console.print(_results(study.arms))
-        tell("mean ± SD over seeds; report score and reward: report evaluation, the headline;")
-        tell("training-episode score: training episodes of the last phase, as the paper reads it")
-        tell("")
-        console.print(_costs(study.arms))
-        tell("means of a run; designed and original steps train, feedback and report steps only evaluate")
-    for note in study.notes:
-        tell(f"note: {note}")
-    for run in study.unfinished:
-        phases = f"{run.finished_phases} phases done"
-        tell(f"unfinished, in no number: {run.label}, seed {run.config['seed']}, {phases}; to go on:")
-        tell(f"  python run.py resume={shlex.quote(str(run.folder))}")
-
-
-def _results(arms: Sequence[Arm]) -> Table:
-    return _table(
-        "arm|what|n|report score %|training-episode score %|reward",
-        arms,
-        lambda arm: [
-            arm.label,
-            str(len(arm.runs)),
-            spread(arm.values(lambda s: s.score)),
-            spread(arm.values(lambda s: s.training_score)),
-            spread(arm.values(lambda s: s.reward)),
-        ],
-    )
-
-
-def _costs(arms: Sequence[Arm]) -> Table:
-    kinds = ("designed", "original", "feedback", "report")
-    return _table(
-        f"arm|LLM calls|dollars|{'|'.join(f'{kind} steps' for kind in kinds)}|wall time",
-        arms,
-        lambda arm: [
-            average(arm.values(lambda s: s.llm_calls)),
-            dollars(arm),
-            *(average(arm.values(_steps(kind))) for kind in kinds),
-            duration(mean_sd(arm.values(lambda s: s.seconds))[0]),
-        ],
-    )
-
-
-def _table(headers: str, arms: Sequence[Arm], cells: Callable[[Arm], list[str]]) -> Table:
-    table = Table(box=None)
-    for header in headers.split("|"):
-        if header == "what":
-            table.add_column(overflow="fold")
-        else:
-            table.add_column(header, justify="right", min_width=max(map(len, header.split())))
-    for number, arm in enumerate(arms, start=1):
-        table.add_row(str(number), *map(Text, cells(arm)))
-    return table
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean ± sample standard deviation; 'n=1' stands where one run has no spread, '-' where there is no number."""
-    if not values:
-        return "-"
-    mean, sd = mean_sd(values)
-    return f"{mean:.2f} (n=1)" if sd is None else f"{mean:.2f} ± {sd:.2f}"
-
-
-def dollars(arm: Arm) -> str:
-    """Mean cost of a run; '?' where a run's price is not known, '-' where no language model was asked."""
-    asked = [run.summary for run in arm.runs if run.summary is not None and run.summary.uses_llm]
-    if not asked:
-        return "-"
-    costs = [summary.cost for summary in asked if summary.cost is not None]
-    return f"{mean_sd(costs)[0]:.2f}" if len(costs) == len(asked) else "?"
-
-
-def average(values: Sequence[float]) -> str:
-    """A mean of counts."""
-    if not values:
-        return "-"
-    mean, _ = mean_sd(values)
-    return f"{mean:,.0f}" if mean == round(mean) else f"{mean:,.1f}"
-
-
-def _steps(kind: str) -> Callable[[RunSummary], float | None]:
-    return lambda summary: summary.steps.get(kind)
-
-
-def _arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]:
+def make_arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]:
+    """The arms of finished runs, by label, and a line for each run that repeats another."""
     by_treatment: dict[str, list[FoundRun]] = defaultdict(list)
     for run in finished:
-        by_treatment[json.dumps(run.treatment, sort_keys=True)].append(run)
+        by_treatment[json.dumps([run.treatment, _versions(run)], sort_keys=True)].append(run)
+    firsts: dict[str, list[FoundRun]] = defaultdict(list)
+    for runs in by_treatment.values():
+        firsts[runs[0].label].append(runs[0])
     arms, notes = [], []
     for runs in by_treatment.values():
-        seeds: dict[int, FoundRun] = {}
+        once: dict[tuple[Any, ...], FoundRun] = {}
         for run in runs:
-            first = seeds.setdefault(run.config["seed"], run)
+            first = once.setdefault((run.config["seed"], run.design_set), run)
             if first is not run:
                 notes.append(f"{run.folder} repeats {first.folder} (same arm and seed): counted once")
-        same = [others for others in by_treatment.values() if others[0].label == runs[0].label]
-        label = ", ".join([runs[0].label, *_distinction(runs[0], [others[0] for others in same])])
-        arms.append(Arm(label, tuple(seeds[seed] for seed in sorted(seeds))))
+        label = ", ".join([runs[0].label, *_distinction(runs[0], firsts[runs[0].label])])
+        arms.append(Arm(label, tuple(sorted(once.values(), key=lambda run: run.config["seed"]))))
     return tuple(sorted(arms, key=lambda arm: arm.label)), notes
+
+
+def _versions(run: FoundRun) -> dict[str, Any]:
+    """Versions whose runs are never one arm; the Python and the machine change no game."""
+    return {f"version of {key}": value for key, value in run.versions.items() if key not in ("python", "machine")}
 
 
 def _distinction(run: FoundRun, others: Iterable[FoundRun]) -> list[str]:
     """What tells an arm from those with the same label, as key=value."""
-    mine = run.treatment
-    keys = {key for other in others for key in {**other.treatment, **mine} if other.treatment.get(key) != mine.get(key)}
+    mine = {**run.treatment, **_versions(run)}
+    keys = set()
+    for other in others:
+        theirs = {**other.treatment, **_versions(other)}
+        keys |= {key for key in {**theirs, **mine} if theirs.get(key) != mine.get(key)}
     return [f"{key}={mine.get(key)}" for key in sorted(keys)]
 
 
-def _differences(runs: Sequence[FoundRun]) -> list[str]:
+def _check_whole(run: FoundRun) -> None:
+    """RunFolderError for a folder whose files don't belong together."""
+    if not run.identity_fits:
+        raise RunFolderError(
+            f"{run.folder}: its identity is not that of its config: edited, or made by another version"
+        )
+    numbers = [phase.partition("-")[0] for phase in run.phases]
+    gap = next((f"{i:03d}" for i, number in enumerate(numbers) if number != f"{i:03d}"), None)
+    if gap is not None:
+        raise RunFolderError(f"{run.folder}: phases/ lacks phase {gap}")
+    if run.summary is None:
+        return
+    if not run.phases or not run.phases[-1].endswith("report-evaluation"):
+        raise RunFolderError(f"{run.folder}: has a summary, but phases/ lacks the report evaluation")
+    ours, theirs = run.config["seed"], run.summary.seed
+    if ours != theirs:
+        raise RunFolderError(f"{run.folder}: its summary is of seed {theirs}, its config of seed {ours}")
+
+
+def _experiments(runs: Sequence[FoundRun]) -> list[str]:
+    """A note where runs of several experiments lie in one folder."""
+    counts = Counter(run.experiment or "none" for run in runs)
+    if len(counts) == 1:
+        return []
+    told = ", ".join(f"{name} ({count} runs)" for name, count in sorted(counts.items()))
+    return [f"several sweeps in one folder, experiment={told}: only arms with all else equal are compared"]
+
+
+def _contrasts(runs: Sequence[FoundRun]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """The preregistered contrasts and those that the experiments' files name, and a note for each that is none."""
+    named, notes = list(CONTRASTS), []
+    for experiment in sorted({run.experiment for run in runs}):
+        file = CONF / "experiment" / f"{experiment}.yaml"
+        if experiment and file.is_file():
+            named += (yaml.safe_load(file.read_text()) or {}).get("contrasts") or []
+    pairs = []
+    for name in named:
+        ours, minus, theirs = str(name).partition(" - ")
+        if minus and ours.strip() and theirs.strip():
+            pairs.append((ours.strip(), theirs.strip()))
+        else:
+            notes.append(f"contrasts: {name!r} is not written as 'arm - arm'")
+    return tuple(dict.fromkeys(pairs)), notes
+
+
+def _differences(arms: Sequence[Arm]) -> list[str]:
+    runs = [run for arm in arms for run in arm.runs]
     notes = []
     for name, values in (
         ("training steps a run", {f"{run.training_steps:,}" for run in runs}),
@@ -255,6 +365,11 @@ def _differences(runs: Sequence[FoundRun]) -> list[str]:
     ):
         if len(values) > 1:
             notes.append(f"the rows differ in {name} ({', '.join(sorted(values))}): compare only what is equal")
+    for arm in arms:
+        if validation := max(arm.values(lambda s: s.steps.get("validation")), default=0):
+            notes.append(f"{arm.label} took up to {validation:,.0f} validation steps beyond the training budget")
+        if arm.one_set:
+            notes.append(f"{arm.label}: its runs share one design set, its intervals hold for that set alone")
     keys = {key for run in runs for key in run.machine}
     for key in sorted(keys):
         values = {str(run.machine.get(key)) for run in runs}
@@ -267,7 +382,7 @@ def _differences(runs: Sequence[FoundRun]) -> list[str]:
     return notes
 
 
-def _flat(prefix: str, values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _flat(f"{prefix}{key}.", value)

@@ -1,18 +1,28 @@
-"""report.html of a sweep: tables, score curves with bands, skills by arm, cost against score; from summaries alone."""
+"""report.html of a sweep: the tables, score curves with bands, skills by arm, cost against score."""
 
 from __future__ import annotations
 
-import shlex
+import itertools
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from envgen_exp.reporting.collect import Arm, FoundRun, Study, average, dollars, spread
+from envgen_exp.reporting.collect import Arm, FoundRun, Study
 from envgen_exp.reporting.html import REPORT
 from envgen_exp.reporting.page import Cell, Markup, Section, element, fold, joined, page, table
 from envgen_exp.reporting.plots import Series, bars, legend, line_chart, scatter
-from envgen_exp.reporting.statistics import mean_sd, wilson
+from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.summary import RunSummary
+from envgen_exp.reporting.tables import (
+    Analysis,
+    Sheet,
+    SkillResult,
+    sheets,
+    skill_parts,
+    skill_sheet,
+    spread,
+    unfinished,
+)
 from envgen_exp.run_folder import write_atomic
 from envgen_exp.tracking.progress import duration
 
@@ -25,68 +35,52 @@ BARS = 4
 FAINT_RUNS = 12
 """An arm with at most so many runs shows each of them behind its mean."""
 
+WRAPPED = 40
+"""A row's name with more letters is wrapped."""
+
 CHARTS = 6
 """Charts of one sort at most; the tables hold all arms."""
 
 
-def make_sweep_report(study: Study) -> Path:
+def make_sweep_report(analysis: Analysis) -> Path:
     """Write the page of a study into its folder and return its path; RunFolderError where it can't be written."""
-    write_atomic(study.folder / REPORT, render(study).encode())
-    return study.folder / REPORT
+    path = analysis.study.folder / REPORT
+    write_atomic(path, render(analysis).encode())
+    return path
 
 
-def render(study: Study) -> str:
+def render(analysis: Analysis) -> str:
     """The page of a study."""
-    parts = [Section("tables", "Results", tables(study))]
+    study = analysis.study
+    parts = [Section("tables", "Results", tables(analysis))]
     if study.arms:
         parts += [
             Section("curves", "Score curves", curves(study)),
-            Section("skills", "Skills by arm", skills(study)),
+            Section("skills", "Skills by arm", skills(analysis)),
             Section("cost", "Cost against score", costs(study)),
         ]
     parts.append(Section("runs", "Runs", runs(study)))
-    finished = sum(len(arm.runs) for arm in study.arms)
-    subtitle = f"{len(study.arms)} arms, {finished} finished runs, {len(study.unfinished)} unfinished"
+    finished = sum(len(arm.runs) for arm in (*study.arms, *study.diagnostics))
+    number = len(study.arms) + len(study.diagnostics)
+    subtitle = f"{number} arms, {finished} finished runs, {len(study.unfinished)} unfinished"
     notice = f"{len(study.unfinished)} runs are not finished and count in no number." if study.unfinished else ""
     return page(f"Sweep {study.folder.resolve().name}", subtitle, notice, parts)
 
 
-def tables(study: Study) -> Markup:
-    """The arms' results and costs, and what a reader must know before comparing rows."""
-    notes = element("ul", *(element("li", note) for note in study.notes)) if study.notes else ""
-    if not study.arms:
-        return joined([element("p", "No run is finished yet."), notes])
-    results = table(
-        "Mean ± SD over seeds. Report score and reward are of the report evaluation, the headline; the "
-        "training-episode score is of the training episodes of the last phase, as the paper reads it.",
-        ["arm", "seeds", "report score %", "training-episode score %", "reward"],
-        (
-            [
-                Cell(arm.label, css="wrap"),
-                str(len(arm.runs)),
-                spread(arm.values(lambda s: s.score)),
-                spread(arm.values(lambda s: s.training_score)),
-                spread(arm.values(lambda s: s.reward)),
-            ]
-            for arm in study.arms
-        ),
-    )
-    kinds = ("designed", "original", "feedback", "report")
-    spent = table(
-        "Means of a run. Designed and original steps train, feedback and report steps only evaluate.",
-        ["arm", "LLM calls", "dollars", *(f"{kind} steps" for kind in kinds), "wall time"],
-        (
-            [
-                Cell(arm.label, css="wrap"),
-                average(arm.values(lambda s: s.llm_calls)),
-                dollars(arm),
-                *(average(arm.values(_steps(kind))) for kind in kinds),
-                duration(mean_sd(arm.values(lambda s: s.seconds))[0]),
-            ]
-            for arm in study.arms
-        ),
-    )
-    return joined([results, spent, element("h3", "Before comparing rows") if notes else "", notes])
+def tables(analysis: Analysis) -> Markup:
+    """The study's tables, and what a reader must know before comparing rows."""
+    found = sheets(analysis)
+    parts: list[object] = [] if found else [element("p", "No run is finished yet.")]
+    for sheet in found:
+        parts += [element("h3", sheet.title), _table(sheet)]
+    if analysis.notes:
+        parts += [element("h3", "Before comparing rows"), element("ul", *(element("li", n) for n in analysis.notes))]
+    return joined(parts)
+
+
+def _table(sheet: Sheet) -> Markup:
+    rows = [[Cell(row[0], css="wrap" if len(row[0]) > WRAPPED else ""), *row[1:]] for row in sheet.rows]
+    return table(sheet.caption, sheet.headers, rows, numbers=sheet.numbers)
 
 
 def curves(study: Study) -> Markup:
@@ -116,27 +110,24 @@ def curves(study: Study) -> Markup:
     return joined([element("p", note, class_="note"), *charts, _left_out(study, COLOURS)])
 
 
-def skills(study: Study) -> Markup:
+def skills(analysis: Analysis) -> Markup:
     """Success in the report evaluation by skill and arm."""
-    charts: list[Markup] = []
-    for names in dict.fromkeys(_summary(arm.runs[0]).skills for arm in study.arms):
-        ours = [arm for arm in study.arms if _summary(arm.runs[0]).skills == names]
-        for arms in _chunks(ours, BARS):
-            groups = [(arm.label, colour, [_rate(arm, skill) for skill in names]) for colour, arm in enumerate(arms, 1)]
-            alt = (
-                f"Bars of success by skill for {'; '.join(arm.label for arm in arms)}; the table below has the numbers"
-            )
-            items = [(arm.label, colour, False) for colour, arm in enumerate(arms, start=1)]
-            chart = bars("Success in the report evaluation, percent of episodes", names, groups, alt=alt)
-            rows = (
-                [skill, *(f"{values[i][0]:.1f} [{values[i][1]:.1f}, {values[i][2]:.1f}]" for _, _, values in groups)]
-                for i, skill in enumerate(names)
-            )
-            numbers = table("Success, percent, with the same intervals", ["skill", *(a.label for a in arms)], rows)
-            charts.append(joined([legend(items), chart, fold("The numbers", numbers)]))
-    note = "Means over seeds; dotted whiskers are one SD over seeds, or the 95 % Wilson interval where n=1."
+    charts = []
+    for part in itertools.islice(skill_parts(analysis, BARS), CHARTS):
+        groups = [(arm.label, colour, [_bar(one) for one in results]) for colour, (arm, results) in enumerate(part, 1)]
+        names = [one.skill for one in part[0][1]]
+        alt = f"Bars of success by skill for {'; '.join(arm.label for arm, _ in part)}; the table below has the numbers"
+        chart = bars("Success in the report evaluation, percent of episodes", names, groups, alt=alt)
+        items = [(label, colour, False) for label, colour, _ in groups]
+        charts.append(joined([legend(items), chart, fold("The numbers", _table(skill_sheet(part)))]))
+    note = "Means over runs; dotted whiskers are 95 % intervals over runs, over episodes where there is one run."
     grid = element("div", *(element("div", chart) for chart in charts), class_="charts wide")
-    return joined([element("p", note, class_="note"), grid, _left_out(study, BARS)])
+    return joined([element("p", note, class_="note"), grid, _left_out(analysis.study, BARS)])
+
+
+def _bar(one: SkillResult) -> tuple[float, float, float]:
+    low, high = one.mean_interval or one.pooled_interval
+    return one.mean, low, high
 
 
 def costs(study: Study) -> Markup:
@@ -169,7 +160,7 @@ def _scatter(arms: Sequence[Arm], title: str, x_name: str, cost: Callable[[RunSu
 def runs(study: Study) -> Markup:
     """Every run, with a link to its own page where it has one."""
     rows: list[list[object]] = []
-    for arm in study.arms:
+    for arm in (*study.arms, *study.diagnostics):
         for run in arm.runs:
             s = _summary(run)
             score = f"{s.score:.2f} [{s.score_low:.2f}, {s.score_high:.2f}]"
@@ -193,10 +184,8 @@ def runs(study: Study) -> Markup:
                 is_open=len(rows) <= FAINT_RUNS,
             )
         )
-    for run in study.unfinished:
-        resume = f"python run.py resume={shlex.quote(str(run.folder))}"
-        words = f"Unfinished: {run.label}, seed {run.config['seed']}, {run.finished_phases} phases done; to go on:"
-        parts.append(element("p", words, element("br"), element("code", resume)))
+    for words, command in unfinished(study):
+        parts.append(element("p", f"Unfinished: {words}; to go on:", element("br"), element("code", command)))
     return joined(parts)
 
 
@@ -227,20 +216,6 @@ def _mean_curve(arm: Arm, colour: int) -> Series:
         points.append((column[0][0], mean))
         ends.append((mean - (sd or 0.0), mean + (sd or 0.0)))
     return Series(arm.label, points, colour, ends=ends)
-
-
-def _rate(arm: Arm, skill: str) -> tuple[float, float, float]:
-    """Mean success in percent, and the ends of its whisker."""
-    reports = [_summary(run).report for run in arm.runs]
-    mean, sd = mean_sd([100 * report.rate(skill) for report in reports])
-    if sd is None:
-        low, high = wilson(reports[0].successes[skill], reports[0].episodes)
-        return mean, 100 * low, 100 * high
-    return mean, max(0.0, mean - sd), min(100.0, mean + sd)
-
-
-def _steps(kind: str) -> Callable[[RunSummary], float | None]:
-    return lambda summary: summary.steps.get(kind)
 
 
 def _chunks(arms: Sequence[Arm], size: int) -> Iterator[Sequence[Arm]]:

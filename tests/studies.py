@@ -1,0 +1,137 @@
+"""Hand-made folders of runs, for what reads sweeps: whole, with numbers as a test wants them, and nothing trained."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from hydra import compose, initialize_config_dir
+
+from envgen_exp import plan
+from envgen_exp.config import CrafterConfig, freeze, identity_of, plain, register
+from envgen_exp.envs import make_family
+from envgen_exp.reporting.summary import RunSummary, Successes
+from envgen_exp.run_folder import FORMAT
+
+CONF = Path(__file__).parents[1] / "conf"
+
+SUMMARY = RunSummary(
+    folder="runs/one",
+    command="python run.py experiment=demo seed=3",
+    family="crafter",
+    designer="adaptive",
+    llm="offline",
+    ppo="laptop",
+    seed=3,
+    uses_llm=False,
+    skills=("collect_coal", "collect_diamond", "wake_up"),
+    feedback=(
+        Successes(100, {"collect_coal": 10, "collect_diamond": 0, "wake_up": 50}),
+        Successes(100, {"collect_coal": 20, "collect_diamond": 0, "wake_up": 60}),
+    ),
+    feedback_scores=(3.25, 4.5),
+    report=Successes(1000, {"collect_coal": 307, "collect_diamond": 1, "wake_up": 495}),
+    score=5.125,
+    score_low=4.75,
+    score_high=5.5,
+    reward=3.21,
+    training_score=4.0,
+    training_reward=2.5,
+    training_episodes=1234,
+    llm_calls=0,
+    prompt_tokens=0,
+    completion_tokens=0,
+    cost=None,
+    steps={"designed": 240_000, "original": 1_240_000, "feedback": 12_345, "report": 200_000},
+    seconds=345.0,
+)
+
+
+@functools.cache
+def composed(overrides: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A config as plain values, and the names of its phases."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = freeze(compose("config", overrides=["scale=smoke", *overrides]))
+    return plain(config), tuple(phase.name for phase in plan.phases(config))
+
+
+def make_run(
+    folder: Path,
+    *overrides: str,
+    finished: bool = True,
+    versions: str = "1",
+    command: str = "python run.py",
+    changes: Mapping[str, Any] | None = None,
+    later: Mapping[str, Any] | None = None,
+    **numbers: Any,
+) -> Path:
+    """A run's folder. `changes` are keys of the composed config, e.g. {"schedule.final_steps": 9}; `numbers` are fields
+    of the summary, `later` such as not every summary has.
+    """
+    values, phases = composed(overrides)
+    values = copy.deepcopy(values)
+    for key, value in (changes or {}).items():
+        *parents, last = key.split(".")
+        functools.reduce(dict.__getitem__, parents, values)[last] = value
+    document = {
+        "format": FORMAT,
+        "identity": identity_of(values),
+        "command": command,
+        "versions": {"torch": versions},
+        "chosen": {"device": "cpu"},
+        "config": values,
+    }
+    (folder / "phases").mkdir(parents=True)
+    (folder / "config.yaml").write_text(json.dumps(document))
+    for index, name in enumerate(phases if finished else phases[:1]):
+        (folder / "phases" / f"{index:03d}-{name}.json").write_text("{}")
+    if finished:
+        schedule, cycles = values["schedule"], values["cycles"]
+        steps = {
+            "designed": cycles * schedule["designed_steps"],
+            "original": cycles * schedule["original_steps"] + schedule["final_steps"],
+            "feedback": 50,
+            "report": 100,
+        }
+        own = {"designer": values["designer"]["name"], "seed": values["seed"], "llm": values["llm"]["name"]}
+        summary = dataclasses.replace(SUMMARY, folder=str(folder), **{**own, "steps": steps, **numbers})
+        (folder / "summary.json").write_text(json.dumps({**summary.to_json(), **(later or {})}))
+    return folder
+
+
+def make_arm(folder: Path, name: str, scores: Sequence[float], *overrides: str, **numbers: Any) -> None:
+    """An arm of finished runs, seeds from 0 on, with these scores in the report and as training episodes read."""
+    changes = numbers.pop("changes", {})
+    for seed, score in enumerate(scores):
+        make_run(
+            folder / f"{name}-{seed}",
+            *overrides,
+            changes={**changes, "seed": seed},
+            score=score,
+            training_score=score,
+            score_low=score - 1,
+            score_high=score + 1,
+            **numbers,
+        )
+
+
+def crafter_report(rng: np.random.Generator, episodes: int = 1000) -> dict[str, Any]:
+    """Counts for all of Crafter's skills, and their names, as fields of a summary."""
+    skills = make_family(CrafterConfig()).skills
+    counts = rng.binomial(episodes, rng.beta(0.6, 0.6, len(skills))).tolist()
+    return {"skills": skills, "report": Successes(episodes, dict(zip(skills, counts, strict=True))), "feedback": ()}
+
+
+def edit(file: Path, change: Any) -> None:
+    """Change a YAML or JSON file in place; `change` gets its values."""
+    values = yaml.safe_load(file.read_text())
+    change(values)
+    file.write_text(json.dumps(values))

@@ -1,0 +1,169 @@
+"""The paper's claims: what decides them, by planted arms at the paper's scale and smaller ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studies import CONF, make_arm
+
+from envgen_exp.report import main
+from envgen_exp.reporting.claims import CLAIMS, MARK, Verdict, judge, paper_score, write_claims
+from envgen_exp.reporting.collect import collect
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+SCALE = {
+    "schedule.designed_steps": 120_000,
+    "schedule.original_steps": 120_000,
+    "schedule.final_steps": 1_000_000,
+    "cycles": 4,
+    "ppo.name": "paper",
+}
+LLM = {"llm.name": "gpt4", "llm.kind": "litellm", "llm.model": "openai/gpt-4.1"}
+
+
+def plant(folder: Path, name: str, scores: list[float], designer: str = "adaptive", **changes: Any) -> None:
+    """An arm at the paper's scale with a language model, unless `changes` say otherwise."""
+    settings = {**SCALE, **LLM, "designer.name": designer, **{k.replace("__", "."): v for k, v in changes.items()}}
+    make_arm(folder, name, scores, changes=settings)
+
+
+def verdicts(folder: Path) -> dict[str, Verdict]:
+    return {verdict.claim.text: verdict for verdict in judge(collect(folder).arms)}
+
+
+ABOVE = "EnvGen is above PPO alone on the same number of steps"
+KEPT = "Adaptive designs are better than the first set kept"
+AS_GOOD = "Feedback every 0.12 M steps is as good as every 0.06 M"
+GOOD = [32.0, 32.6, 31.4, 32.9, 31.8]
+
+
+def test_a_planted_effect_is_replicated(tmp_path: Path) -> None:
+    plant(tmp_path, "a", GOOD)
+    plant(tmp_path, "o", [26.0, 27.0, 25.5, 26.8, 26.1], "original")
+    found = verdicts(tmp_path)
+    assert found[ABOVE].word == "replicated"
+    assert found[ABOVE].detail.startswith("+5.86 [")
+    assert "(n=5, n=5)" in found[ABOVE].detail
+    assert found["PPO alone on 1.96 M steps scores 26.4"].word == "replicated"
+    assert found["EnvGen is above SPRING, a GPT-4 agent (27.3)"].word == "replicated"
+    assert found[KEPT].word == "not run"
+    assert [paper_score(arm.runs[0]) for arm in collect(tmp_path).arms] == [32.2, 26.4]
+
+
+def test_no_effect_is_not_replicated_and_few_runs_are_underpowered(tmp_path: Path) -> None:
+    plant(tmp_path / "none", "a", GOOD)
+    plant(tmp_path / "none", "o", [31.9, 32.7, 31.5, 32.8, 31.7], "original")
+    found = verdicts(tmp_path / "none")
+    assert found[ABOVE].word == "not replicated"
+    assert found["PPO alone on 1.96 M steps scores 26.4"].word == "not replicated"
+    plant(tmp_path / "few", "a", [29.0, 36.0])
+    plant(tmp_path / "few", "o", [25.0, 33.0], "original")
+    few = verdicts(tmp_path / "few")[ABOVE]
+    assert few.word == "underpowered"
+    needed = re.search(r"; (\d+) runs an arm would do", few.detail)
+    assert needed is not None
+    assert int(needed[1]) > 2
+    plant(tmp_path / "one", "a", [32.0])
+    plant(tmp_path / "one", "o", [26.0], "original")
+    assert "at least 2 independent runs an arm" in verdicts(tmp_path / "one")[ABOVE].detail
+
+
+def test_the_stand_in_decides_nothing_about_a_language_model(tmp_path: Path) -> None:
+    plant(tmp_path, "a", GOOD, llm__name="offline", llm__kind="offline", llm__model="")
+    plant(tmp_path, "o", [26.0, 27.0, 25.5, 26.8, 26.1], "original", llm__kind="offline")
+    found = verdicts(tmp_path)
+    assert found[ABOVE].word == "not run with a language model"
+    assert "decides nothing" in found[ABOVE].detail
+    asked = {text: verdict.word for text, verdict in found.items() if verdict.claim.asks}
+    assert not {"replicated", "not replicated", "underpowered"} & set(asked.values())
+    assert found["PPO alone on 1.96 M steps scores 26.4"].word == "replicated"  # which asks nobody
+
+
+def test_smaller_runs_are_told_and_decide_nothing(tmp_path: Path) -> None:
+    plant(tmp_path, "a", GOOD, ppo__name="laptop")
+    plant(tmp_path, "o", [26.0, 27.0, 25.5], "original", ppo__name="laptop")
+    found = verdicts(tmp_path)
+    assert found[ABOVE].word == "not run at the paper's scale"
+    assert "1,960,000 steps, ppo=laptop: +" in found[ABOVE].detail
+    assert found["PPO alone on 1.96 M steps scores 26.4"].word == "not run"
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        ([32.1, 32.5, 31.6, 32.7, 31.9], "replicated"),
+        ([22.0, 22.5, 21.6, 22.7, 21.9], "not replicated"),
+        ([25.0, 39.0], "underpowered"),
+    ],
+)
+def test_as_good_as_is_a_test_of_equivalence(tmp_path: Path, other: list[float], word: str) -> None:
+    plant(tmp_path, "a", GOOD)
+    plant(tmp_path, "b", other, cycles=8, schedule__designed_steps=60_000, schedule__original_steps=60_000)
+    assert verdicts(tmp_path)[AS_GOOD].word == word
+
+
+def test_other_models_and_budgets_are_never_paired(tmp_path: Path) -> None:
+    plant(tmp_path, "a", GOOD)
+    plant(tmp_path, "f", [29.0, 30.0, 29.5], "fixed", llm__name="deepseek", llm__model="deepseek/deepseek-chat")
+    plant(tmp_path, "o", [26.0, 27.0, 25.5], "original", schedule__final_steps=900_000)
+    plant(tmp_path, "d", [36.0, 37.0], "original", env__original="fork")
+    found = verdicts(tmp_path)
+    assert found[KEPT].word == found[ABOVE].word == "not run"
+    plant(tmp_path, "g", [31.0, 32.0, 31.5], "fixed")
+    found = verdicts(tmp_path)
+    assert found[KEPT].word != "not run"
+    assert found["GPT-4's fixed designs are better than DeepSeek-Coder's"].detail.startswith("+2.00 [")
+
+
+def test_what_cannot_be_decided_says_why(tmp_path: Path) -> None:
+    settings = {"designer.name": "adaptive", "env.name": "heist", "cycles": 1, **LLM}
+    make_arm(tmp_path, "a", [37.0, 38.0], changes=settings)
+    make_arm(tmp_path, "o", [26.0, 27.0], changes={**settings, "designer.name": "original"})
+    found = verdicts(tmp_path)["EnvGen takes the gem more often than PPO alone"]
+    assert found.word == "no verdict possible"
+    assert "+11.00 [" in found.detail
+
+
+def test_every_claim_of_the_paper_has_an_entry_and_a_command() -> None:
+    assert {claim.table for claim in CLAIMS} >= {*(f"Table {number}" for number in range(1, 8)), "Heist", "appendix"}
+    assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
+    for claim in CLAIMS:
+        assert claim.size > 0 or claim.kind in ("number", "above")
+        assert claim.command.startswith(f"python run.py -m experiment={claim.experiment}")
+        assert ("llm=" in claim.command) == (claim.asks and claim.experiment != "table5")
+
+
+def test_every_claims_experiment_is_there() -> None:
+    files = {file.stem for file in (CONF / "experiment").glob("*.yaml")}
+    assert {claim.experiment for claim in CLAIMS} <= files
+
+
+def test_the_document_is_written_from_the_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweeps, out = tmp_path / "multirun", tmp_path / "docs" / "claims.md"
+    plant(sweeps / "one", "a", GOOD)
+    plant(sweeps / "two", "o", [26.0, 27.0, 25.5, 26.8, 26.1], "original")
+    assert main(["--claims", str(sweeps), "--out", str(out)]) == 0
+    assert f"{ABOVE} (Table 1): replicated: +5.86 [" in capsys.readouterr().out
+    text = out.read_text()
+    assert text.startswith(MARK)
+    assert str(tmp_path) not in text
+    line = next(line for line in text.splitlines() if ABOVE in line)
+    assert "| **replicated** | +5.86 [" in line
+    assert "`python run.py -m experiment=table1 scale=paper llm=gpt4`" in line
+    write_claims(sweeps, out)
+    assert out.read_text() == text
+    out.write_text("mine")
+    assert main(["--claims", str(sweeps), "--out", str(out)]) == 2
+    assert "was not written by this command" in capsys.readouterr().err
+    assert main(["--claims", str(tmp_path / "nowhere")]) == 2
+
+
+def test_the_committed_document_has_these_claims() -> None:
+    text = (DOCS / "claims.md").read_text()
+    for claim in CLAIMS:
+        assert f"| {claim.table} | {claim.text} | {claim.printed} | **" in text
+        assert f"`{claim.command}`" in text
