@@ -70,11 +70,10 @@ def make_run(
     versions: str = "1",
     command: str = "python run.py",
     changes: Mapping[str, Any] | None = None,
-    later: Mapping[str, Any] | None = None,
     **numbers: Any,
 ) -> Path:
     """A run's folder. `changes` are keys of the composed config, e.g. {"schedule.final_steps": 9}; `numbers` are fields
-    of the summary, `later` such as not every summary has.
+    of the summary.
     """
     values, phases = composed(overrides)
     values = copy.deepcopy(values)
@@ -103,7 +102,7 @@ def make_run(
         }
         own = {"designer": values["designer"]["name"], "seed": values["seed"], "llm": values["llm"]["name"]}
         summary = dataclasses.replace(SUMMARY, folder=str(folder), **{**own, "steps": steps, **numbers})
-        (folder / "summary.json").write_text(json.dumps({**summary.to_json(), **(later or {})}))
+        (folder / "summary.json").write_text(json.dumps(summary.to_json()))
     return folder
 
 

@@ -526,7 +526,7 @@ def test_the_page_of_a_sweep_has_its_tables(study_folder: Path) -> None:
     for arm in study.arms:
         assert arm.label.endswith(("update_epochs=1", "update_epochs=2"))
         assert made.row(arm.label)[1:3] == [str(len(arm.runs)), spread(arm.values(lambda s: s.score))]
-    assert "1 runs are not finished and count in no number" in made.text
+    assert "Unfinished runs: 1; they count in no number" in made.text
     assert "resume=" in made.text
     assert "0-0/report.html" in made.addresses
     assert outside(made) == []

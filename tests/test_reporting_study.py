@@ -35,7 +35,7 @@ def text_of(folder: Path, width: int = 160) -> str:
 
 def row(text: str, first: str) -> list[str]:
     """The cells of a Markdown table's first row that begins so."""
-    line = next(line for line in text.splitlines() if line.startswith(f"| {first} "))
+    line = next(line for line in text.splitlines() if line.startswith(f"| {first}"))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
@@ -80,29 +80,29 @@ def test_the_pooled_score_is_the_familys_formula_over_all_runs(tmp_path: Path) -
 
 def test_seeds_of_one_design_set_stand_together(tmp_path: Path) -> None:
     for seed, score in enumerate([10.0, 11.0, 20.0, 21.0, 30.0, 31.0]):
-        make_run(tmp_path / str(seed), changes={"seed": seed}, score=score, later={"design_set": seed // 2})
+        make_run(tmp_path / str(seed), changes={"seed": seed, "design_set": seed // 2}, score=score)
     analysis = Analysis(collect(tmp_path))
     assert analysis.arms[0].n == "3 × 2"
     arm = analysis.study.arms[0]
     assert arm.groups(lambda s: s.score) == [[10.0, 11.0], [20.0, 21.0], [30.0, 31.0]]
     assert records(write_tables(analysis)[2])[0]["independent_units"] == "3"
-    for file in tmp_path.glob("*/summary.json"):
-        edit(file, lambda values: values.update(design_set=7))
-    study = collect(tmp_path)
+    for seed in (0, 1):
+        make_run(tmp_path / "one" / str(seed), changes={"seed": seed, "design_set": 7})
+    study = collect(tmp_path / "one")
     assert study.arms[0].one_set
     assert "its runs share one design set" in "".join(study.notes)
 
 
 def test_what_draws_no_designs_has_no_sets(tmp_path: Path) -> None:
     for seed in range(4):
-        make_run(tmp_path / str(seed), "designer=original", changes={"seed": seed}, later={"design_set": seed // 2})
+        make_run(tmp_path / str(seed), "designer=original", changes={"seed": seed, "design_set": seed // 2})
     assert Analysis(collect(tmp_path)).arms[0].n == "4"
 
 
 def test_differences_are_tested_and_corrected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adaptive, fixed, plain = [14.0, 15.0, 16.5, 15.2], [12.0, 13.0, 12.5, 14.5], [15.0, 14.0, 16.0, 15.5]
     monkeypatch.setattr(collecting, "CONTRASTS", ("adaptive - fixed", "adaptive - original", "adaptive - nothing"))
-    make_arm(tmp_path, "a", adaptive, later={"arm": "adaptive"})
+    make_arm(tmp_path, "a", adaptive, changes={"arm": "adaptive"})
     make_arm(tmp_path, "f", fixed, changes={"designer.name": "fixed"})
     make_arm(tmp_path, "o", plain, "designer=original")
     analysis = Analysis(collect(tmp_path))
@@ -131,12 +131,9 @@ def test_unequal_budgets_are_not_compared(tmp_path: Path) -> None:
     assert "adaptive - fixed is not compared: no two of these arms have all else equal" in notes
 
 
-def test_the_experiments_file_names_more_contrasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("contrasts: [fixed - original, nonsense]\n")
-    monkeypatch.setattr(collecting, "CONF", tmp_path / "conf")
-    make_run(tmp_path / "sweep" / "a", command="python run.py experiment=mine seed=0")
-    study = collect(tmp_path / "sweep")
+def test_the_config_names_more_contrasts(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", changes={"contrasts": ["fixed - original", "nonsense"]})
+    study = collect(tmp_path)
     assert study.contrasts == (("adaptive", "fixed"), ("adaptive", "placebo"), ("fixed", "original"))
     assert "'nonsense' is not written as 'arm - arm'" in "".join(study.notes)
 
@@ -145,14 +142,16 @@ def test_costs_by_kind(tmp_path: Path) -> None:
     for seed in (0, 1):
         steps = {"designed": 400, "original": 700, "feedback": 50, "report": 100, "validation": 800_000}
         numbers: dict[str, Any] = {"uses_llm": True, "llm_calls": 4 + seed, "prompt_tokens": 1000, "cost": 0.25 + seed}
-        make_run(tmp_path / str(seed), changes={"seed": seed}, steps=steps, later={"updates": 240}, **numbers)
+        make_run(tmp_path / str(seed), changes={"seed": seed}, steps=steps, updates=240, **numbers)
     analysis = Analysis(collect(tmp_path))
     text = markdown(analysis)
     costs = row(text[text.index("## Costs") :], "adaptive")
-    assert costs[1:] == ["4.5", "1,000", "0.75", "400", "700", "50", "100", "800,000", "240", "6 min"]
+    assert costs[1:] == ["4.5", "1,000", "0.75", "240", "6 min"]
+    steps_of = row(text[text.index("## Environment steps") :], "adaptive")
+    assert steps_of[1:] == ["400", "700", "50", "100", "800,000"]
     assert "took up to 800,000 validation steps beyond the training budget" in text
     without = make_run(tmp_path / "x" / "y")
-    assert "validation" not in markdown(Analysis(collect(without.parent)))
+    assert "| validation |" not in markdown(Analysis(collect(without.parent)))
 
 
 def test_skills_have_both_rates_and_intervals(tmp_path: Path) -> None:
@@ -201,10 +200,8 @@ def test_what_changes_no_result_makes_no_arm(tmp_path: Path) -> None:
 
 def test_diagnostics_stand_apart(tmp_path: Path) -> None:
     make_arm(tmp_path, "a", [10.0, 11.0])
-    make_arm(
-        tmp_path, "f", [30.0, 31.0], changes={"designer.name": "fixed"}, later={"diagnostic": ["env.original=fork"]}
-    )
-    make_arm(tmp_path, "g", [20.0, 21.0], changes={"env.generator": "released"})
+    make_arm(tmp_path, "f", [30.0, 31.0], changes={"designer.name": "fixed"}, diagnostic=("env.original=fork",))
+    make_arm(tmp_path, "g", [20.0, 21.0], changes={"env.generator": "released"}, diagnostic=("env.generator=released",))
     study = collect(tmp_path)
     assert len(study.arms) == 1
     assert {arm.runs[0].diagnostic for arm in study.diagnostics} == {
@@ -214,6 +211,11 @@ def test_diagnostics_stand_apart(tmp_path: Path) -> None:
     analysis = Analysis(study)
     assert analysis.contrasts == []
     text = markdown(analysis)
+    assert {arm.label for arm in study.diagnostics} == {
+        "fixed, offline (not an LLM), laptop, env.original=fork",
+        "adaptive, offline (not an LLM), laptop, env.generator=released",
+    }
+    assert text.count("## Diagnostics, not to be compared: success by skill") == 1
     assert text.index("30.50 ± 0.71") > text.index("## Diagnostics, not to be compared: results") > text.index("10.50")
 
 
@@ -235,7 +237,7 @@ def test_unfinished_runs_are_named_and_counted_in_nothing(tmp_path: Path) -> Non
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", changes={"seed": 1}, finished=False)
     text = text_of(tmp_path)
-    assert "note: 1 runs are not finished and count in no number" in text
+    assert "note: unfinished runs: 1; they count in no number" in text
     assert "seed 1, 1 phases done; to go on:" in text
     assert f"python run.py resume={tmp_path / 'b'}" in text
     (tmp_path / "a" / "summary.json").unlink()
@@ -274,7 +276,7 @@ def test_two_sweeps_in_one_folder_are_told(tmp_path: Path) -> None:
     assert (
         collect(tmp_path)
         .notes[0]
-        .startswith("several sweeps in one folder, experiment=controls (1 runs), table2 (1 runs)")
+        .startswith("several sweeps in one folder, experiment=controls (runs: 1), table2 (runs: 1)")
     )
 
 
@@ -346,7 +348,7 @@ def test_all_files_say_the_same(tmp_path: Path) -> None:
 
 
 def test_latex_is_escaped_and_balanced(tmp_path: Path) -> None:
-    make_arm(tmp_path, "a", [1.0, 2.0], later={"arm": "100%_&#${}~^\\"})
+    make_arm(tmp_path, "a", [1.0, 2.0], changes={"arm": "100%_&#${}~^\\"})
     text = latex(Analysis(collect(tmp_path)))
     assert r"100\%\_\&\#\$\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}" in text
     for name in ("table", "tabular"):
@@ -360,11 +362,14 @@ def test_latex_is_escaped_and_balanced(tmp_path: Path) -> None:
 
 
 def test_numbers_are_whole_in_a_narrow_terminal(tmp_path: Path) -> None:
-    make_arm(tmp_path, "a", [10.0, 12.0, 17.0])
-    make_arm(tmp_path, "f", [9.0, 8.0, 9.5], changes={"designer.name": "fixed"})
+    steps = {"designed": 240_000, "original": 1_240_000, "feedback": 123_456, "report": 212_345, "validation": 800_000}
+    make_arm(tmp_path, "a", [10.0, 12.0, 17.0], steps=steps)
+    make_arm(tmp_path, "f", [9.0, 8.0, 9.5], changes={"designer.name": "fixed"}, steps=steps)
     text = text_of(tmp_path, 40)
     assert "…" not in text
     assert "13.00 ± 3.61" in text
+    assert "1,240,000" in text
+    assert "345 s" in text or "6 min" in text
     assert "1 - 2" in text
 
 
@@ -396,17 +401,14 @@ def test_a_thousand_runs_take_seconds(tmp_path: Path) -> None:
     assert {found["runs"] for found in records(folder / "arms.csv")} == {"100"}
 
 
-def test_the_command_prints_a_run_and_a_sweep(tmp_path: Path) -> None:
+def test_the_command_prints_a_run_and_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "before", score=7.89).rename(tmp_path / "a")
-    for folder, words in ((run, "7.89 % [4.75, 5.50], report evaluation"), (tmp_path, "7.89 (n=1)")):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "envgen_exp.report", str(folder)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        assert words in done.stdout
-        assert f"\n  {run}\n" in done.stdout or folder != run
-        assert not done.stderr
+    assert main([str(run)]) == 0
+    output = capsys.readouterr().out
+    assert "7.89 % [4.75, 5.50], report evaluation" in output
+    assert f"\n  {run}\n" in output
+    command = [sys.executable, "-W", "error", "-m", "envgen_exp.report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "7.89 (n=1)" in done.stdout
     assert f"  {tmp_path / 'tables.md'}\n" in done.stdout
+    assert not done.stderr

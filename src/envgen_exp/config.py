@@ -396,6 +396,8 @@ class RunConfig:
     """What tables call this treatment; null is the designer's name."""
     design_set: int | None = None
     """Root of what designers draw, and llm.seed where that is null; null is the run's seed."""
+    contrasts: list[str] = field(default_factory=list)
+    """Differences that the sweep's tables test beside the preregistered ones, each as 'arm - arm'."""
     cycles: int = 4
     """Rounds of design, training and evaluation."""
     device: Device = Device.auto
@@ -426,6 +428,7 @@ NOT_IDENTITY = (
     "tracker",
     # A label: two arms that differ in nothing else are the same experiment.
     "arm",
+    "contrasts",
     # Their content is copied into the config and counts.
     "designer.placebo_from",
     "designer.file",

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from envgen_exp.designers import asks
 from envgen_exp.errors import RunFolderError
 from envgen_exp.reporting.collect import Arm, FoundRun, find_runs, make_arms
 from envgen_exp.reporting.statistics import (
@@ -60,14 +61,14 @@ class Side:
     @property
     def asks(self) -> bool:
         """Whether a language model writes its designs."""
-        return self.designer != "original"
+        return asks(self.designer)
 
     def matches(self, run: FoundRun) -> bool:
         """Whether a run is one of these, at whatever scale."""
         config = run.config
         if config["env.name"] != self.family or config["designer.name"] != self.designer or run.diagnostic:
             return False
-        if not self.asks:
+        if self.designer == "original":
             return True
         designed, original = config["schedule.designed_steps"], config["schedule.original_steps"]
         return (
@@ -111,7 +112,7 @@ class Claim:
     """Where the paper says it."""
     text: str
     experiment: str
-    """File in conf/experiment/ whose sweep tests it."""
+    """File in conf/experiment/ whose sweep tests it; '' where none can."""
     ours: Side
     theirs: Side | None = None
     """What `ours` is compared with; None where that is a number."""
@@ -145,6 +146,8 @@ class Claim:
     @property
     def command(self) -> str:
         """What runs the sweep that tests it; Table 5 names its language models itself."""
+        if not self.experiment:
+            return "-"
         scale = " scale=paper" if self.ours.family == "crafter" else ""
         llm = " llm=gpt4" if self.asks and self.experiment != "table5" else ""
         return f"python run.py -m experiment={self.experiment}{scale}{llm}"
@@ -209,7 +212,7 @@ CLAIMS = (
     Claim(
         "Table 1",
         "Achievement Distillation gains from EnvGen too",
-        "table1",
+        "",
         ENVGEN,
         PLAIN,
         figures="31.8 → 35.3",
@@ -361,7 +364,7 @@ def _verdict(claim: Claim, evidence: _Evidence | None, p: float | None) -> Verdi
 def _evidence(claim: Claim, arms: Sequence[Arm]) -> _Evidence | None:
     """The best pair of arms for a claim: real models first, then the paper's scale, then most runs."""
     found = []
-    for ours in arms:
+    for ours in arms if claim.experiment else ():
         if not claim.ours.matches(ours.runs[0]):
             continue
         if claim.theirs is None:
@@ -468,6 +471,7 @@ def document(verdicts: Sequence[Verdict]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for v in verdicts:
-        cells = (v.claim.table, v.claim.text, v.claim.printed, f"**{v.word}**", v.detail or "-", f"`{v.claim.command}`")
+        command = f"`{v.claim.command}`"
+        cells = (v.claim.table, v.claim.text, v.claim.printed, f"**{v.word}**", v.detail or "-", command)
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join([*lines, "", "## The rule", "", RULE])

@@ -7,7 +7,6 @@ not whole is passed over with the reason. Nothing is written here.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import shlex
@@ -17,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from envgen_exp.composition import CONF, load_config
+from envgen_exp.composition import load_config
 from envgen_exp.config import NOT_IDENTITY, identity_of
+from envgen_exp.designers import asks
 from envgen_exp.envs import make_family
 from envgen_exp.errors import EnvGenError, RunFolderError
 from envgen_exp.reporting.statistics import Groups
@@ -30,17 +28,11 @@ from envgen_exp.run_folder import read_config, read_json
 CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
 """Differences that every study with these arms reports, fixed before any run: does design adapt, and is it that?"""
 
-_ASK_NOBODY = ("original", "generator", "human", "random", "plr")
-"""Designers whose runs are the same whatever `llm` says."""
-
 _DRAW_NOTHING = ("original", "generator", "human")
 """Designers whose runs are the same whatever the design set."""
 
 _NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
 """What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
-
-_LATER_FIELDS = ("arm", "design_set", "diagnostic", "updates")
-"""Fields that a summary may have or not."""
 
 
 @dataclass(frozen=True)
@@ -62,41 +54,34 @@ class FoundRun:
     """The finished phases, e.g. '000-cycle1-design', in order."""
     summary: RunSummary | None
     """None for an unfinished run."""
-    later: Mapping[str, Any]
-    """What summaries have or not, by its name."""
 
     @property
     def arm(self) -> str:
         """The treatment's name: what was typed as `arm`, else the designer."""
-        return str(self.later.get("arm") or self.config.get("arm") or self.config["designer.name"])
+        return str(self.config.get("arm") or self.config["designer.name"])
 
     @property
     def asks(self) -> bool:
         """Whether its designer asks what stands behind `llm`."""
-        return self.config["designer.name"] not in _ASK_NOBODY
+        return asks(self.config["designer.name"])
 
     @property
     def label(self) -> str:
         """What a table calls the run's arm."""
-        if not self.asks:
-            return f"{self.arm}, {self.config['ppo.name']}"
         stand_in = " (not an LLM)" if self.config["llm.kind"] == "offline" else ""
-        return f"{self.arm}, {self.config['llm.name']}{stand_in}, {self.config['ppo.name']}"
+        llm = [f"{self.config['llm.name']}{stand_in}"] if self.asks else []
+        return ", ".join([self.arm, *llm, self.config["ppo.name"], *self.diagnostic])
 
     @property
     def design_set(self) -> object:
-        """Runs with the same one share what their designers draw; every run has its own where nothing else is said."""
-        found = self.later.get("design_set", self.config.get("design_set"))
+        """Runs with the same one share what their designers draw; each has its own where nothing else is said."""
+        found = self.config.get("design_set")
         return self.config["seed"] if found is None else found
 
     @property
     def diagnostic(self) -> tuple[str, ...]:
-        """Settings with which the run stands in no table beside others, e.g. env.original=fork."""
-        known = (("env.original", "stock"), ("env.generator", "paper"))
-        told = tuple(self.later.get("diagnostic") or ())
-        return told or tuple(
-            f"{key}={self.config[key]}" for key, usual in known if self.config.get(key, usual) != usual
-        )
+        """Settings with which a finished run stands in no table beside others, e.g. env.original=fork."""
+        return () if self.summary is None else self.summary.diagnostic
 
     @property
     def experiment(self) -> str:
@@ -149,10 +134,6 @@ class Arm:
         """A number of each run's summary, where it has one."""
         found = map(number, self.summaries)
         return [value for value in found if value is not None]
-
-    def later(self, field: str) -> list[float]:
-        """A number that only some summaries have."""
-        return [run.later[field] for run in self.runs if field in run.later]
 
     @functools.cached_property
     def sets(self) -> list[list[FoundRun]]:
@@ -252,16 +233,7 @@ def read_run(folder: Path) -> FoundRun:
             config[key]
     except (KeyError, AttributeError, TypeError) as error:
         raise RunFolderError(f"{folder / 'config.yaml'} is not a run's config: it lacks {error}") from error
-    summary, later = None, {}
     file = folder / "summary.json"
-    if file.exists():
-        values = read_json(file)
-        if not isinstance(values, dict):
-            raise RunFolderError(f"{file} is no run's summary")
-        later = {key: values[key] for key in _LATER_FIELDS if key in values}
-        known = {field.name for field in dataclasses.fields(RunSummary)}
-        kept = {key: value for key, value in values.items() if key in known or key not in _LATER_FIELDS}
-        summary = RunSummary.from_json(kept, str(file))
     return FoundRun(
         folder=folder,
         config=config,
@@ -270,8 +242,7 @@ def read_run(folder: Path) -> FoundRun:
         machine={**document["versions"], **document["chosen"]},
         identity_fits=fits,
         phases=tuple(sorted(phase.stem for phase in folder.glob("phases/*.json"))),
-        summary=summary,
-        later=later,
+        summary=RunSummary.from_json(read_json(file), str(file)) if file.exists() else None,
     )
 
 
@@ -334,21 +305,16 @@ def _experiments(runs: Sequence[FoundRun]) -> list[str]:
     counts = Counter(run.experiment or "none" for run in runs)
     if len(counts) == 1:
         return []
-    told = ", ".join(f"{name} ({count} runs)" for name, count in sorted(counts.items()))
+    told = ", ".join(f"{name} (runs: {count})" for name, count in sorted(counts.items()))
     return [f"several sweeps in one folder, experiment={told}: only arms with all else equal are compared"]
 
 
 def _contrasts(runs: Sequence[FoundRun]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
-    """The preregistered contrasts and those that the experiments' files name, and a note for each that is none."""
-    named, notes = list(CONTRASTS), []
-    for experiment in sorted({run.experiment for run in runs}):
-        file = CONF / "experiment" / f"{experiment}.yaml"
-        if experiment and file.is_file():
-            named += (yaml.safe_load(file.read_text()) or {}).get("contrasts") or []
-    pairs = []
-    for name in named:
-        ours, minus, theirs = str(name).partition(" - ")
-        if minus and ours.strip() and theirs.strip():
+    """The preregistered contrasts and those that the runs' configs name, and a note for each that is none."""
+    pairs, notes = [], []
+    for name in dict.fromkeys([*CONTRASTS, *(str(name) for run in runs for name in run.config.get("contrasts") or ())]):
+        ours, _, theirs = name.partition(" - ")
+        if ours.strip() and theirs.strip():
             pairs.append((ours.strip(), theirs.strip()))
         else:
             notes.append(f"contrasts: {name!r} is not written as 'arm - arm'")

@@ -35,7 +35,7 @@ BARS = 4
 FAINT_RUNS = 12
 """An arm with at most so many runs shows each of them behind its mean."""
 
-WRAPPED = 40
+WRAPPED = 24
 """A row's name with more letters is wrapped."""
 
 CHARTS = 6
@@ -63,7 +63,7 @@ def render(analysis: Analysis) -> str:
     finished = sum(len(arm.runs) for arm in (*study.arms, *study.diagnostics))
     number = len(study.arms) + len(study.diagnostics)
     subtitle = f"{number} arms, {finished} finished runs, {len(study.unfinished)} unfinished"
-    notice = f"{len(study.unfinished)} runs are not finished and count in no number." if study.unfinished else ""
+    notice = f"Unfinished runs: {len(study.unfinished)}; they count in no number." if study.unfinished else ""
     return page(f"Sweep {study.folder.resolve().name}", subtitle, notice, parts)
 
 

@@ -43,6 +43,9 @@ from envgen_exp.tracking.progress import duration
 STEPS = ("designed", "original", "feedback", "report", "validation")
 """Kinds of environment steps, those that train first."""
 
+DIAGNOSTICS = "Diagnostics, not to be compared: "
+"""How the titles of their tables begin."""
+
 WIDTH = 78
 """Columns that the tables need; a narrower terminal wraps their lines rather than lose a column."""
 
@@ -147,7 +150,7 @@ class Analysis:
         """What a reader must know before comparing rows."""
         notes = list(self.study.notes)
         if self.study.unfinished:
-            notes.append(f"{len(self.study.unfinished)} runs are not finished and count in no number")
+            notes.append(f"unfinished runs: {len(self.study.unfinished)}; they count in no number")
         few = [arm.label for arm in self.study.arms if len(arm.runs) == 1]
         if few:
             notes.append(f"one run has no spread and no interval: {'; '.join(few)}")
@@ -250,20 +253,16 @@ class Sheet:
 def sheets(analysis: Analysis) -> list[Sheet]:
     """The tables of a study, as far as there is something in them."""
     made = []
-    for results, words in ((analysis.arms, ""), (analysis.diagnostics, "Diagnostics, not to be compared: ")):
-        if results:
-            made += [
-                _results(results, words),
-                *_contrasts(analysis, words),
-                *_beside_paper(results),
-                _costs(results, words),
-            ]
+    if analysis.arms:
+        made += [_results(analysis.arms), *_contrasts(analysis), *_beside_paper(analysis.arms), *_costs(analysis.arms)]
+    if analysis.diagnostics:
+        made += [_results(analysis.diagnostics, DIAGNOSTICS), *_costs(analysis.diagnostics, DIAGNOSTICS)]
     return made
 
 
-def _results(results: Sequence[ArmResult], words: str) -> Sheet:
+def _results(results: Sequence[ArmResult], words: str = "") -> Sheet:
     return Sheet(
-        f"{words}{'results' if words else 'Results'}",
+        _title(words, "Results"),
         "Score (percent) and reward are of the report evaluation, the headline: mean ± SD over runs; n is runs, or "
         "design sets × seeds. IQM: interquartile mean with the 95 % interval of a nested bootstrap (design sets, then "
         "seeds). Pooled: score of the success rates over all runs. Training: score over the training episodes of the "
@@ -284,14 +283,14 @@ def _results(results: Sequence[ArmResult], words: str) -> Sheet:
     )
 
 
-def _contrasts(analysis: Analysis, words: str) -> list[Sheet]:
-    if words or not analysis.contrasts:
+def _contrasts(analysis: Analysis) -> list[Sheet]:
+    if not analysis.contrasts:
         return []
     return [
         Sheet(
             "Differences",
-            "Points of report score with Welch's 95 % interval; p, also after Holm over these rows. Shuffled: an exact "
-            "permutation test, with the smallest p it could give. P(better): probability that a run of the first is "
+            "Points of report score with Welch's 95 % interval; p, also after Holm over these rows. Shuffled: a "
+            "permutation test; ≥ is the smallest p it can give, where that is above 0.05. P(better): probability that a run of the first is "
             f"above one of the second. n: independent runs an arm that would show {MARGIN:g} points with 80 % power.",
             ("difference", "points [95 %]", "p", "p (Holm)", "shuffled", "P(better) [95 %]", f"n for {MARGIN:g}"),
             [
@@ -302,7 +301,7 @@ def _contrasts(analysis: Analysis, words: str) -> list[Sheet]:
                     else f"{one.comparison.difference:+.2f}{_ends((one.comparison.low, one.comparison.high))}",
                     _p(one.comparison.p if one.comparison else None),
                     _p(one.holm),
-                    "-" if one.permutation is None else f"{_p(one.permutation[0])} (≥ {_p(one.permutation[1])})",
+                    _shuffled(one.permutation),
                     f"{one.improvement:.2f}{_ends(one.improvement_interval)}",
                     "-" if one.needed is None else f"{one.needed:,}",
                 ]
@@ -310,6 +309,12 @@ def _contrasts(analysis: Analysis, words: str) -> list[Sheet]:
             ],
         )
     ]
+
+
+def _shuffled(found: tuple[float, float] | None) -> str:
+    if found is None:
+        return "-"
+    return _p(found[0]) if found[1] <= 0.05 else f"{_p(found[0])} (≥ {_p(found[1])})"
 
 
 def mean_of(arm: Arm) -> float:
@@ -350,26 +355,36 @@ def _beside_paper(results: Sequence[ArmResult]) -> list[Sheet]:
     ]
 
 
-def _costs(results: Sequence[ArmResult], words: str) -> Sheet:
+def _costs(results: Sequence[ArmResult], words: str = "") -> list[Sheet]:
     kinds = [kind for kind in STEPS if any(one.arm.values(_steps(kind)) for one in results)]
-    return Sheet(
-        f"{words}{'costs' if words else 'Costs'}",
-        "Means of a run. Designed and original steps train; feedback, report and validation steps are beyond the "
-        "training budget. Updates are steps of the optimizer.",
-        ("arm", "LLM calls", "tokens", "dollars", *(f"{kind} steps" for kind in kinds), "updates", "wall time"),
-        [
+    return [
+        Sheet(
+            _title(words, "Costs"),
+            "Means of a run; updates are steps of the optimizer.",
+            ("arm", "LLM calls", "tokens", "dollars", "updates", "wall time"),
             [
-                one.arm.label,
-                average(one.arm.values(lambda s: s.llm_calls)),
-                average(one.arm.values(lambda s: s.prompt_tokens + s.completion_tokens)),
-                dollars(one.arm),
-                *(average(one.arm.values(_steps(kind))) for kind in kinds),
-                average(one.arm.later("updates")),
-                duration(mean_sd(one.arm.values(lambda s: s.seconds))[0]),
-            ]
-            for one in results
-        ],
-    )
+                [
+                    one.arm.label,
+                    average(one.arm.values(lambda s: s.llm_calls)),
+                    average(one.arm.values(lambda s: s.prompt_tokens + s.completion_tokens)),
+                    dollars(one.arm),
+                    average(one.arm.values(_updates)),
+                    duration(mean_sd(one.arm.values(lambda s: s.seconds))[0]),
+                ]
+                for one in results
+            ],
+        ),
+        Sheet(
+            _title(words, "Environment steps"),
+            "Means of a run. Designed and original steps train; the others are beyond the training budget.",
+            ("arm", *kinds),
+            [[one.arm.label, *(average(one.arm.values(_steps(kind))) for kind in kinds)] for one in results],
+        ),
+    ]
+
+
+def _title(words: str, title: str) -> str:
+    return f"{words}{title.lower()}" if words else title
 
 
 SkillsOfArm = tuple[Arm, list[SkillResult]]
@@ -381,11 +396,12 @@ def skill_sheets(analysis: Analysis) -> list[Sheet]:
 
 
 def skill_parts(analysis: Analysis, at_once: int) -> Iterator[list[SkillsOfArm]]:
-    """Arms with the same skills, so many at once."""
-    by_names: dict[tuple[str, ...], list[SkillsOfArm]] = {}
+    """Arms that may stand together and have the same skills, so many at once."""
+    together: dict[tuple[bool, tuple[str, ...]], list[SkillsOfArm]] = {}
     for arm, results in analysis.skills:
-        by_names.setdefault(tuple(one.skill for one in results), []).append((arm, results))
-    for ours in by_names.values():
+        key = bool(arm.runs[0].diagnostic), tuple(one.skill for one in results)
+        together.setdefault(key, []).append((arm, results))
+    for ours in together.values():
         for start in range(0, len(ours), at_once):
             yield ours[start : start + at_once]
 
@@ -393,7 +409,7 @@ def skill_parts(analysis: Analysis, at_once: int) -> Iterator[list[SkillsOfArm]]
 def skill_sheet(part: Sequence[SkillsOfArm]) -> Sheet:
     """Success by skill of these arms."""
     return Sheet(
-        "Success by skill",
+        _title(DIAGNOSTICS if part[0][0].runs[0].diagnostic else "", "Success by skill"),
         "Percent of the report evaluation's episodes that showed the skill: mean over runs with its 95 % interval; one "
         "run has the interval over its episodes, marked *.",
         ("skill", *(arm.label for arm, _ in part)),
@@ -434,6 +450,10 @@ def average(values: Sequence[float]) -> str:
 
 def _steps(kind: str) -> Callable[[RunSummary], float | None]:
     return lambda summary: summary.steps.get(kind)
+
+
+def _updates(summary: RunSummary) -> float | None:
+    return summary.updates or None  # an older summary has none
 
 
 def _number(value: float | None) -> str:
@@ -561,7 +581,7 @@ def arm_records(analysis: Analysis) -> list[dict[str, Any]]:
             ("completion_tokens", arm.values(lambda s: s.completion_tokens)),
             ("dollars", arm.values(lambda s: s.cost)),
             *((f"{kind}_steps", arm.values(_steps(kind))) for kind in STEPS),
-            ("updates", arm.later("updates")),
+            ("updates", arm.values(_updates)),
             ("seconds", arm.values(lambda s: s.seconds)),
         ):
             row[name] = mean_sd(values)[0] if values else None
@@ -650,8 +670,10 @@ def _state(run: FoundRun) -> str:
 
 def _rich(sheet: Sheet, names: dict[str, str]) -> Table:
     table = Table(title=sheet.title, title_justify="left", box=None)
-    for header in sheet.headers:
-        table.add_column(header, justify="right", min_width=max(map(len, header.split())))
-    for row in sheet.rows:
-        table.add_row(*(Text(cell) for cell in (names.get(row[0], row[0]), *row[1:])))
+    rows = [(names.get(row[0], row[0]), *row[1:]) for row in sheet.rows]
+    for header, *cells in zip(sheet.headers, *rows, strict=True):
+        words = [word for cell in (header, *cells) for word in cell.split()]
+        table.add_column(header, justify="right", min_width=max(map(len, words)))  # a number is never cut
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
