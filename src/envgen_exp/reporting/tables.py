@@ -289,9 +289,9 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
     return [
         Sheet(
             "Differences",
-            "Points of report score with Welch's 95 % interval; p, also after Holm over these rows. Shuffled: a permutation "
-            "test; ≥ is the smallest p it can give, where that is above 0.05. P(better): probability that a run of the "
-            "first is above one of the second. The last column: independent runs an arm that would show "
+            "Points of report score with Welch's 95 % interval; p, also after Holm over these rows. Shuffled: a "
+            "permutation test; ≥ is the smallest p it can give, where that is above 0.05. P(better): probability that "
+            "a run of the first is above one of the second. The last column: independent runs an arm that would show "
             f"{MARGIN:g} points with 80 % power.",
             ("difference", "points [95 %]", "p", "p (Holm)", "shuffled", "P(better) [95 %]", f"n for {MARGIN:g}"),
             [
