@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,12 @@ CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
 
 _DRAW_NOTHING = ("original", "generator", "human")
 """Designers whose runs are the same whatever the design set."""
+
+_NEEDED = (
+    *("seed", "cycles", "designer.name", "env.name", "llm.name", "llm.kind", "ppo.name", "evaluation.report_episodes"),
+    *(f"schedule.{kind}_steps" for kind in ("designed", "original", "final")),
+)
+"""Keys without which a config is none of this program's."""
 
 _NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
 """What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
@@ -86,7 +91,7 @@ class FoundRun:
     @property
     def experiment(self) -> str:
         """The experiment that the command names, or ''."""
-        words = [word.partition("=") for word in shlex.split(self.command)]
+        words = [word.partition("=") for word in self.command.split()]
         return next((value for key, _, value in reversed(words) if key.lstrip("+") == "experiment"), "")
 
     @functools.cached_property
@@ -229,7 +234,7 @@ def read_run(folder: Path) -> FoundRun:
     try:
         config = dict(_flat("", document["config"]))
         fits = document["identity"] == identity_of(document["config"])
-        for key in ("seed", "designer.name", "llm.name", "llm.kind", "ppo.name", "env.name", "cycles"):
+        for key in _NEEDED:
             config[key]
     except (KeyError, AttributeError, TypeError) as error:
         raise RunFolderError(f"{folder / 'config.yaml'} is not a run's config: it lacks {error}") from error

@@ -199,11 +199,11 @@ class Comparison:
 
     def below(self, margin: float) -> float:
         """One-sided p of 'the difference is `margin` or more'."""
-        return 1 - _t_cdf(self.free, (margin - self.difference) / self.error)
+        return _t_cdf(self.free, (self.difference - margin) / self.error)
 
     def above(self, margin: float) -> float:
         """One-sided p of 'the difference is `margin` or less'."""
-        return 1 - _t_cdf(self.free, (self.difference - margin) / self.error)
+        return _t_cdf(self.free, (margin - self.difference) / self.error)
 
 
 def welch(ours: Groups, theirs: Groups) -> Comparison | None:
@@ -229,7 +229,7 @@ def against_number(groups: Groups, number: float) -> Comparison | None:
 
 def _comparison(difference: float, error: float, free: float) -> Comparison:
     half = t_quantile(free, 0.975) * error
-    p = 2 * (1 - _t_cdf(free, abs(difference) / error))
+    p = 2 * _t_cdf(free, -abs(difference) / error)
     return Comparison(difference, difference - half, difference + half, p, error, free)
 
 
