@@ -59,7 +59,7 @@ def composed(overrides: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...
     """A config as plain values, and the names of its phases."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = freeze(compose("config", overrides=["scale=smoke", *overrides]))
+        config = freeze(compose("config", overrides=["scale=smoke", "ppo=laptop", *overrides]))
     return plain(config), tuple(phase.name for phase in plan.phases(config))
 
 

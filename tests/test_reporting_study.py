@@ -22,6 +22,7 @@ from studies import crafter_report, edit, make_arm, make_run
 from envgen_exp.errors import RunFolderError
 from envgen_exp.report import main
 from envgen_exp.reporting import collect as collecting
+from envgen_exp.reporting import tables
 from envgen_exp.reporting.collect import collect
 from envgen_exp.reporting.tables import Analysis, latex, markdown, print_study, write_tables
 
@@ -105,6 +106,7 @@ def test_differences_are_tested_and_corrected(tmp_path: Path, monkeypatch: pytes
     make_arm(tmp_path, "a", adaptive, changes={"arm": "adaptive"})
     make_arm(tmp_path, "f", fixed, changes={"designer.name": "fixed"})
     make_arm(tmp_path, "o", plain, "designer=original")
+    monkeypatch.setattr(tables, "CONTRASTS", collecting.CONTRASTS)
     analysis = Analysis(collect(tmp_path))
     files = write_tables(analysis)
     found = records(files[4])
@@ -116,6 +118,9 @@ def test_differences_are_tested_and_corrected(tmp_path: Path, monkeypatch: pytes
     assert float(found[0]["difference"]) == pytest.approx(np.mean(adaptive) - np.mean(fixed))
     assert float(found[0]["p_better"]) == pytest.approx(stats.mannwhitneyu(adaptive, fixed).statistic / 16)
     assert int(found[0]["runs_needed_for_2_points"]) >= 2
+    monkeypatch.setattr(tables, "CONTRASTS", ("adaptive - fixed",))  # two families, each of one
+    apart = [one.holm for one in Analysis(collect(tmp_path)).contrasts]
+    assert apart == pytest.approx([test.pvalue for test in tests])
     text = markdown(analysis)
     assert "## Differences" in text
     assert "P(better)" in text

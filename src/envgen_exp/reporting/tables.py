@@ -18,7 +18,7 @@ from rich.text import Text
 
 from envgen_exp import seeding
 from envgen_exp.reporting.claims import MARGIN, MARK, comparable, paper_score
-from envgen_exp.reporting.collect import Arm, FoundRun, Study
+from envgen_exp.reporting.collect import CONTRASTS, Arm, FoundRun, Study
 from envgen_exp.reporting.statistics import (
     Comparison,
     Equivalence,
@@ -123,7 +123,10 @@ class Analysis:
 
     @functools.cached_property
     def contrasts(self) -> list[ContrastResult]:
-        """Of all pairs of arms that a contrast names and that can be compared; Holm goes over them all."""
+        """Of all pairs of arms that a contrast names and that can be compared.
+
+        Holm's correction goes over the preregistered ones, and apart from them over the others.
+        """
         by_name: dict[str, list[Arm]] = {}
         for arm in self.study.arms:
             by_name.setdefault(arm.name, []).append(arm)
@@ -134,10 +137,11 @@ class Analysis:
             for b in by_name.get(theirs, [])
             if a is not b and comparable(a.runs[0], b.runs[0])
         ]
-        tested = [i for i, one in enumerate(found) if one.comparison is not None]
-        corrected = holm([one.comparison.p for one in found if one.comparison is not None])
-        for i, p in zip(tested, corrected, strict=True):
-            found[i] = dataclasses.replace(found[i], holm=p)
+        for preregistered in (True, False):
+            family = [i for i, one in enumerate(found) if _preregistered(one) == preregistered]
+            tested = [(i, one.p) for i in family if (one := found[i].comparison) is not None]
+            for (i, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
+                found[i] = dataclasses.replace(found[i], holm=p)
         return found
 
     @functools.cached_property
@@ -207,6 +211,10 @@ def _contrast(ours: Arm, theirs: Arm) -> ContrastResult:
         improvement_interval=interval,
         needed=needed,
     )
+
+
+def _preregistered(one: ContrastResult) -> bool:
+    return f"{one.ours.name} - {one.theirs.name}" in CONTRASTS
 
 
 def _skills(arm: Arm) -> list[SkillResult]:
@@ -289,7 +297,7 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
     return [
         Sheet(
             "Differences",
-            "Points of report score with Welch's 95 % interval; p, also after Holm over these rows. Shuffled: a "
+            "Points of report score with Welch's 95 % interval; p, also after Holm. Shuffled: a "
             "permutation test; ≥ is the smallest p it can give, where that is above 0.05. P(better): probability that "
             "a run of the first is above one of the second. The last column: independent runs an arm that would show "
             f"{MARGIN:g} points with 80 % power.",
