@@ -65,7 +65,7 @@ def test_steps_are_counted_apart() -> None:
     ("changes", "words"),
     [
         ({}, "0 (offline stand-in, not an LLM)"),
-        ({"designer": "original"}, "0 (designer=original asks nobody)"),
+        ({"designer": "original"}, "0 (designer=original asks for no designs)"),
         ({"llm": "replay"}, "0 (llm=replay asked no language model)"),
         (
             {
