@@ -27,6 +27,8 @@ from torch.distributions import Categorical
 from envgen_exp.envs.crafter.upstream import env as crafter
 
 NUM_ACTIONS = 17
+WARM_UP = 200
+"""Random steps before anything is timed: episodes last about 170, so that by then new worlds come at their usual rate."""
 
 
 class Crafter(gymnasium.Env[NDArray[np.uint8], int]):
@@ -82,7 +84,10 @@ def train(args: argparse.Namespace) -> float:
     shape = args.num_steps, args.num_envs
     obs = torch.zeros((*shape, 64, 64, 3))
     actions, logprobs, rewards, dones, values = (torch.zeros(shape) for _ in range(5))
-    next_obs, next_done = torch.tensor(envs.reset()[0], dtype=torch.float32), torch.zeros(args.num_envs)
+    frames = envs.reset()[0]
+    for _ in range(WARM_UP):
+        frames = envs.step(envs.action_space.sample())[0]
+    next_obs, next_done = torch.tensor(frames, dtype=torch.float32), torch.zeros(args.num_envs)
     started = time.perf_counter()
     for iteration in range(args.iterations + 1):
         if iteration == 1:

@@ -181,8 +181,8 @@ def on_cpu(options: argparse.Namespace) -> list[Row]:
             found.setdefault(f"{preset} bare", []).append(training.bare_rate(options.seconds))
         if "laptop" in trainings and not options.without_plain:
             ppo = configs["laptop"].ppo
-            found.setdefault("numba", []).append(plain(ppo, threads, 3, numba=True))
-            found.setdefault("no numba", []).append(plain(ppo, threads, 1, numba=False))
+            found.setdefault("numba", []).append(plain(ppo, threads, 4, numba=True))
+            found.setdefault("no numba", []).append(plain(ppo, threads, 4, numba=False))
         print(f"round {number + 1} of {options.rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
     rows: list[Row] = []
     for preset, training in trainings.items():
