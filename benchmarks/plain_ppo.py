@@ -28,7 +28,7 @@ from envgen_exp.envs.crafter.upstream import env as crafter
 
 NUM_ACTIONS = 17
 WARM_UP = 200
-"""Random steps before anything is timed: episodes last about 170, so that by then new worlds come at their usual rate."""
+"""Random steps before anything is timed: episodes last about 170, so that new worlds then come at their usual rate."""
 
 
 class Crafter(gymnasium.Env[NDArray[np.uint8], int]):
