@@ -19,9 +19,9 @@ FLOORS = (
     # Learning and asking.
     "rl llm",
     # Who designs, what is written down.
-    "designers tracking checkpoint plan session trial preparation recording export",
+    "designers agents tracking checkpoint plan session trial preparation recording export",
     # The loop, and what is made of its results.
-    "pipeline reporting",
+    "pipeline agent_loop reporting",
     # The commands.
     "cli sweep studies report play preview dashboard reference",
 )

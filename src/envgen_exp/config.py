@@ -329,6 +329,22 @@ class PLRConfig(DesignerConfig):
 
 
 @dataclass(frozen=True)
+class AgentConfig:
+    """Who plays: the small agent that PPO trains, or a language model that is asked for every action."""
+
+    name: str = "ppo"
+    """The agent: ppo is trained as the rest of the config says; the others are asked, and train nothing."""
+    episodes: int = 1
+    """Episodes of the original that a language model plays."""
+    max_steps: int = 500
+    """Steps after which a language model's episode is cut, to cap its cost; the game's own limit is far higher."""
+    history: int = 5
+    """Earlier steps that a language model is told of."""
+    max_tokens: int = 1024
+    """Most tokens of an answer, where llm.max_tokens allows more: it bounds what a step can cost."""
+
+
+@dataclass(frozen=True)
 class ScheduleConfig:
     """Environment steps of the training phases."""
 
@@ -420,6 +436,7 @@ class RunConfig:
     designer: DesignerConfig = MISSING
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracker: TrackerConfig = MISSING
 
@@ -502,6 +519,7 @@ def register() -> None:
         ("designer", "schema_easy_to_hard", EasyToHardConfig),
         ("designer", "schema_adversarial", CandidatesConfig),
         ("designer", "schema_plr", PLRConfig),
+        ("agent", "schema_agent", AgentConfig),
         ("tracker", "schema_tracker", TrackerConfig),
     ):
         store.store(name=name, group=group, node=schema(cls))
@@ -528,9 +546,14 @@ def _freeze(value: Any) -> Any:
     return value
 
 
+def trains(config: RunConfig) -> bool:
+    """Whether the run trains an agent; otherwise a language model plays."""
+    return config.agent.name == AgentConfig.name
+
+
 def arm(config: RunConfig) -> str:
     """What tables call the run's treatment."""
-    return config.arm or config.designer.name
+    return config.arm or (config.designer.name if trains(config) else config.agent.name)
 
 
 def design_set(config: RunConfig) -> int:
@@ -580,5 +603,7 @@ def identity_of(values: Mapping[str, Any]) -> str:
         for parent in parents:
             node = node.get(parent, {})
         node.pop(last, None)
+    if counted.get("agent", {}).get("name", AgentConfig.name) == AgentConfig.name:
+        counted.pop("agent", None)  # what else it holds is a language model's
     text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

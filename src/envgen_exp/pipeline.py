@@ -62,7 +62,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
     if config.dry_run:
         print(tell_messages(prepared))
         return 0
-    with stoppable() as stop, open_folder(prepared, argv) as folder, Run(prepared, folder) as this:
+    with stoppable() as stop, open_folder(config, prepared.chosen, argv) as folder, Run(prepared, folder) as this:
         stop.emergency = this.stopped
         try:
             if config.resume is not None and not this.session.finished:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -115,15 +115,14 @@ def tell_messages(prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
-def open_folder(prepared: Prepared, argv: Sequence[str]) -> RunFolder:
-    """A new run's folder, or the one to resume; locked."""
-    config = prepared.config
+def open_folder(config: RunConfig, chosen: Mapping[str, Any], argv: Sequence[str]) -> RunFolder:
+    """A new run's folder, or the one to resume; locked. `chosen` is what the config left open."""
     if config.resume is None:
         command = shlex.join(["python", "run.py", *argv])
-        return RunFolder.create(config, command=command, versions=versions(), chosen=prepared.chosen)
+        return RunFolder.create(config, command=command, versions=versions(), chosen=chosen)
     folder = RunFolder.reopen(config)
     stored = read_config(folder.path)
-    then, now = {**stored["versions"], **stored["chosen"]}, {**versions(), **prepared.chosen}
+    then, now = {**stored["versions"], **stored["chosen"]}, {**versions(), **chosen}
     for key, value in now.items():
         if then.get(key) != value:
             print(f"resume: {key} was {then.get(key)}, is {value}: numbers may differ from an unbroken run's")

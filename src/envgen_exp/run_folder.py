@@ -30,7 +30,7 @@ from typing import IO, Any
 
 import yaml
 
-from envgen_exp.config import NOT_IDENTITY, RunConfig, identity, plain
+from envgen_exp.config import NOT_IDENTITY, RunConfig, identity, plain, trains
 from envgen_exp.errors import IdentityError, LockError, RunFolderError
 
 FORMAT = 1
@@ -214,6 +214,10 @@ class RunFolder:
         """The one atomic write that ends a phase."""
         write_json(self._phase_file(index, name), {"format": FORMAT, "phase": name, **result})
 
+    def has_phase(self, index: int, name: str) -> bool:
+        """Whether a phase is finished."""
+        return self._phase_file(index, name).exists()
+
     def finished_phase(self, index: int, name: str) -> dict[str, Any]:
         """What a finished phase left; RunFolderError where it is missing."""
         value: dict[str, Any] = read_json(self._phase_file(index, name))
@@ -254,7 +258,10 @@ def is_finished(path: Path) -> bool:
 
 def _new_path(config: RunConfig) -> Path:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{config.env.name}-{config.designer.name}-{config.llm.name}-{config.ppo.name}-s{config.seed}"
+    who = f"{config.designer.name}-{config.llm.name}-{config.ppo.name}"
+    if not trains(config):
+        who = f"{config.agent.name}-{config.llm.name}"
+    name = f"{stamp}-{config.env.name}-{who}-s{config.seed}"
     path = Path(config.runs_dir) / name
     number = 1
     while path.exists():

@@ -32,7 +32,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from envgen_exp.composition import CONF, Sweep, SweptRun, compose_run, compose_sweep, load_config, register_plain
-from envgen_exp.config import RunConfig, identity
+from envgen_exp.config import RunConfig, identity, trains
 from envgen_exp.errors import EnvGenError, RunFolderError
 from envgen_exp.run_folder import is_finished, read_json, write_atomic, write_json
 
@@ -51,6 +51,10 @@ def run_once(config: RunConfig, argv: Sequence[str]) -> int:
     # OpenMP's waiting threads spin, which on a machine with other work costs most of the speed. libgomp reads this
     # once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not trains(config):
+        from envgen_exp import agent_loop
+
+        return agent_loop.run(config, argv)
     return _pipeline()(config, argv)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from envgen_exp.seeding import WorldSet
 
 if TYPE_CHECKING:
-    from envgen_exp.envs.vector import ArraySpec, VectorEnv
+    from envgen_exp.envs.vector import ArraySpec, Observation, VectorEnv
 
 
 class Design(BaseModel):
@@ -169,3 +169,46 @@ class Family(Protocol):
 
     def score(self, success_rates: Mapping[str, float]) -> float:
         """The family's headline number, in percent, from success rates in [0, 1] by skill."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a player sees at one moment, in words."""
+
+    text: str
+    """Some lines."""
+    counts: Mapping[str, int]
+    """What the player has, by name: what two scenes differ in is what a step has brought."""
+
+
+@dataclass(frozen=True)
+class Manual:
+    """What a player is told of the original, once; every word of it may go into a prompt."""
+
+    goal: str
+    """A paragraph: what the game is and what counts."""
+    actions: Mapping[str, str]
+    """Each action by name and what it does and needs, in the order of their numbers."""
+    idle: str
+    """The action that does nothing."""
+    rules: tuple[str, ...]
+    """The rules of the world, one line each."""
+    skills: Mapping[str, str]
+    """Each skill and how it is shown, in the family's order."""
+
+
+@runtime_checkable
+class ToldFamily(Family, Protocol):
+    """A family that can be told in words, and so be played by a language model."""
+
+    def manual(self, max_steps: int) -> Manual:
+        """What the player of `told_vector` is told once."""
+
+    def told_vector(self, seeds: Sequence[int], worlds: WorldSet, max_steps: int) -> VectorEnv:
+        """As `vector`, of the original alone, with the observation that `tell` reads.
+
+        Episodes are truncated after `max_steps`, or earlier where the original's own limit is lower.
+        """
+
+    def tell(self, obs: Observation, slot: int) -> Scene:
+        """A slot's part of an observation of `told_vector` in words: what the agent sees, and nothing else."""

@@ -72,8 +72,8 @@ class Client(Protocol):
         chats apart, each with a sampling seed of its own. Raises BudgetError, ReplayError or UnavailableError.
         """
 
-    def totals(self) -> Totals:
-        """What the run has asked of real language models so far, resumes included."""
+    def totals(self, cycle: int | None = None) -> Totals:
+        """What the run has asked of real language models so far, in all or in one cycle, resumes included."""
 
 
 def check_ready(config: LLMConfig) -> None:
@@ -122,8 +122,8 @@ class RecordedClient:
     def max_repairs(self) -> int:
         return self._source.max_repairs
 
-    def totals(self) -> Totals:
-        return self._ledger.totals()
+    def totals(self, cycle: int | None = None) -> Totals:
+        return self._ledger.totals(cycle)
 
     def complete(
         self,

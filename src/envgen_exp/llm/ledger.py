@@ -41,6 +41,8 @@ class Totals:
     """Whether `cost` is all of it: no price was unknown and no request ended unseen."""
     unknown: int = 0
     """Requests that were in flight when the process died."""
+    seconds: float = 0.0
+    """That requests took until they were answered or failed; waits between attempts are not counted."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +119,21 @@ class Ledger:
         """The number of the next call, counted from 1 over all resumes."""
         return 1 + max((event["call"] for event in self._events if event["event"] == "sent"), default=0)
 
-    def totals(self) -> Totals:
-        """What real language models were asked so far."""
-        answers = [event for sent, event in self._requests() if event and event["event"] == "answered"]
-        unseen = [event for sent, event in self._requests() if event is None or event["event"] == "unknown"]
+    def totals(self, cycle: int | None = None) -> Totals:
+        """What real language models were asked so far, in all or in one cycle."""
+        requests = [(sent, event) for sent, event in self._requests() if cycle in (None, sent["cycle"])]
+        answers = [event for _, event in requests if event and event["event"] == "answered"]
+        unseen = [event for _, event in requests if event is None or event["event"] == "unknown"]
         unpriced = [event for event in answers if event["cost"] is None]
-        billed = [event for _, event in self._requests() if event and event.get("billed")]
+        billed = [event for _, event in requests if event and event.get("billed")]
         return Totals(
-            calls=len(self._requests()),
+            calls=len(requests),
             prompt_tokens=sum(event["prompt_tokens"] for event in answers),
             completion_tokens=sum(event["completion_tokens"] for event in answers),
             cost=sum(event["cost"] or 0.0 for event in answers),
             cost_known=not unpriced and not unseen and not billed,
             unknown=len(unseen),
+            seconds=sum(event.get("seconds", 0.0) for _, event in requests if event),
         )
 
     def committed(self) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from envgen_exp.composition import load_config
-from envgen_exp.config import NOT_IDENTITY, identity_of
+from envgen_exp.config import NOT_IDENTITY, AgentConfig, identity_of
 from envgen_exp.designers import asks
 from envgen_exp.envs import make_family
 from envgen_exp.errors import EnvGenError, RunFolderError
@@ -61,21 +61,27 @@ class FoundRun:
     """None for an unfinished run."""
 
     @property
+    def trains(self) -> bool:
+        """Whether an agent is trained; otherwise a language model plays. Older configs have no such choice."""
+        return bool(self.config.get("agent.name", AgentConfig.name) == AgentConfig.name)
+
+    @property
     def arm(self) -> str:
-        """The treatment's name: what was typed as `arm`, else the designer."""
-        return str(self.config.get("arm") or self.config["designer.name"])
+        """The treatment's name: what was typed as `arm`, else the designer, or the agent that asks."""
+        return str(self.config.get("arm") or self.config["designer.name" if self.trains else "agent.name"])
 
     @property
     def asks(self) -> bool:
-        """Whether its designer asks what stands behind `llm`."""
-        return asks(self.config["designer.name"])
+        """Whether its designer, or its agent, asks what stands behind `llm`."""
+        return not self.trains or asks(self.config["designer.name"])
 
     @property
     def label(self) -> str:
         """What a table calls the run's arm."""
         stand_in = " (not an LLM)" if self.config["llm.kind"] == "offline" else ""
         llm = [f"{self.config['llm.name']}{stand_in}"] if self.asks else []
-        return ", ".join([self.arm, *llm, self.config["ppo.name"], *self.diagnostic])
+        who = self.config["ppo.name"] if self.trains else "plays itself"
+        return ", ".join([self.arm, *llm, who, *self.diagnostic])
 
     @property
     def design_set(self) -> object:
@@ -97,7 +103,8 @@ class FoundRun:
     @functools.cached_property
     def treatment(self) -> dict[str, Any]:
         """What makes the arm: all of the config that can change a result, without seed and design set."""
-        ignored = (*_NOT_OF_THE_ARM, *(() if self.asks else ("llm",)))
+        without_effect = ("agent",) if self.trains else ("designer", "ppo", "schedule", "cycles", "evaluation")
+        ignored = (*_NOT_OF_THE_ARM, *without_effect, *(() if self.asks else ("llm",)))
         return {
             key: value
             for key, value in self.config.items()
@@ -114,6 +121,8 @@ class FoundRun:
     @property
     def training_steps(self) -> int:
         """Environment steps of training that the config asks for."""
+        if not self.trains:
+            return 0
         designed, original, final = (self.config[f"schedule.{k}_steps"] for k in ("designed", "original", "final"))
         return int(self.config["cycles"] * (designed + original) + final)
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from envgen_exp.designers import asks
 from envgen_exp.errors import RunFolderError
-from envgen_exp.reporting.statistics import difference, wilson
+from envgen_exp.reporting.statistics import difference, mean_sd, wilson
 from envgen_exp.tracking.progress import duration
 
 
@@ -83,6 +83,11 @@ class RunSummary:
     """Settings with which the run stands in no table beside others, e.g. env.original=fork."""
     updates: int = 0
     """Steps of the agent's optimizer."""
+    agent: str = "ppo"
+    """Who played: the agent that was trained, or a language model; of that one `seconds` is its answers' time alone."""
+    by_episode: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    """What each episode of a language model that played took: calls, dollars (None if not known), seconds, steps,
+    repairs, idle (steps without a usable answer), cut (1 where agent.max_steps ended it)."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -138,11 +143,12 @@ def skill_table(summary: RunSummary, width: int) -> Table:
     for row, name in enumerate((*summary.skills, "score")):
         style = "bold" if name == "score" else ""
         table.add_row(Text(name, style=style), *(cells[row] for _, cells in columns))
-    few = f"{summary.feedback[0].episodes:,}" if summary.feedback else "no"
-    table.caption = (
-        f"cycle: feedback evaluation, {few} episodes; report: {summary.report.episodes:,} episodes; "
-        "change: report - cycle 1 in points, * where its 95 % interval leaves out 0"
-    )
+    table.caption = f"report: {summary.report.episodes:,} episodes"
+    if summary.feedback:
+        table.caption = (
+            f"cycle: feedback evaluation, {summary.feedback[0].episodes:,} episodes; {table.caption}; "
+            "change: report - cycle 1 in points, * where its 95 % interval leaves out 0"
+        )
     table.caption_justify = "left"
     return table
 
@@ -167,7 +173,8 @@ def _columns(summary: RunSummary, cycles: Sequence[int], intervals: bool) -> lis
         ends = [wilson(report.successes[skill], report.episodes) for skill in skills]
         words = [Text(f"{percent(low)} - {percent(high)}") for low, high in ends]
         columns.append(("95 % interval", [*words, Text(f"{summary.score_low:.1f} - {summary.score_high:.1f}")]))
-    columns.append(("change", [*(_change(summary, skill) for skill in skills), Text()]))
+    if summary.feedback:
+        columns.append(("change", [*(_change(summary, skill) for skill in skills), Text()]))
     return columns
 
 
@@ -196,10 +203,15 @@ def facts(summary: RunSummary) -> Table:
         f"{summary.score:.2f} % [{summary.score_low:.2f}, {summary.score_high:.2f}], report evaluation,"
         f" {summary.report.episodes:,} episodes in the original; mean return {summary.reward:.2f}",
     )
-    add("training", training_line(summary))
+    if summary.agent == "ppo":
+        add("training", training_line(summary))
     add("LLM calls", llm_line(summary))
-    add("steps", steps_line(summary.steps))
-    add("wall time", duration(summary.seconds))
+    if summary.agent == "ppo":
+        add("steps", steps_line(summary.steps))
+        add("wall time", duration(summary.seconds))
+    else:
+        add("an episode", episode_line(summary))
+        add("answers", answers_line(summary))
     return table
 
 
@@ -222,6 +234,30 @@ def steps_line(steps: Mapping[str, int]) -> str:
     return ", ".join([f"training {kinds} = {sum(training.values()):,}", *others])
 
 
+def episode_line(summary: RunSummary) -> str:
+    """What an episode of a language model that played took: mean ± SD over episodes."""
+    took = summary.by_episode
+    parts = [f"{_spread(took['steps'], ',.0f')} steps", f"{_spread(took['calls'], ',.0f')} LLM calls"]
+    dollars = [value for value in took["dollars"] if value is not None]
+    parts.append(f"${_spread(dollars, '.2f')}" if len(dollars) == len(took["dollars"]) else "price not known")
+    parts.append(f"{_spread(took['seconds'], ',.0f')} s of waiting for answers (n={len(took['steps'])})")
+    return ", ".join(parts)
+
+
+def _spread(values: Sequence[float | None], form: str) -> str:
+    mean, sd = mean_sd([value for value in values if value is not None])
+    return f"{mean:{form}}" if sd is None else f"{mean:{form}} ± {sd:{form}}"
+
+
+def answers_line(summary: RunSummary) -> str:
+    """How well a language model that played could be understood, and how many episodes were cut."""
+    repairs, idle, cut = (sum(n or 0 for n in summary.by_episode[name]) for name in ("repairs", "idle", "cut"))
+    return (
+        f"{repairs:,.0f} went back because they named no action, {idle:,.0f} steps were idle for want of one; "
+        f"{cut:.0f} of {summary.report.episodes} episodes were cut by agent.max_steps"
+    )
+
+
 def llm_line(summary: RunSummary) -> str:
     """Calls, tokens and cost in words; what is no language model is named so."""
     if summary.uses_llm:
@@ -230,7 +266,7 @@ def llm_line(summary: RunSummary) -> str:
             cost = f"at least ${summary.known_cost:.2f}"
         tokens = f"{summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
         return f"{summary.llm_calls} to {summary.llm}, {tokens}, {cost}"
-    if not asks(summary.designer):
+    if summary.agent == "ppo" and not asks(summary.designer):
         return f"0 (designer={summary.designer} asks for no designs)"
     if summary.llm == "offline":
         return "0 (offline stand-in, not an LLM)"
@@ -240,6 +276,8 @@ def llm_line(summary: RunSummary) -> str:
 def next_commands(summary: RunSummary) -> list[str]:
     """Commands worth trying after this run."""
     commands = [varied(summary.command, seed=str(summary.seed + 1))]
+    if summary.agent != "ppo":
+        return [*commands, varied(summary.command, agent="ppo")]
     if summary.designer == "original":
         commands.append(varied(summary.command, designer="adaptive"))
     else:

@@ -225,10 +225,10 @@ class LiveProgress:
         if bars:
             grid.add_column(ratio=1)
         grid.add_column(no_wrap=True, overflow="ellipsis")
-        for name, at, total, words in (
-            (phase.name, phase.at, phase.total, phase.words()),
-            ("run", trained, self._total, run),
-        ):
+        rows = [(phase.name, phase.at, phase.total, phase.words())]
+        if self._total:  # a language model that plays trains nothing
+            rows.append(("run", trained, self._total, run))
+        for name, at, total, words in rows:
             bar = [ProgressBar(total=total or None, completed=at, pulse=not total)] if bars else []
             grid.add_row(Text(name, style="bold"), *bar, Text("  ".join(words)))
         lines = ["  ".join(_words(self._numbers)), *self._skills.words()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from envgen_exp.envs.crafter.observation import VIEW
 from envgen_exp.envs.crafter.reach import SOURCES
@@ -106,34 +106,50 @@ def brief(designed_length: int, original_length: int) -> Brief:
         f"An episode ends when health is 0, after {original_length} steps in the original game, and after "
         f"{designed_length} steps in a designed world."
     )
-    return Brief(game=game, rules=(*_collecting(), *_crafting(), *_LIVING), skills={s: _shown(s) for s in SKILLS})
+    rules = (
+        f"'do' acts on the cell that the player faces; the player walks on {words(constants.walkable, 'and')}.",
+        *(f"{name}: {line}" for name, line in (collecting() | crafting()).items()),
+        holding(),
+        *LIVING,
+        _DESIGNED,
+    )
+    return Brief(game=game, rules=rules, skills=shown())
 
 
-def _collecting() -> list[str]:
-    lines = [
-        "'do' acts on the cell that the player faces; the player walks on " + _words(constants.walkable, "and") + "."
-    ]
+def shown() -> dict[str, str]:
+    """Each skill and how it is shown, in the order of `SKILLS`."""
+    return {skill: _shown(skill) for skill in SKILLS}
+
+
+def collecting() -> dict[str, str]:
+    """By material, what is collected from it and what that takes."""
+    lines = {}
     for material, info in constants.collect.items():
         chance = f" with probability {info['probability']}" if "probability" in info else ""
         stays = "stays" if info["leaves"] == material else f"becomes {info['leaves']}"
-        lines.append(f"{material}: 'do' gives {_amounts(info['receive'])}{chance}, {_tools(info)}; the cell {stays}.")
+        lines[material] = f"'do' gives {_amounts(info['receive'])}{chance}, {_tools(info)}; the cell {stays}."
     return lines
 
 
-def _crafting() -> list[str]:
-    lines = [
-        f"place_{name}: uses {_amounts(info['uses'])}; the faced cell must be {_words(info['where'], 'or')}."
+def crafting() -> dict[str, str]:
+    """By action, what is placed or made and what that takes."""
+    lines = {
+        f"place_{name}": f"uses {_amounts(info['uses'])}; the faced cell must be {words(info['where'], 'or')}."
         for name, info in constants.place.items()
-    ]
-    lines += [
-        f"make_{name}: uses {_amounts(info['uses'])}; a {_words(info['nearby'], 'and a')} must be within 1 cell."
-        for name, info in constants.make.items()
-    ]
+    }
+    for name, info in constants.make.items():
+        stations = words(info["nearby"], "and a")
+        lines[f"make_{name}"] = f"uses {_amounts(info['uses'])}; a {stations} must be within 1 cell."
+    return lines
+
+
+def holding() -> str:
+    """How much the player can hold."""
     most = {info["max"] for info in constants.items.values()}
-    return [*lines, f"The inventory holds at most {_words([str(n) for n in sorted(most)], 'or')} of each item."]
+    return f"The inventory holds at most {words([str(n) for n in sorted(most)], 'or')} of each item."
 
 
-_LIVING: tuple[str, ...] = (
+LIVING: tuple[str, ...] = (
     "Health, food, drink and energy start at 9. Food falls by 1 every 26 steps, drink every 21, energy every 31; with "
     "one of them at 0 health falls by 1 every 16 steps, else it rises by 1 every 26.",
     "Asleep, energy rises by 1 every 11 steps; the player wakes up when energy is full, or without credit when it is "
@@ -144,10 +160,13 @@ _LIVING: tuple[str, ...] = (
     "A hit takes 1 health, 2 with a wood sword, 3 with a stone sword, 5 with an iron sword; cows and skeletons have 3, "
     "zombies 5.",
     "A sapling that was placed ripens after 300 steps near the player, unless a creature beside it eats it.",
-    "In a designed world a player who starts with stone or a stone tool also gets a wood pickaxe; with iron or an iron "
-    "tool a stone and a wood pickaxe; with diamonds an iron, a stone and a wood pickaxe.",
 )
 """What data.yaml does not hold: the numbers are those of crafter.objects and are tested against the game."""
+
+_DESIGNED = (
+    "In a designed world a player who starts with stone or a stone tool also gets a wood pickaxe; with iron or an iron "
+    "tool a stone and a wood pickaxe; with diamonds an iron, a stone and a wood pickaxe."
+)
 
 
 def _shown(skill: str) -> str:
@@ -161,7 +180,7 @@ def _shown(skill: str) -> str:
         return f"place {_a(name)} ({_amounts(constants.place[name]['uses'])})"
     if verb == "make":
         info = constants.make[name]
-        return f"make {_a(name)} ({_amounts(info['uses'])}; near a {_words(info['nearby'], 'and a')})"
+        return f"make {_a(name)} ({_amounts(info['uses'])}; near a {words(info['nearby'], 'and a')})"
     return {
         "eat_cow": "hit a cow until it is eaten",
         "eat_plant": "eat a sapling that was placed and has ripened",
@@ -184,5 +203,6 @@ def _a(thing: str) -> str:
     return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing.replace('_', ' ')}"
 
 
-def _words(names: list[str], last: str) -> str:
+def words(names: Sequence[str], last: str) -> str:
+    """A list in words: 'a, b and c'."""
     return ", ".join(names[:-1]) + f" {last} {names[-1]}" if len(names) > 1 else names[0]

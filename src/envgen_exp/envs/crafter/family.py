@@ -6,21 +6,21 @@ import importlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, Engine
-from envgen_exp.envs.crafter import buffers, upstream
+from envgen_exp.config import CrafterConfig, Engine, Observe
+from envgen_exp.envs.crafter import buffers, telling, upstream
 from envgen_exp.envs.crafter.brief import brief, skill_rules
 from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign, generated, starting_items
 from envgen_exp.envs.crafter.observation import OBJECTS, observation_spec
 from envgen_exp.envs.crafter.picture import draw_map
 from envgen_exp.envs.crafter.reach import Explorer
-from envgen_exp.envs.family import Brief, Design, DesignCheck, Setting, SkillRule, design_key
-from envgen_exp.envs.vector import ArraySpec, VectorEnv
+from envgen_exp.envs.family import Brief, Design, DesignCheck, Manual, Scene, Setting, SkillRule, design_key
+from envgen_exp.envs.vector import ArraySpec, Observation, VectorEnv
 from envgen_exp.errors import ConfigError, EngineError
 from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
 
@@ -169,6 +169,19 @@ class CrafterFamily:
             raise EngineError(f"score: needs a success rate from 0 to 1 for each of the {len(self.skills)} skills")
         logs = [math.log1p(100 * success_rates[skill]) for skill in self.skills]
         return math.expm1(math.fsum(logs) / len(logs))
+
+    # In words, for language models that play
+
+    def manual(self, max_steps: int) -> Manual:
+        return telling.manual(min(max_steps, self._config.original_length))
+
+    def told_vector(self, seeds: Sequence[int], worlds: WorldSet, max_steps: int) -> VectorEnv:
+        length = min(max_steps, self._config.original_length)
+        config = replace(self._config, observation=Observe.symbolic, original_length=length)
+        return self._vector(config, [None] * len(seeds), seeds, worlds)
+
+    def tell(self, obs: Observation, slot: int) -> Scene:
+        return telling.tell(obs, slot)
 
     def _survey(self, design: Design | None, num_worlds: int) -> _Survey:
         key = design_key(design), num_worlds

@@ -1,0 +1,22 @@
+"""Language models that play: the registry of agents, each a chain of questions that ends in an action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from envgen_exp.agents import direct, spring
+from envgen_exp.agents.chain import Question, in_order
+from envgen_exp.errors import ConfigError
+
+CHAINS: Mapping[str, tuple[Question, ...]] = {
+    "direct": in_order(direct.QUESTIONS),
+    "spring": in_order(spring.QUESTIONS),
+}
+"""By agent, what it is asked for one action, each question after those whose answers it is shown."""
+
+
+def chain_of(name: str) -> tuple[Question, ...]:
+    """The questions of the agent with this name; ConfigError where there is none."""
+    if name not in CHAINS:
+        raise ConfigError(f"agent.name={name}: there is no such agent; allowed: {' | '.join(('ppo', *CHAINS))}")
+    return CHAINS[name]
