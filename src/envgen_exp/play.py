@@ -24,12 +24,12 @@ from rich.text import Text
 
 from envgen_exp import checkpoint, plan, seeding
 from envgen_exp.composition import load_config
-from envgen_exp.config import Device, RunConfig
+from envgen_exp.config import Device, RunConfig, trains
 from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Design, Family, design_key
 from envgen_exp.envs.typed import parse_design
 from envgen_exp.envs.vector import EpisodeRecord
-from envgen_exp.errors import CheckpointError, ConfigError, EnvGenError
+from envgen_exp.errors import CheckpointError, ConfigError, EnvGenError, RunFolderError
 from envgen_exp.export import export
 from envgen_exp.preparation import choose_device
 from envgen_exp.recording import Film, FilmedEnv, film_title, write_films
@@ -82,6 +82,8 @@ class Player:
     def open(cls, folder: Path, device: Device) -> Player:
         """Read a run's folder, which may be in use; EnvGenError where it holds no agent that can play here."""
         config = load_config(folder)
+        if not trains(config):
+            raise RunFolderError(f"{folder} holds no trained agent: a language model played there")
         number, state, damaged = checkpoint.load_latest(folder / "checkpoints")
         if state is None:
             raise CheckpointError(

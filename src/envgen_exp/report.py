@@ -63,12 +63,14 @@ def show(folder: Path) -> None:
         page = make_sweep_report(analysis)
     else:
         run = read_run(folder)
-        page = make_report(folder)
+        page = make_report(folder) if run.trains else None
         if run.summary is None:
             resume = f"python run.py resume={shlex.quote(str(folder))}"
             print(f"{folder} is not finished ({len(run.phases)} phases done); to go on: {resume}")
         else:  # it may have been moved
             print_summary(dataclasses.replace(run.summary, folder=str(folder)), console)
+    if page is None:  # a language model played: the table is all there is
+        return
     console.print(Text("report", style="bold"))
     console.print(Text(f"  {page}"), soft_wrap=True)
 
