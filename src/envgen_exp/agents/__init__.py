@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envgen_exp.agents import direct, spring
 from envgen_exp.agents.chain import Question, in_order
+from envgen_exp.agents.direct import QUESTIONS as DIRECT
+from envgen_exp.agents.spring import QUESTIONS as SPRING
 from envgen_exp.errors import ConfigError
 
 CHAINS: Mapping[str, tuple[Question, ...]] = {
-    "direct": in_order(direct.QUESTIONS),
-    "spring": in_order(spring.QUESTIONS),
+    "direct": in_order(DIRECT),
+    "spring": in_order(SPRING),
 }
 """By agent, what it is asked for one action, each question after those whose answers it is shown."""
 
