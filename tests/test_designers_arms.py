@@ -25,7 +25,8 @@ from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.seeding import WorldSet
 from envgen_exp.session import Session
 
-ARMS = sorted(file.stem for file in (CONF / "arm").glob("*.yaml"))
+ARMS = (*DESIGNERS, "blend")
+"""Arms of equal budget; conf/arm/ has others too, e.g. a language model that plays."""
 DESIGNS = Path(__file__).parents[1] / "examples" / "designs.yaml"
 
 steps_played: Counter[tuple[WorldSet | None, str]] = Counter()
@@ -79,7 +80,7 @@ def arm_words(arm: str, earlier: Path) -> list[str]:
 
 
 def test_every_designer_has_an_arm() -> None:
-    assert set(ARMS) == {*DESIGNERS, "blend"}
+    assert set(ARMS) <= {file.stem for file in (CONF / "arm").glob("*.yaml")}
 
 
 Finished = Callable[[str], tuple[Path, Mapping[tuple[WorldSet | None, str], int]]]
