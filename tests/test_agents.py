@@ -30,7 +30,7 @@ from envgen_exp.errors import BudgetError, EnvGenError
 from envgen_exp.llm import ledger, provider
 from envgen_exp.llm.ledger import Address
 from envgen_exp.reporting.collect import collect
-from envgen_exp.run_folder import read_json
+from envgen_exp.run_folder import is_finished, read_json
 from envgen_exp.seeding import WorldSet, world_seed
 
 FAMILY = CrafterFamily(CrafterConfig(num_threads=1))
@@ -425,7 +425,10 @@ def test_tables_hold_the_run_and_say_what_differs(
     assert "direct, local plays itself" in capsys.readouterr().out
     assert report.main([str(tmp_path / "sweep/0")]) == 0
     assert "6 LLM calls" in capsys.readouterr().out
-    assert not (tmp_path / "sweep/0/report.html").exists()
+    page = (tmp_path / "sweep/0/report.html").read_text()
+    assert "6 LLM calls" in page
+    assert "could not be made" not in page
+    assert is_finished(tmp_path / "sweep/0")
 
 
 # Config

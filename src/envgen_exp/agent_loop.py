@@ -27,6 +27,7 @@ from envgen_exp.errors import ConfigError
 from envgen_exp.llm.client import Client, check_ready, make_client
 from envgen_exp.llm.prices import count_tokens, prices
 from envgen_exp.preparation import open_folder, resume_command
+from envgen_exp.reporting.played import make_played_report
 from envgen_exp.reporting.statistics import score_interval
 from envgen_exp.reporting.summary import RunSummary, Successes, print_summary
 from envgen_exp.rl.evaluate import SkillReport, success_counts
@@ -255,6 +256,7 @@ def finish(prepared: Prepared, folder: RunFolder, client: Client) -> RunSummary:
         by_episode=by_episode(found, records, client, config.agent.max_steps),
     )
     write_json(folder.summary_file, summary.to_json())
+    make_played_report(folder.path)
     return summary
 
 

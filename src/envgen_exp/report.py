@@ -20,6 +20,7 @@ from envgen_exp.errors import EnvGenError
 from envgen_exp.reporting.claims import write_claims
 from envgen_exp.reporting.collect import collect, read_run
 from envgen_exp.reporting.html import make_report
+from envgen_exp.reporting.played import make_played_report
 from envgen_exp.reporting.summary import print_summary
 from envgen_exp.reporting.sweep import make_sweep_report
 from envgen_exp.reporting.tables import Analysis, print_study, write_tables
@@ -63,14 +64,12 @@ def show(folder: Path) -> None:
         page = make_sweep_report(analysis)
     else:
         run = read_run(folder)
-        page = make_report(folder) if run.trains else None
+        page = make_report(folder) if run.trains else make_played_report(folder)
         if run.summary is None:
             resume = f"python run.py resume={shlex.quote(str(folder))}"
             print(f"{folder} is not finished ({len(run.phases)} phases done); to go on: {resume}")
         else:  # it may have been moved
             print_summary(dataclasses.replace(run.summary, folder=str(folder)), console)
-    if page is None:  # a language model played: the table is all there is
-        return
     console.print(Text("report", style="bold"))
     console.print(Text(f"  {page}"), soft_wrap=True)
 

@@ -198,11 +198,7 @@ def facts(summary: RunSummary) -> Table:
     def add(name: str, words: str) -> None:
         table.add_row(Text(name), Text(words))
 
-    add(
-        "score",
-        f"{summary.score:.2f} % [{summary.score_low:.2f}, {summary.score_high:.2f}], report evaluation,"
-        f" {summary.report.episodes:,} episodes in the original; mean return {summary.reward:.2f}",
-    )
+    add("score", score_line(summary))
     if summary.agent == "ppo":
         add("training", training_line(summary))
     add("LLM calls", llm_line(summary))
@@ -213,6 +209,14 @@ def facts(summary: RunSummary) -> Table:
         add("an episode", episode_line(summary))
         add("answers", answers_line(summary))
     return table
+
+
+def score_line(summary: RunSummary) -> str:
+    """The headline in words."""
+    return (
+        f"{summary.score:.2f} % [{summary.score_low:.2f}, {summary.score_high:.2f}], report evaluation,"
+        f" {summary.report.episodes:,} episodes in the original; mean return {summary.reward:.2f}"
+    )
 
 
 def training_line(summary: RunSummary) -> str:
