@@ -237,8 +237,8 @@ def reply(messages: list[dict[str, str]]) -> str:
     """A player who goes round in circles, by the number of the step."""
     said = messages[1]["content"]
     step = int(re.findall(r"^Step (\d+)\.", said, re.MULTILINE)[0])
-    question = next(q for q in CHAINS["spring"] if q.text in said.split("You were asked: ")[-1] or q.name == "action")
-    if messages[-1]["content"].endswith("few sentences.\n") or "Answer in a few" in messages[-1]["content"]:
+    question = max(CHAINS["spring"], key=lambda question: said.rfind(question.text))
+    if "Answer in a few sentences." in said:
         return f"An answer to {question.name} in step {step}."
     return f"Well.\nAction: {wanted(step)}"
 
