@@ -418,11 +418,11 @@ def test_tables_hold_the_run_and_say_what_differs(
     for seed in (0, 1):
         assert agent_loop.run(composed(server, tmp_path / f"sweep/{seed}", f"seed={seed}"), []) == 0
     study = collect(tmp_path / "sweep")
-    assert [(arm.label, len(arm.runs)) for arm in study.arms] == [("direct, local plays itself", 2)]
+    assert [(arm.label, len(arm.runs)) for arm in study.arms] == [("direct, local, plays itself", 2)]
     assert study.notes == ()
     capsys.readouterr()
     assert report.main([str(tmp_path / "sweep")]) == 0
-    assert "direct, local plays itself" in capsys.readouterr().out
+    assert "direct, local, plays itself" in capsys.readouterr().out
     assert report.main([str(tmp_path / "sweep/0")]) == 0
     assert "6 LLM calls" in capsys.readouterr().out
     page = (tmp_path / "sweep/0/report.html").read_text()

@@ -66,7 +66,9 @@ class Side:
     def matches(self, run: FoundRun) -> bool:
         """Whether a run is one of these, at whatever scale."""
         config = run.config
-        if config["env.name"] != self.family or config["designer.name"] != self.designer or run.diagnostic or not run.trains:
+        if config["env.name"] != self.family or config["designer.name"] != self.designer:
+            return False
+        if run.diagnostic or not run.trains:
             return False
         if self.designer == "original":
             return True

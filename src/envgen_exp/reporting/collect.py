@@ -126,6 +126,11 @@ class FoundRun:
         designed, original, final = (self.config[f"schedule.{k}_steps"] for k in ("designed", "original", "final"))
         return int(self.config["cycles"] * (designed + original) + final)
 
+    @property
+    def report_episodes(self) -> int:
+        """Episodes on which the score rests."""
+        return int(self.config["evaluation.report_episodes" if self.trains else "agent.episodes"])
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -340,7 +345,7 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
     notes = []
     for name, values in (
         ("training steps a run", {f"{run.training_steps:,}" for run in runs}),
-        ("episodes of the report evaluation", {f"{run.config['evaluation.report_episodes']:,}" for run in runs}),
+        ("episodes of the report evaluation", {f"{run.report_episodes:,}" for run in runs}),
         ("families", {run.config["env.name"] for run in runs}),
     ):
         if len(values) > 1:
@@ -352,7 +357,8 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
             notes.append(f"{arm.label}: its runs share one design set, its intervals hold for that set alone")
     keys = {key for run in runs for key in run.machine}
     for key in sorted(keys):
-        values = {str(run.machine.get(key)) for run in runs}
+        # A language model that plays needs neither device nor network.
+        values = {str(run.machine.get(key)) for run in runs if run.trains or key in run.machine}
         if len(values) > 1 and key not in ("network", "parameters"):
             notes.append(f"the runs differ in {key} ({', '.join(sorted(values))})")
     for run in runs:
