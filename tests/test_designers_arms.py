@@ -21,7 +21,7 @@ from envgen_exp.designers import DESIGNERS
 from envgen_exp.envs.crafter.engine import NativeVector
 from envgen_exp.envs.crafter.family import CrafterFamily
 from envgen_exp.envs.family import Design, DesignCheck
-from envgen_exp.errors import ConfigError, EnvGenError
+from envgen_exp.errors import ConfigError, EnvGenError, IdentityError
 from envgen_exp.seeding import WorldSet
 from envgen_exp.session import Session
 
@@ -256,6 +256,11 @@ def test_a_person_s_designs_are_in_the_config_and_count(tmp_path: Path) -> None:
     assert identity(composed(*words)) != before
     file.unlink()
     assert identity(composed(f"resume={folder}")) == before
+    other = tmp_path / "other.yaml"
+    other.write_text("- {target_biome: natural, tree_rarity: rare}\n")
+    with pytest.raises(IdentityError, match=r"designer\.sets was \[\[{'target_biome") as caught:
+        pipeline.run(composed(f"resume={folder}", f"designer.file={other}"), [])
+    assert len(str(caught.value)) < 600
 
 
 def test_a_resume_takes_the_words_of_the_first_command_again(finished: Finished, earlier: Path) -> None:

@@ -42,6 +42,9 @@ UNFINISHED = ".unfinished"
 MIN_FREE_BYTES = 64 * 2**20
 """A run does not start with less free disk space than this: two checkpoints of the laptop network and its logs."""
 
+MAX_SHOWN = 120
+"""Characters of a value that a line names; what a run is told or designed in can be long."""
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's safe loader in C where it is there: ten times faster, which a sweep of 1,000 runs feels."""
 
@@ -300,5 +303,10 @@ def _differences(stored: Mapping[str, Any], typed: Mapping[str, Any], prefix: st
         if isinstance(old, dict) and isinstance(new, dict):
             lines += _differences(old, new, f"{name}.")
         else:
-            lines.append(f"{name} was {old}, is {new}")
+            lines.append(f"{name} was {_shortened(old)}, is {_shortened(new)}")
     return sorted(lines)
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

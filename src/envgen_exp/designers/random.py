@@ -13,7 +13,7 @@ from envgen_exp.errors import DesignError
 from envgen_exp.llm.prompt import Feedback
 
 _MOST_TRIES = 1000
-"""Draws for one design; in Heist's space, the most contradictory, about one in five can be played."""
+"""Draws for one design; of Heist's, the most contradictory, one in twelve can be played (18 of 229 that were drawn)."""
 
 
 class Random(WithoutLLM):
