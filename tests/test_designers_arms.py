@@ -17,11 +17,13 @@ from runs import composed, final_state, rows, run
 from envgen_exp import pipeline, plan
 from envgen_exp.composition import CONF, compose_run
 from envgen_exp.config import identity
-from envgen_exp.designers import DESIGNERS
+from envgen_exp.designers import DESIGNERS, Means, make_designer
+from envgen_exp.envs import make_family
 from envgen_exp.envs.crafter.engine import NativeVector
 from envgen_exp.envs.crafter.family import CrafterFamily
 from envgen_exp.envs.family import Design, DesignCheck
 from envgen_exp.errors import ConfigError, EnvGenError, IdentityError
+from envgen_exp.run_folder import read_config
 from envgen_exp.seeding import WorldSet
 from envgen_exp.session import Session
 
@@ -150,19 +152,23 @@ def test_what_the_arms_make_of_the_same_first_set(finished: Finished) -> None:
     assert all(design[name] == value for design in made["generator"][0]["designs"] for name, value in default.items())
 
 
-def test_a_design_set_is_what_designers_draw_from(tmp_path: Path) -> None:
+def test_a_design_set_is_what_designers_draw_from(finished: Finished, tmp_path: Path) -> None:
     """Runs of two seeds with one set have equal first designs, with two sets other ones."""
-    for arm in ("fixed", "random"):
-        firsts = []
-        for name, words in {
-            "a": ["seed=1", "design_set=5"],
-            "b": ["seed=2", "design_set=5"],
-            "c": ["seed=2", "design_set=6"],
-        }.items():
-            folder = run(tmp_path / f"{arm}-{name}", f"arm={arm}", "cycles=1", "schedule.final_steps=0", *SHORT, *words)
-            firsts.append(proposals(folder)[0]["designs"])
-            assert json.loads((folder / "summary.json").read_text())["design_set"] == int(words[1][-1])
-        assert firsts[0] == firsts[1] != firsts[2]
+    firsts = []
+    for name, words in {"a": ["seed=1", "design_set=5"], "b": ["seed=2", "design_set=5"]}.items():
+        folder = run(tmp_path / name, "arm=fixed", "cycles=1", "schedule.final_steps=0", *SHORT, *words)
+        firsts.append(proposals(folder)[0]["designs"])
+        assert json.loads((folder / "summary.json").read_text())["design_set"] == 5
+    assert firsts[0] == firsts[1] != proposals(finished("fixed")[0])[0]["designs"]
+    family = make_family(composed().env)
+    drawn = [
+        make_designer(composed("arm=random").designer, Means(family, design_set=n)).design(1, None) for n in (0, 1)
+    ]
+    assert [design and design.settings() for design in drawn[0].designs] == [
+        {name: value for name, value in design.items() if name not in ("purpose", "targets")}
+        for design in proposals(finished("random")[0])[0]["designs"]
+    ]
+    assert drawn[0].designs != drawn[1].designs
 
 
 def test_a_blend_has_both_kinds_in_every_phase(tmp_path: Path) -> None:
@@ -264,10 +270,9 @@ def test_a_person_s_designs_are_in_the_config_and_count(tmp_path: Path) -> None:
 
 
 def test_a_resume_takes_the_words_of_the_first_command_again(finished: Finished, earlier: Path) -> None:
-    for arm in ("placebo", "human", "blend"):
+    for arm, words in (("placebo", arm_words("placebo", earlier)), ("human", ["arm=human"]), ("blend", ["arm=blend"])):
         folder, _ = finished(arm)
-        for words in (arm_words(arm, earlier), [f"arm={arm}"]):
-            assert identity(composed(f"resume={folder}", *words)) == identity(composed(f"resume={folder}"))
+        assert identity(composed(f"resume={folder}", *words)) == read_config(folder)["identity"]
 
 
 def test_an_arm_s_name_is_a_label(tmp_path: Path) -> None:
