@@ -98,7 +98,7 @@ def _change(before: Scene, after: Scene) -> str:
     changes = {name: after.counts[name] - count for name, count in before.counts.items()}
     if any(changes.values()):
         return ", ".join(f"{name} {change:+d}" for name, change in changes.items() if change)
-    return "you carry the same" if after.text != before.text else "nothing changed"
+    return "nothing gained or lost" if after.text != before.text else "nothing changed"
 
 
 def _list(lines: Iterable[str]) -> str:
