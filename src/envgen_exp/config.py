@@ -310,8 +310,9 @@ class CandidatesConfig(DesignerConfig):
 class EasyToHardConfig(CandidatesConfig):
     """Candidates ranked once, by an agent made for that."""
 
-    validation_steps: int = 51_200
-    """Training steps, in the original and counted apart, of the agent that ranks the candidates."""
+    validation_steps: int = 50_000
+    """Training steps, in the original and counted apart, of the agent that ranks the candidates (50,000 in the paper),
+    rounded up so that ppo.num_envs environments share them."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def validation(config: RunConfig) -> tuple[int, int]:
         return 0, 0
     episodes = designer.num_candidates * designer.validation_episodes
     if isinstance(designer, EasyToHardConfig):
-        return designer.validation_steps, episodes
+        # No arm has to equal another in these.
+        return -(-designer.validation_steps // config.ppo.num_envs) * config.ppo.num_envs, episodes
     return 0, episodes * config.cycles
 
 

@@ -50,8 +50,6 @@ def prepare(config: RunConfig) -> Prepared:
     for planned in plan.phases(config):
         if planned.steps:
             check_steps(planned.steps, config.ppo)
-    if steps := plan.validation(config)[0]:
-        check_steps(steps, config.ppo)
     if not config.dry_run:  # which publishes nothing
         check_tracker(config.tracker)
     keep_large_buffers()

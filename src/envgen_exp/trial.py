@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envgen_exp import seeding
+from envgen_exp import plan, seeding
 from envgen_exp.config import RunConfig
 from envgen_exp.envs.family import Design, Family
 from envgen_exp.rl.agent import Agent
@@ -31,10 +31,11 @@ def try_designs(
 ) -> list[float]:
     """Mean return of so many episodes in each design, the slots' seeds the same in all.
 
-    They are played by the learner's agent, or with `train_steps` by a new one that has trained so long in the original.
+    They are played by the learner's agent, or with `train_steps` by a new one that has trained so long in the original
+    (`plan.validation` says exactly how long).
     """
     planned, device = session.current, learner.device
-    agent = _validation_agent(config, family, learner, session, train_steps) if train_steps else learner.agent
+    agent = _validation_agent(config, family, learner, session) if train_steps else learner.agent
     slots = max(1, min(config.evaluation.num_envs // len(designs), episodes))
     seeds = seeding.integers(config.seed, "worlds", planned.name, "trial", count=slots) * len(designs)
     actions = seeding.torch_generator(config.seed, "evaluate", planned.name, "trial", device=device)
@@ -51,9 +52,10 @@ def try_designs(
     return [float(np.mean(values)) for values in returns]
 
 
-def _validation_agent(config: RunConfig, family: Family, learner: Learner, session: Session, steps: int) -> Agent:
+def _validation_agent(config: RunConfig, family: Family, learner: Learner, session: Session) -> Agent:
     """An agent trained in the original for trials alone; a run that is killed meanwhile goes on in its training."""
     ppo, planned = config.ppo, session.current
+    steps, _ = plan.validation(config)
     (root,) = seeding.integers(config.seed, "validation", "agent", count=1)
     pupil = Learner.create(ppo, family.observation_spec, family.num_actions, root, learner.device)
     seeds = seeding.integers(config.seed, "worlds", planned.name, "validation", count=ppo.num_envs)
