@@ -11,6 +11,7 @@ import pytest
 
 from envgen_exp.config import DesignerConfig, Engine, HeistConfig, HeistMode, LLMConfig, LLMKind, Observe
 from envgen_exp.designers import Feedback, make_designer
+from envgen_exp.designers.means import Means
 from envgen_exp.envs import make_family
 from envgen_exp.envs.heist import blob, stock
 from envgen_exp.envs.heist.design import SKILLS, HeistDesign
@@ -158,7 +159,7 @@ def test_the_stand_in_designs_what_can_be_played(tmp_path: Path) -> None:
     family = HeistFamily(HeistConfig())
     config = DesignerConfig(name="adaptive")
     client = make_client(LLMConfig(name="offline", kind=LLMKind.offline), tmp_path, family, run="test")
-    designer = make_designer(config, family, client)
+    designer = make_designer(config, Means(family, client))
     feedback = None
     first: set[str] = set()
     for cycle in range(1, 9):

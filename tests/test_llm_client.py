@@ -446,13 +446,13 @@ def test_checking_the_key_sends_one_request_that_is_counted(server: LLMServer, t
 
 def test_the_plan_knows_the_cost_before_the_first_request() -> None:
     asked = LLMConfig(name="gpt4o", model="openai/gpt-4o")
-    expected = prices.expected_cost(asked, CHAT, CHAT[1:], REPLY, cycles=4)
+    expected = prices.expected_cost(asked, CHAT, CHAT[1:], REPLY, calls=4)
     first, more, reply = prices.count_tokens(CHAT), prices.count_tokens(CHAT[1:]) + 4, prices.count_text(REPLY)
     assert expected.calls == 4
     assert expected.prompt_tokens == 4 * first + 6 * (more + reply)
     assert expected.completion_tokens == 4 * reply
     assert expected.cost == pytest.approx(expected.prompt_tokens * 2.5e-6 + expected.completion_tokens * 1e-5)
-    assert prices.expected_cost(replace(asked, model="openai/none-such"), CHAT, CHAT, REPLY, cycles=1).cost is None
+    assert prices.expected_cost(replace(asked, model="openai/none-such"), CHAT, CHAT, REPLY, calls=1).cost is None
 
 
 def test_litellm_is_imported_with_the_first_request_only(tmp_path: Path) -> None:
@@ -461,6 +461,7 @@ import sys
 from pathlib import Path
 from envgen_exp.config import CrafterConfig, DesignerConfig, Engine, LLMConfig, LLMKind
 from envgen_exp.designers import make_designer
+from envgen_exp.designers.means import Means
 from envgen_exp.envs.crafter.family import CrafterFamily
 from envgen_exp.llm import prices
 from envgen_exp.llm.client import check_ready, make_client
@@ -468,9 +469,9 @@ family = CrafterFamily(CrafterConfig(engine=Engine.reference))
 for config in (LLMConfig(name="offline", kind=LLMKind.offline), LLMConfig(name="x", model="openai/gpt-4o")):
     check_ready(config)
     client = make_client(config, Path({str(tmp_path)!r}) / config.name, family, run="r")
-    designer = make_designer(DesignerConfig(name="adaptive", num_designs=1), family, client)
+    designer = make_designer(DesignerConfig(name="adaptive", num_designs=1), Means(family, client))
     first, feedback = designer.preview()
-    prices.expected_cost(config, first, feedback, "x", cycles=4)
+    prices.expected_cost(config, first, feedback, "x", calls=4)
 make_client(LLMConfig(name="offline", kind=LLMKind.offline), Path({str(tmp_path)!r}), family, run="r").complete(
     first, cycle=1
 )
