@@ -81,7 +81,7 @@ def test_side_by_side_at_length(observe: Observe, round_: int) -> None:
     """2 x 10 x 150,000 = 3,000,000 steps; round 0 is the games of the digests."""
     coverage = compare(observe, round_, STEPS)
     assert coverage.deaths > 500
-    assert coverage.timeouts > 3
+    assert coverage.timeouts > 1  # three to ten in a round
 
 
 @pytest.mark.parity
