@@ -15,6 +15,7 @@ import av
 import pytest
 import runs
 from hydra import compose, initialize_config_dir
+from wandb.sdk.lib import wbauth
 from wandb_server import Server, wandb_server
 
 from envgen_exp import pipeline
@@ -113,6 +114,15 @@ def assert_no_key_in(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+@pytest.fixture(autouse=True)
+def logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """wandb keeps a key that it was given, in the process and in a netrc file: each test begins without."""
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    wbauth.unauthenticate_session(update_settings=False)
 
 
 @pytest.fixture(scope="module")
