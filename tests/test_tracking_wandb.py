@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,9 @@ def assert_no_key_in(folder: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """wandb keeps a key that it was given, in the process and in a netrc file: each test begins without."""
+    """wandb keeps a key that it was given, in the process, its service and a netrc file: each test begins without."""
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_SERVICE"):
         monkeypatch.delenv(name, raising=False)
     wbauth.unauthenticate_session(update_settings=False)
 
@@ -391,9 +392,24 @@ def test_an_online_run_killed_with_rows_in_flight_goes_on_under_its_id(
     assert not [body for body in server.received if KEY in body]
 
 
-def test_without_the_server_the_run_goes_on_offline(tmp_path: Path) -> None:
+@pytest.fixture
+def service() -> Iterator[str]:
+    """A W&B service that a run's parent keeps, as a launcher that uses W&B itself does."""
+    command = [str(Path(sys.executable).with_name("wandb")), "beta", "core"]
+    told = subprocess.run([*command, "start"], capture_output=True, text=True, timeout=60, check=True).stdout
+    yield told.strip()
+    environment = {**os.environ, "WANDB_SERVICE": told.strip()}
+    subprocess.run([*command, "stop"], env=environment, capture_output=True, timeout=60, check=True)
+
+
+@pytest.mark.parametrize("inherited", [False, True])
+def test_without_the_server_the_run_goes_on_offline(
+    inherited: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     folder = tmp_path / "run"
-    told = run(folder, 4, "closed", WANDB_MODE="online", WANDB_API_KEY=KEY, WANDB_BASE_URL="http://127.0.0.1:9")
+    parents = {"WANDB_SERVICE": request.getfixturevalue("service")} if inherited else {}
+    closed = {"WANDB_MODE": "online", "WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    told = run(folder, 4, "closed", **closed, **parents)
     assert told.count("WARNING") == 1
     assert told.count("\n") == 1
     assert "goes on offline" in told

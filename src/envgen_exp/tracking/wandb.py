@@ -251,10 +251,11 @@ def resolve_mode(config: TrackerConfig) -> Literal["online", "offline", "disable
 
 
 def _end_service() -> None:
-    """Forget a run that failed to start, so that its id is free."""
+    """Forget a run that failed to start, so that its id is free: an inherited service, which keeps it, is left."""
     import wandb
 
     wandb.teardown()
+    os.environ.pop("WANDB_SERVICE", None)
 
 
 def _has_key() -> bool:
