@@ -21,10 +21,12 @@ from studies import crafter_report, edit, make_arm, make_run
 
 from envgen_exp.errors import RunFolderError
 from envgen_exp.report import main
+from envgen_exp.reporting import analysis as numbers
 from envgen_exp.reporting import collect as collecting
-from envgen_exp.reporting import tables
+from envgen_exp.reporting.analysis import Analysis
 from envgen_exp.reporting.collect import collect
-from envgen_exp.reporting.tables import Analysis, latex, markdown, print_study, write_tables
+from envgen_exp.reporting.table_files import latex, markdown, write_tables
+from envgen_exp.reporting.terminal import print_study
 
 
 def text_of(folder: Path, width: int = 160) -> str:
@@ -106,7 +108,7 @@ def test_differences_are_tested_and_corrected(tmp_path: Path, monkeypatch: pytes
     make_arm(tmp_path, "a", adaptive, changes={"arm": "adaptive"})
     make_arm(tmp_path, "f", fixed, changes={"designer.name": "fixed"})
     make_arm(tmp_path, "o", plain, "designer=original")
-    monkeypatch.setattr(tables, "CONTRASTS", collecting.CONTRASTS)
+    monkeypatch.setattr(numbers, "CONTRASTS", collecting.CONTRASTS)
     analysis = Analysis(collect(tmp_path))
     files = write_tables(analysis)
     found = records(files[4])
@@ -118,7 +120,7 @@ def test_differences_are_tested_and_corrected(tmp_path: Path, monkeypatch: pytes
     assert float(found[0]["difference"]) == pytest.approx(np.mean(adaptive) - np.mean(fixed))
     assert float(found[0]["p_better"]) == pytest.approx(stats.mannwhitneyu(adaptive, fixed).statistic / 16)
     assert int(found[0]["runs_needed_for_2_points"]) >= 2
-    monkeypatch.setattr(tables, "CONTRASTS", ("adaptive - fixed",))  # two families, each of one
+    monkeypatch.setattr(numbers, "CONTRASTS", ("adaptive - fixed",))  # two families, each of one
     apart = [one.holm for one in Analysis(collect(tmp_path)).contrasts]
     assert apart == pytest.approx([test.pvalue for test in tests])
     text = markdown(analysis)

@@ -17,13 +17,15 @@ from pathlib import Path
 from rich.text import Text
 
 from envgen_exp.errors import EnvGenError
+from envgen_exp.reporting.analysis import Analysis
 from envgen_exp.reporting.claims import write_claims
 from envgen_exp.reporting.collect import collect, read_run
 from envgen_exp.reporting.html import make_report
 from envgen_exp.reporting.played import make_played_report
 from envgen_exp.reporting.summary import print_summary
 from envgen_exp.reporting.sweep import make_sweep_report
-from envgen_exp.reporting.tables import Analysis, print_study, write_tables
+from envgen_exp.reporting.table_files import write_tables
+from envgen_exp.reporting.terminal import print_study
 from envgen_exp.tracking.progress import make_console
 
 CLAIMS = Path("docs/claims.md")

@@ -7,22 +7,14 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from envgen_exp.reporting.analysis import Analysis, SkillResult
 from envgen_exp.reporting.collect import Arm, FoundRun, Study
 from envgen_exp.reporting.html import REPORT
 from envgen_exp.reporting.page import Cell, Markup, Section, element, fold, joined, page, table
 from envgen_exp.reporting.plots import Series, bars, legend, line_chart, scatter
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.summary import RunSummary
-from envgen_exp.reporting.tables import (
-    Analysis,
-    Sheet,
-    SkillResult,
-    sheets,
-    skill_parts,
-    skill_sheet,
-    spread,
-    unfinished,
-)
+from envgen_exp.reporting.tables import Sheet, sheets, skill_parts, skill_sheet, spread, unfinished
 from envgen_exp.run_folder import write_atomic
 from envgen_exp.tracking.progress import duration
 
