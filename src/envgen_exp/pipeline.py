@@ -324,9 +324,9 @@ class Run:
         session.progress.update(ended, score=score)
         return {"cycle": planned.cycle, "skills": report.to_json(), "values": values}
 
-    def _try(self, designs: Sequence[Design], *, episodes: int, train_steps: int = 0) -> list[float]:
+    def _try(self, designs: Sequence[Design], *, episodes: int, by_pupil: bool) -> list[float]:
         """A designer's trial of designs (`designers.means.Trial`)."""
-        return try_designs(self.config, self.family, self.learner, self.session, designs, episodes, train_steps)
+        return try_designs(self.config, self.family, self.learner, self.session, designs, episodes, by_pupil)
 
     def _report_values(self, records: Sequence[EpisodeRecord]) -> dict[str, float]:
         """What stands beside the headline: its interval, and the paper's training-episode score and reward."""

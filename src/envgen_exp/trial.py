@@ -27,15 +27,15 @@ def try_designs(
     session: Session,
     designs: Sequence[Design],
     episodes: int,
-    train_steps: int,
+    by_pupil: bool,
 ) -> list[float]:
     """Mean return of so many episodes in each design, the slots' seeds the same in all.
 
-    They are played by the learner's agent, or with `train_steps` by a new one that has trained so long in the original
-    (`plan.validation` says exactly how long).
+    They are played by the learner's agent, or by a pupil: a new one that has trained in the original (`plan.validation`
+    says how long).
     """
     planned, device = session.current, learner.device
-    agent = _validation_agent(config, family, learner, session) if train_steps else learner.agent
+    agent = _pupil(config, family, learner, session) if by_pupil else learner.agent
     slots = max(1, min(config.evaluation.num_envs // len(designs), episodes))
     seeds = seeding.integers(config.seed, "worlds", planned.name, "trial", count=slots) * len(designs)
     actions = seeding.torch_generator(config.seed, "evaluate", planned.name, "trial", device=device)
@@ -52,7 +52,7 @@ def try_designs(
     return [float(np.mean(values)) for values in returns]
 
 
-def _validation_agent(config: RunConfig, family: Family, learner: Learner, session: Session) -> Agent:
+def _pupil(config: RunConfig, family: Family, learner: Learner, session: Session) -> Agent:
     """An agent trained in the original for trials alone; a run that is killed meanwhile goes on in its training."""
     ppo, planned = config.ppo, session.current
     steps, _ = plan.validation(config)

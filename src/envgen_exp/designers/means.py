@@ -15,11 +15,11 @@ from envgen_exp.rl.curriculum import Curriculum
 class Trial(Protocol):
     """Plays designs, without learning, to see how an agent does in them."""
 
-    def __call__(self, designs: Sequence[Design], *, episodes: int, train_steps: int = 0) -> list[float]:
+    def __call__(self, designs: Sequence[Design], *, episodes: int, by_pupil: bool) -> list[float]:
         """Mean return of so many episodes in each design, with the same world seeds in all of them.
 
-        The agent is the run's as it is, or with `train_steps` a new one that has trained so long in the original. All
-        of it is counted as validation steps.
+        The agent is the run's as it is, or a pupil: a new one that has trained `designer.validation_steps` in the
+        original. All of it is counted as validation steps.
         """
 
 

@@ -61,14 +61,12 @@ class _Ranked:
         """A new one for each call: what a call that was interrupted left behind is in the ledger alone."""
         return self.writer(replace(self._config, num_designs=self._config.num_candidates), self._means)
 
-    def _candidates(self, cycle: int, *, train_steps: int = 0) -> tuple[Proposal, list[float]]:
+    def _candidates(self, cycle: int, *, by_pupil: bool) -> tuple[Proposal, list[float]]:
         """New candidates, and an agent's mean return in each."""
         assert self._means.trial is not None, "a designer that ranks needs an agent"
         candidates = self._writer().design(cycle, None)
         designs = [design for design in candidates.designs if design is not None]
-        return candidates, self._means.trial(
-            designs, episodes=self._config.validation_episodes, train_steps=train_steps
-        )
+        return candidates, self._means.trial(designs, episodes=self._config.validation_episodes, by_pupil=by_pupil)
 
 
 class EasyToHard(_Ranked):
@@ -80,7 +78,6 @@ class EasyToHard(_Ranked):
     def __init__(self, config: DesignerConfig, means: Means) -> None:
         assert isinstance(config, EasyToHardConfig)
         super().__init__(config, means)
-        self._train_steps = config.validation_steps
         self._ranked: Proposal | None = None
 
     @staticmethod
@@ -94,7 +91,7 @@ class EasyToHard(_Ranked):
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
         """The next easiest."""
         if self._ranked is None:
-            candidates, returns = self._candidates(cycle, train_steps=self._train_steps)
+            candidates, returns = self._candidates(cycle, by_pupil=True)
             easiest = sorted(range(len(returns)), key=lambda index: (-returns[index], index))
             self._ranked = candidates.take(easiest, returns)
         count = self._config.num_designs
@@ -122,7 +119,7 @@ class Adversarial(_Ranked):
 
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
         """The hardest of the cycle's candidates, the hardest first."""
-        candidates, returns = self._candidates(cycle)
+        candidates, returns = self._candidates(cycle, by_pupil=False)
         hardest = sorted(range(len(returns)), key=lambda index: (returns[index], index))
         return candidates.take(hardest[: self._config.num_designs], returns)
 
