@@ -28,10 +28,11 @@ from envgen_exp.report import main
 from envgen_exp.reporting import html as report
 from envgen_exp.reporting.collect import collect
 from envgen_exp.reporting.designs import amount
-from envgen_exp.reporting.html import change, make_report, render, write_report
+from envgen_exp.reporting.html import make_report, render, write_report
 from envgen_exp.reporting.page import escape, png, table
 from envgen_exp.reporting.plots import Series, line_chart, short, ticks
 from envgen_exp.reporting.run_data import RunData
+from envgen_exp.reporting.skill_sections import change
 from envgen_exp.reporting.statistics import difference
 from envgen_exp.reporting.summary import Successes, percent
 from envgen_exp.reporting.tables import spread

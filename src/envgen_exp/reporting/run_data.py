@@ -170,6 +170,19 @@ class RunData:
         return found
 
     @property
+    def designed_spans(self) -> list[tuple[float, float]]:
+        """From which training step to which there is training in designed worlds."""
+        if all(design is None for proposal in self.proposals.values() for design in proposal.designs):
+            return []
+        phases = [phase for phase in self.planned if phase.kind in ("designed", "blend")]
+        return [(self.starts[phase.name], self.starts[phase.name] + phase.steps) for phase in phases]
+
+    @property
+    def cycle_ends(self) -> list[float]:
+        """Training steps at which a cycle ends."""
+        return [self.starts[phase.name] for phase in self.planned if phase.kind == "feedback"]
+
+    @property
     def total_steps(self) -> int:
         """Training steps of the whole plan."""
         return plan.training_steps(self.config)
@@ -220,3 +233,8 @@ class RunData:
                 raise RunFolderError(f"{file} is no phase's result")
             found[phase.name] = value
         return found
+
+
+def times(value: float | None, factor: float) -> float | None:
+    """A multiple; of nothing, nothing."""
+    return None if value is None else value * factor
