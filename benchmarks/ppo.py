@@ -8,7 +8,8 @@ hits all of them; the table gives medians and ranges, and ratios are taken withi
 
 `train`: whole rollouts and updates with the native engine, as a training phase does them.
 `bare`: the network alone, on observations that are already there: as many inference passes of the same batch and as
-many forward and backward passes and Adam steps of the same minibatch, with the simplest loss; nothing else.
+many forward and backward passes and Adam steps of the same minibatch, by as many threads, with the simplest loss;
+nothing else.
 `whole run`: `run.py` for --run-steps steps with its logs, checkpoints and display; the share of a training phase
 that is neither environment, inference nor update.
 `plain`: benchmarks/plain_ppo.py, crafter in subprocesses and a loop in CleanRL's manner; with and without numba.
@@ -45,7 +46,7 @@ from envgen_exp.composition import compose_run
 from envgen_exp.config import PPOConfig, RunConfig
 from envgen_exp.envs import make_family
 from envgen_exp.rl.allocator import keep_large_buffers
-from envgen_exp.rl.ppo import Learner, TrainingPhase
+from envgen_exp.rl.ppo import Learner, TrainingPhase, set_gradients
 from envgen_exp.seeding import WorldSet
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +65,8 @@ class Training:
     def __init__(self, config: RunConfig, threads: int, device: torch.device) -> None:
         family = make_family(dataclasses.replace(config.env, num_threads=threads))
         self.config, self.device = config.ppo, device
-        self.learner = Learner.create(config.ppo, family.observation_spec, family.num_actions, 0, device)
+        spec, num_actions = family.observation_spec, family.num_actions
+        self.learner = Learner.create(config.ppo, spec, num_actions, 0, device, threads)
         seeds = seeding.integers(0, "worlds", "benchmark", count=config.ppo.num_envs)
         env = family.vector([None] * config.ppo.num_envs, seeds, WorldSet.VALIDATION)
         steps = 10**9 // config.ppo.num_envs * config.ppo.num_envs
@@ -87,25 +89,32 @@ class Training:
 
     def bare_rate(self, seconds: float) -> float:
         """The same, with a free environment and nothing around the network."""
-        config, agent, optimizer = self.config, self.learner.agent, self.learner.optimizer
+        config, agent, optimizer, team = self.config, self.learner.agent, self.learner.optimizer, self.learner.team
+        parameters = list(agent.parameters())
         rollout = self.phase.buffer.device_obs
         batch = {name: x[: config.num_steps].flatten(0, 1) for name, x in rollout.items()}
         size = -(-config.num_steps * config.num_envs // config.num_minibatches)
-        parts = [
-            {name: x[i * size : (i + 1) * size] for name, x in batch.items()} for i in range(config.num_minibatches)
+        minibatches = [
+            [
+                {name: x[int(part[0]) : int(part[-1]) + 1] for name, x in batch.items()}
+                for part in team.split(torch.arange(i * size, min((i + 1) * size, config.num_steps * config.num_envs)))
+            ]
+            for i in range(config.num_minibatches)
         ]
+
+        def gradients(part: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+            logits, values = agent(part)
+            # So small that the weights stay where training has brought them.
+            return torch.autograd.grad(1e-9 * (logits.sum() + values.sum()), parameters)
+
         steps, start = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - start) < seconds:
             with torch.inference_mode():
                 for t in range(config.num_steps + 1):
                     agent({name: x[t] for name, x in rollout.items()})
             for _ in range(config.update_epochs):
-                for part in parts:
-                    logits, values = agent(part)
-                    # So small that the weights stay where training has brought them.
-                    loss = 1e-9 * (logits.sum() + values.sum())
-                    optimizer.zero_grad()
-                    loss.backward()
+                for minibatch in minibatches:
+                    set_gradients(parameters, team.map(gradients, minibatch))
                     optimizer.step()
             steps += config.num_steps * config.num_envs
             wait(self.device)
@@ -255,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"no CUDA device here: torch {torch.__version__} finds none, nothing was measured", file=sys.stderr)
         return 2
     keep_large_buffers()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads if options.device == "cuda" else 1)  # as a run does: preparation.use_threads
     table = on_cuda(options) if options.device == "cuda" else on_cpu(options)
     machine = {
         "processor": torch.cuda.get_device_name() if options.device == "cuda" else processor(),

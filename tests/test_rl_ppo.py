@@ -36,8 +36,8 @@ def tiny_env(num_envs: int = 4, **options: Any) -> TinyVectorEnv:
     return TinyVectorEnv([None] * num_envs, range(num_envs), **options)
 
 
-def new_learner(config: PPOConfig = CONFIG, seed: int = 0, observation: str = "vector") -> Learner:
-    return Learner.create(config, SPECS[observation], TinyVectorEnv.num_actions, seed, CPU)
+def new_learner(config: PPOConfig = CONFIG, seed: int = 0, observation: str = "vector", threads: int = 1) -> Learner:
+    return Learner.create(config, SPECS[observation], TinyVectorEnv.num_actions, seed, CPU, threads)
 
 
 def weights(learner: Learner) -> dict[str, torch.Tensor]:
@@ -285,12 +285,16 @@ def update_by_hand(learner: Learner, rollout: Rollout, config: PPOConfig) -> dic
     return w
 
 
-def test_an_update_is_what_the_formulas_say() -> None:
-    # Large coefficients, so that every term leaves its mark; a large step, so that ratios reach the clip range.
+@pytest.mark.parametrize(("num_envs", "threads", "members"), [(4, 1, 1), (4, 3, 1), (26, 3, 3)])
+def test_an_update_is_what_the_formulas_say(num_envs: int, threads: int, members: int) -> None:
+    # Large coefficients, so that every term leaves its mark; a large step, so that ratios reach the clip range. Of 26
+    # environments a minibatch is 208 samples: parts of 70, 69 and 69.
     config = dataclasses.replace(
-        CONFIG, ent_coef=0.1, vf_coef=0.7, max_grad_norm=0.3, learning_rate=0.03, num_minibatches=2, num_steps=16
+        CONFIG, ent_coef=0.1, vf_coef=0.7, max_grad_norm=0.2, learning_rate=0.03, num_minibatches=2, num_steps=16
     )
-    learner = new_learner(config)
+    config = dataclasses.replace(config, num_envs=num_envs)
+    learner = new_learner(config, threads=threads)
+    assert learner.team.size == members
     rollout = filled(learner, config, length=6)
     expected = update_by_hand(learner, rollout, config)
     before = weights(learner)
@@ -599,6 +603,46 @@ def test_a_resumed_phase_goes_on_bit_for_bit(
     assert len(reports) == len(expected)
     assert all(map(reports_equal, reports, expected))
     assert_same(after.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("network", "observation", "precision"),
+    [
+        (Network.tiny, "vector", Precision.float32),
+        (Network.symbolic, "symbolic", Precision.float32),
+        (Network.nature, "pixels", Precision.bfloat16),
+    ],
+)
+def test_a_team_of_threads_trains_the_same_each_time(network: Network, observation: str, precision: Precision) -> None:
+    config = dataclasses.replace(
+        CONFIG, network=network, precision=precision, num_envs=16, num_steps=16, num_minibatches=2
+    )
+
+    def phase(learner: Learner) -> TrainingPhase:
+        return TrainingPhase(learner, tiny_env(16, observation=observation, length=9), 768, config, 1000)
+
+    states = []
+    for _ in range(2):
+        learner = new_learner(config, observation=observation, threads=2)
+        assert learner.team.size == 2
+        list(phase(learner))
+        states.append(learner.state_dict())
+    assert_same(states[0], states[1])
+
+    before = new_learner(config, observation=observation, threads=2)
+    begun = phase(before)
+    next(iter(begun))
+    after = new_learner(config, seed=99, observation=observation, threads=2)
+    after.load_state_dict(before.state_dict())
+    resumed = phase(after)
+    resumed.load_state_dict(begun.state_dict())
+    list(resumed)
+    assert_same(after.state_dict(), states[0])
+
+    # A thread alone learns the same but for the order of its sums.
+    alone = new_learner(config, observation=observation)
+    (first, *_), (second, *_) = list(phase(alone)), list(phase(new_learner(config, observation=observation, threads=2)))
+    assert first.metrics == pytest.approx(second.metrics, rel=2e-2 if precision is Precision.bfloat16 else 1e-4)
 
 
 def test_a_saved_state_is_a_copy() -> None:

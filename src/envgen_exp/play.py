@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -31,7 +29,7 @@ from envgen_exp.envs.typed import parse_design
 from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import CheckpointError, ConfigError, EnvGenError, RunFolderError
 from envgen_exp.export import export
-from envgen_exp.preparation import choose_device
+from envgen_exp.preparation import choose_device, use_threads
 from envgen_exp.recording import Film, FilmedEnv, film_title, write_films
 from envgen_exp.reporting.statistics import score_interval, wilson
 from envgen_exp.reporting.summary import percent
@@ -90,7 +88,7 @@ class Player:
                 f"{folder} has no checkpoint yet; to go on: python run.py resume={shlex.quote(str(folder))}"
             )
         family = make_family(config.env)
-        torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
+        use_threads(config)
         learner = Learner.create(
             config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=choose_device(device)
         )

@@ -23,6 +23,7 @@ from envgen_exp.envs.family import Family
 from envgen_exp.errors import ConfigError
 from envgen_exp.llm.client import check_ready as check_llm
 from envgen_exp.llm.prices import Expected, count_tokens, expected_cost
+from envgen_exp.rl.agent import DEEP
 from envgen_exp.rl.allocator import keep_large_buffers
 from envgen_exp.rl.ppo import Learner, check_steps
 from envgen_exp.run_folder import RunFolder, read_config
@@ -53,11 +54,19 @@ def prepare(config: RunConfig) -> Prepared:
     if not config.dry_run:  # which publishes nothing
         check_tracker(config.tracker)
     keep_large_buffers()
-    torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
     family, device = make_family(config.env), choose_device(config.device)
     check_designer(config, family)
-    learner = Learner.create(config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=device)
+    threads = use_threads(config)
+    spec, num_actions = family.observation_spec, family.num_actions
+    learner = Learner.create(config.ppo, spec, num_actions, seed=config.seed, device=device, threads=threads)
     return Prepared(config, family, learner)
+
+
+def use_threads(config: RunConfig) -> int:
+    """Set how many threads torch takes for one operation; returns how many the network may have in all."""
+    threads = config.num_threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads if config.ppo.network in DEEP else 1)
+    return threads
 
 
 def check_designer(config: RunConfig, family: Family) -> None:

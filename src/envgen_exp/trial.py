@@ -57,7 +57,7 @@ def _pupil(config: RunConfig, family: Family, learner: Learner, session: Session
     ppo, planned = config.ppo, session.current
     steps, _ = plan.validation(config)
     (root,) = seeding.integers(config.seed, "validation", "agent", count=1)
-    pupil = Learner.create(ppo, family.observation_spec, family.num_actions, root, learner.device)
+    pupil = Learner.create(ppo, family.observation_spec, family.num_actions, root, learner.device, learner.threads)
     seeds = seeding.integers(config.seed, "worlds", planned.name, "validation", count=ppo.num_envs)
     with contextlib.closing(family.vector([None] * ppo.num_envs, seeds, WorldSet.VALIDATION)) as env:
         training = TrainingPhase(pupil, env, steps, ppo, steps)

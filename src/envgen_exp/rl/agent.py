@@ -29,6 +29,9 @@ from envgen_exp.errors import ConfigError
 Spec = Mapping[str, ArraySpec]
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
+DEEP = (Network.moon, Network.envgen)
+"""Networks in which a single operation on a few observations is worth several threads."""
+
 ACTOR_GAIN = 0.01
 CRITIC_GAIN = 0.1
 
@@ -61,7 +64,8 @@ class Agent(nn.Module):
             features = self.encoder(obs)
         else:
             device = next(iter(obs.values())).device.type
-            with torch.autocast(device, self.autocast_dtype):
+            # Without the cache, which all threads share and each empties.
+            with torch.autocast(device, self.autocast_dtype, cache_enabled=False):
                 features = self.encoder(obs)
             features = features.float()
         return self.actor(features), self.critic(features).squeeze(-1)

@@ -6,9 +6,10 @@ The hyper-parameters' sources are in docs/ppo.md.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from envgen_exp.errors import CheckpointError, ConfigError, NumericsError, State
 from envgen_exp.rl.agent import Agent, choose_dtype, log_prob_and_entropy, make_agent
 from envgen_exp.rl.curriculum import Curriculum, set_next_worlds
 from envgen_exp.rl.rollout import Rollout, RolloutBuffer, collect, finish
+from envgen_exp.rl.team import Team
 from envgen_exp.rl.value_norm import ValueNorm
 
 STATE_VERSION = 1
@@ -68,9 +70,12 @@ class Learner:
         action_generator: torch.Generator,
         minibatch_generator: torch.Generator,
         device: torch.device,
+        threads: int = 1,
     ) -> None:
         self.config = config
         self.device = device
+        self.threads = threads
+        self.team = Team(threads if device.type == "cpu" else 1, minibatch_size(config))
         self.agent = agent.to(device)
         self.agent.autocast_dtype = choose_dtype(config.precision, device)
         self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate, eps=1e-8, fused=True)
@@ -95,8 +100,12 @@ class Learner:
         num_actions: int,
         seed: int,
         device: torch.device,
+        threads: int = 1,
     ) -> Learner:
-        """A new learner, its weights equal on every device. Raises ConfigError where the network does not fit."""
+        """A new learner, its weights equal on every device. Raises ConfigError where the network does not fit.
+
+        On a CPU so many `threads` share each minibatch.
+        """
         weights = seeding.torch_generator(seed, "agent", "weights")
         return cls(
             config,
@@ -104,6 +113,7 @@ class Learner:
             seeding.torch_generator(seed, "agent", "actions", device=device),
             seeding.torch_generator(seed, "agent", "minibatches"),
             device,
+            threads,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -115,7 +125,7 @@ class Learner:
             "device": str(self.device),
             "device_name": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
             "precision": str(dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
+            "threads": self.threads,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,6 +161,11 @@ class Learner:
         self.train_steps = int(state["train_steps"])
 
 
+def minibatch_size(config: PPOConfig) -> int:
+    """Samples of a minibatch of a whole rollout, at most."""
+    return math.ceil(config.num_envs * config.num_steps / config.num_minibatches)
+
+
 def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_steps: int) -> dict[str, float]:
     """Learn from a rollout and return the metrics, means over all minibatches where not said otherwise.
 
@@ -158,13 +173,13 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
     Raises NumericsError for a loss or gradient that is not finite, before the step that would bring it into a weight.
     """
     agent, optimizer, value_norm = learner.agent, learner.optimizer, learner.value_norm
+    parameters = list(agent.parameters())
     obs = {name: x.flatten(0, 1) for name, x in rollout.obs.items()}
     actions, logprobs, values, returns = (
         x.flatten() for x in (rollout.actions, rollout.logprobs, rollout.values, rollout.returns)
     )
     advantages = normalize_advantages(rollout.advantages.flatten())
     batch_size = len(actions)
-    minibatch_size = math.ceil(config.num_envs * config.num_steps / config.num_minibatches)
 
     learning_rate = config.learning_rate
     if config.anneal_lr:
@@ -172,41 +187,47 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 
+    def learn(minibatch: int, index: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """What these samples of a minibatch of that size add to its gradients and to its metrics."""
+        share = len(index) / minibatch
+        logits, new_values = agent({name: x.index_select(0, index) for name, x in obs.items()})
+        new_logprobs, entropy = log_prob_and_entropy(logits, actions[index])
+        logratio = new_logprobs - logprobs[index]
+        pg_loss = policy_loss(logratio, advantages[index], config.clip_coef)
+
+        targets = value_norm.normalize(returns[index])
+        if config.clip_vloss:
+            old_values = value_norm.normalize(values[index])
+            v_loss = clipped_value_loss(new_values, targets, old_values, config.clip_coef)
+        else:
+            v_loss = value_loss(new_values, targets)
+
+        entropy_mean = entropy.mean()
+        loss = pg_loss - config.ent_coef * entropy_mean + config.vf_coef * v_loss
+        gradients = torch.autograd.grad(share * loss, parameters, materialize_grads=True)
+        with torch.no_grad():
+            ratio = logratio.exp()
+            approx_kl = (ratio - 1 - logratio).mean()  # the k3 estimator, http://joschu.net/blog/kl-approx.html
+            clip_fraction = ((ratio - 1).abs() > config.clip_coef).float().mean()
+            return gradients, share * torch.stack([loss, pg_loss, v_loss, entropy_mean, approx_kl, clip_fraction])
+
     rows = []
     for _ in range(config.update_epochs):
-        for index in minibatches(batch_size, minibatch_size, learner.minibatch_generator):
+        for index in minibatches(batch_size, minibatch_size(config), learner.minibatch_generator):
             index = index.to(learner.device, non_blocking=True)
-            logits, new_values = agent({name: x.index_select(0, index) for name, x in obs.items()})
-            new_logprobs, entropy = log_prob_and_entropy(logits, actions[index])
-            logratio = new_logprobs - logprobs[index]
-            pg_loss = policy_loss(logratio, advantages[index], config.clip_coef)
-
             value_norm.update(returns[index])
-            targets = value_norm.normalize(returns[index])
-            if config.clip_vloss:
-                old_values = value_norm.normalize(values[index])
-                v_loss = clipped_value_loss(new_values, targets, old_values, config.clip_coef)
-            else:
-                v_loss = value_loss(new_values, targets)
-
-            entropy_mean = entropy.mean()
-            loss = pg_loss - config.ent_coef * entropy_mean + config.vf_coef * v_loss
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            grad_norm = nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
-            if not torch.isfinite(loss.detach() + grad_norm):
+            learned = learner.team.map(functools.partial(learn, len(index)), learner.team.split(index))
+            set_gradients(parameters, [gradients for gradients, _ in learned])
+            row = torch.stack([terms for _, terms in learned]).sum(dim=0)
+            grad_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            if not torch.isfinite(row[0] + grad_norm):
+                _, pg, v, entropy, *_ = row.tolist()
                 raise NumericsError(
-                    f"update {learner.updates + 1} is not finite: policy loss {pg_loss.item()}, "
-                    f"value loss {v_loss.item()}, entropy {entropy_mean.item()}, gradient norm {grad_norm.item()}; "
-                    f"the step is not taken"
+                    f"update {learner.updates + 1} is not finite: policy loss {pg}, value loss {v}, entropy {entropy}, "
+                    f"gradient norm {grad_norm.item()}; the step is not taken"
                 )
             optimizer.step()
-
-            with torch.no_grad():
-                ratio = logratio.exp()
-                approx_kl = (ratio - 1 - logratio).mean()  # the k3 estimator, http://joschu.net/blog/kl-approx.html
-                clip_fraction = ((ratio - 1).abs() > config.clip_coef).float().mean()
-                rows.append(torch.stack([pg_loss, v_loss, entropy_mean, approx_kl, clip_fraction, grad_norm]))
+            rows.append(torch.cat([row[1:], grad_norm.unsqueeze(0)]))
     learner.updates += 1
     learner.train_steps += batch_size
 
@@ -223,6 +244,18 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
         "advantage_std": float(rollout.advantages.std(correction=0)),
     }
     return metrics
+
+
+def set_gradients(parameters: Sequence[nn.Parameter], parts: Sequence[tuple[Tensor, ...]]) -> None:
+    """Make the sum of the parts' gradients, in their order, the parameters' own."""
+    own: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.empty_like(parameter)  # laid out as the parameter, which Adam's fused step expects
+        own.append(parameter.grad)
+    torch._foreach_copy_(own, parts[0])
+    for part in parts[1:]:
+        torch._foreach_add_(own, part)
 
 
 @dataclass(frozen=True)
