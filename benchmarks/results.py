@@ -1,16 +1,16 @@
-"""What PPO learns on the original Crafter: docs/results.md and its curves, from finished runs alone.
+"""docs/results.md and its curves, from finished runs alone: what plain PPO learns, then a section for each study.
 
-    python run.py -m experiment=learning_laptop hydra.sweep.dir=multirun/learning-laptop
-    python run.py -m experiment=learning_symbolic hydra.sweep.dir=multirun/learning-symbolic
-    python benchmarks/learning.py multirun/learning-laptop multirun/learning-symbolic
+    python benchmarks/results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
+        --studies multirun/table2-laptop multirun/controls-laptop
 
-Each folder is a sweep of one arm over seeds. A random policy is played beside them, --random-episodes whole episodes in
-worlds that no training sees. Unfinished runs are named and count in no number.
+Each folder is a sweep. A random policy is played beside plain PPO, --random-episodes whole episodes in worlds that no
+training sees. Unfinished runs are named and count in no number.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +24,19 @@ from numpy.typing import NDArray
 from envgen_exp import seeding
 from envgen_exp.config import CrafterConfig, Observe
 from envgen_exp.envs import make_family
-from envgen_exp.envs.family import Family
-from envgen_exp.reporting.collect import Arm, FoundRun, collect
+from envgen_exp.envs.family import Family, design_key
+from envgen_exp.reporting.analysis import Analysis
+from envgen_exp.reporting.collect import Arm, FoundRun, Study, collect
 from envgen_exp.reporting.run_data import RunData
 from envgen_exp.reporting.statistics import mean_sd, score_interval, wilson
+from envgen_exp.reporting.tables import sheets, skill_sheets
 from envgen_exp.rl.evaluate import evaluate
 from envgen_exp.seeding import WorldSet
 
-WINDOW = 50_000
-"""A point of a curve is made of the training episodes that ended in the last so many steps."""
 POINTS = 20
+"""Of a curve, each made of the training episodes that ended since the one before."""
+FEWEST = 20
+"""Episodes of a point, at least."""
 COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a")
 
 
@@ -77,19 +80,29 @@ class Random:
 
 
 def curves(run: FoundRun) -> dict[str, list[float]]:
-    """Score and mean return of the training episodes in windows up to each of POINTS equally spaced steps."""
+    """Score and mean return of the training episodes in the original by windows of so many steps as POINTS have apart.
+
+    NaN where fewer than FEWEST episodes ended, as in a phase of designed worlds.
+    """
     data, steps = RunData(run.folder), run.training_steps
-    rows = [row for phase in data.planned if phase.steps for row in data.episodes.get(phase.name, [])]
+    rows = [
+        row
+        for phase in data.planned
+        if phase.steps
+        for row in data.episodes.get(phase.name, [])
+        if row["design"] == design_key(None)
+    ]
     at = np.array([row["step"] for row in rows])
     shown = np.array([row["skills"] for row in rows]) > 0
     returns = np.array([row["episode_return"] for row in rows])
     found: dict[str, list[float]] = {"steps": [], "score": [], "return": []}
     for x in np.linspace(0, steps, POINTS + 1)[1:]:
-        inside = (at > x - WINDOW) & (at <= x)
-        if inside.any():
-            found["steps"].append(float(x))
-            found["score"].append(data.family.score(dict(zip(data.skills, shown[inside].mean(axis=0), strict=True))))
-            found["return"].append(float(returns[inside].mean()))
+        inside = (at > x - steps / POINTS) & (at <= x)
+        enough = inside.sum() >= FEWEST
+        rates = dict(zip(data.skills, shown[inside].mean(axis=0), strict=True)) if enough else {}
+        found["steps"].append(float(x))
+        found["score"].append(data.family.score(rates) if enough else math.nan)
+        found["return"].append(float(returns[inside].mean()) if enough else math.nan)
     return found
 
 
@@ -101,9 +114,8 @@ def draw(arms: Sequence[Arm], random: Random, file: Path) -> None:
     for axis, (name, label, level) in zip(axes, names, strict=True):
         for arm, colour in zip(arms, COLOURS, strict=False):
             lines = [curves(run) for run in arm.runs]
-            points = min(len(line["steps"]) for line in lines)
-            x = np.array(lines[0]["steps"][-points:]) / 1e6
-            y = np.array([line[name][-points:] for line in lines])
+            x = np.array(lines[0]["steps"]) / 1e6
+            y = np.array([line[name] for line in lines])
             for line in y:
                 axis.plot(x, line, color=colour, linewidth=0.6, alpha=0.5)
             axis.plot(x, y.mean(axis=0), color=colour, linewidth=2, label=f"{arm.label}, n={len(lines)}")
@@ -114,6 +126,44 @@ def draw(arms: Sequence[Arm], random: Random, file: Path) -> None:
         axis.set(xlabel="million training steps", ylabel=label, ylim=(0, None))
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def draw_study(arms: Sequence[Arm], file: Path) -> None:
+    """A small chart for each arm: its mean score over training, a band of one standard deviation, adaptive's grey."""
+    matplotlib.rcParams["svg.hashsalt"] = "study"
+    columns = min(5, len(arms))
+    shape = -(-len(arms) // columns), columns
+    figure, axes = pyplot.subplots(
+        *shape,
+        figsize=(1.9 * columns, 1.9 * shape[0]),
+        constrained_layout=True,
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    lines = {arm.label: [curves(run) for run in arm.runs] for arm in arms}
+    beside = next((arm for arm in arms if arm.name == "adaptive"), None)
+    for axis, arm in zip(axes.flat, arms, strict=False):
+        for other, colour in ((beside, "#999999"), (arm, COLOURS[0])):
+            if other is None:
+                continue
+            x = np.array(lines[other.label][0]["steps"]) / 1e6
+            y = np.array([line["score"] for line in lines[other.label]])
+            mean = y.mean(axis=0)
+            axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=2)
+            if other is arm and len(y) > 1:
+                sd = y.std(axis=0, ddof=1)
+                axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+        axis.set_title(f"{arm.name}, n={len(arm.runs)}", fontsize=8)
+        axis.set(ylim=(0, None))
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes.flat[len(arms) :]:
+        axis.set_visible(False)
+    figure.supxlabel("million training steps", fontsize=8)
+    figure.supylabel("score in the original, %", fontsize=8)
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
 
@@ -175,39 +225,93 @@ def skills_table(arms: Sequence[Arm], skills: Sequence[str], random: Random) -> 
     return table(("skill", "random policy", *(arm.label for arm in arms)), rows)
 
 
-def page(arms: Sequence[Arm], unfinished: Sequence[FoundRun], family: Family, random: Random, picture: Path) -> str:
-    """docs/results.md."""
-    lines = [INTRODUCTION]
+def study_section(study: Study, picture: Path) -> list[str]:
+    """A study's tables as its sweep wrote them, and its curves."""
+    name = study.folder.name
+    experiment, scale = name.rsplit("-", 1)
+    analysis = Analysis(study)
+    lines = [f"## Study: {experiment} at `scale={scale}`", "", STUDY.format(experiment=experiment, scale=scale)]
+    for run in study.unfinished:
+        lines += [f"Not finished, in no number: {run.label}, seed {run.config['seed']}.", ""]
+    for sheet in sheets(analysis):
+        lines += [f"### {sheet.title}", "", *table(sheet.headers, sheet.rows), "", sheet.caption, ""]
+    lines += ["### Curves", "", f"![Score over training steps, arm by arm]({picture})", "", STUDY_CURVES]
+    lines += ["### By skill", "", "<details><summary>success by skill and arm</summary>", ""]
+    for sheet in skill_sheets(analysis):
+        lines += [*table(sheet.headers, sheet.rows), "", sheet.caption, ""]
+    lines += ["</details>", "", "### Before comparing rows", "", *(f"- {note}" for note in analysis.notes), ""]
+    return lines
+
+
+def learning_section(
+    arms: Sequence[Arm], unfinished: Sequence[FoundRun], family: Family, random: Random, picture: Path
+) -> list[str]:
+    """What plain PPO learns."""
+    lines = [LEARNING]
     if not arms:
         lines += ["**None of these runs is finished yet: only the random policy has numbers.**", ""]
     for run in unfinished:
         lines += [f"Not finished, in no number: {run.label}, seed {run.config['seed']}.", ""]
-    lines += ["## Scores", "", *scores(arms, random)]
+    lines += ["### Scores", "", *scores(arms, random)]
     if arms:
-        lines += ["## Curves", "", f"![Score and return over training steps]({picture})", "", CURVES]
-    lines += ["## Success by skill", "", *skills_table(arms, family.skills, random), "", SKILLS]
+        lines += ["### Curves", "", f"![Score and return over training steps]({picture})", "", CURVES]
+    lines += ["### Success by skill", "", *skills_table(arms, family.skills, random), "", SKILLS]
     if arms:
-        lines += ["## Machine", ""]
+        lines += ["### Machine", ""]
         for arm in arms:
             machine = arm.runs[0].machine
             chosen = ", ".join(f"{key} {machine[key]}" for key in ("device_name", "precision", "threads", "torch"))
             lines.append(f"- {arm.label}, first seed: {chosen}")
-        lines += ["", "Minutes are wall time, the report evaluation included, beside whatever else the machine did."]
-    return "\n".join(lines) + "\n"
+        lines += [
+            "",
+            "Minutes are wall time, the report evaluation included, beside whatever else the machine did.",
+            "",
+        ]
+    return lines
 
 
 INTRODUCTION = """\
-# What PPO learns on the original Crafter
+# Results
 
-Written by `benchmarks/learning.py` from the folders of finished runs; nothing here is typed by hand. Every run is plain
-PPO on the stock game, 1 M steps. How the hyper-parameters were chosen, on seeds that no run here has, stands in
-[ppo.md](ppo.md). The commands:
+Written by `benchmarks/results.py` from the folders of finished runs; nothing here is typed by hand. **No language model
+had a part in any of it**: where worlds are designed, `llm=offline` does it, a rule-based stand-in, so that no number
+here is one of EnvGen. After the sweeps, whose commands stand in each section:
 
 ```
-python run.py -m experiment=learning_laptop hydra.sweep.dir=multirun/learning-laptop
-python run.py -m experiment=learning_symbolic hydra.sweep.dir=multirun/learning-symbolic
-python benchmarks/learning.py multirun/learning-laptop multirun/learning-symbolic
+python benchmarks/results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
+    --studies multirun/table2-laptop multirun/controls-laptop
 ```
+"""
+
+LEARNING = """\
+## What plain PPO learns on the original Crafter
+
+1 M steps of the stock game, two runs at a time with one thread each. How the hyper-parameters were chosen, on seeds
+that no run here has, stands in [ppo.md](ppo.md). The commands:
+
+```
+python run.py -m experiment=learning_laptop hydra.sweep.dir=multirun/learning-laptop \\
+    hydra/launcher=joblib hydra.launcher.n_jobs=2
+python run.py -m experiment=learning_symbolic hydra.sweep.dir=multirun/learning-symbolic \\
+    hydra/launcher=joblib hydra.launcher.n_jobs=2
+```
+"""
+
+STUDY = """\
+`make sweep STUDY={experiment} SCALE={scale}`, which is
+
+```
+python run.py -m experiment={experiment} scale={scale} hydra/launcher=joblib hydra.launcher.n_jobs=2
+```
+
+What the arms are: [designers.md](designers.md). How the numbers are made: [statistics.md](statistics.md). The designer
+is the offline stand-in, the network reads symbols, the steps are 16 % of the paper's: what this says of the paper's
+claims is nothing.
+"""
+
+STUDY_CURVES = """\
+Training episodes in the original, by twentieths of the training steps: mean over seeds, band of one standard deviation;
+grey is `adaptive`. Points are missing where training was in designed worlds.
 """
 
 SCORES = """\
@@ -220,8 +324,8 @@ the same frames: `ppo=laptop` may stand beside it as a smaller network. `ppo=sym
 symbols, without night and noise.
 """
 
-CURVES = f"""\
-Training episodes that ended in the last {WINDOW:,} steps: thin lines are seeds, the thick line is their mean, the band
+CURVES = """\
+Training episodes by twentieths of the training steps: thin lines are seeds, the thick line is their mean, the band
 one standard deviation over seeds. A window holds a few hundred episodes, so rare skills can be missed and the score
 reads a little lower than the report evaluation's.
 """
@@ -234,20 +338,27 @@ Percent of the episodes of the report evaluation, mean ± standard deviation ove
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="*", help="sweeps, e.g. multirun/learning-laptop")
+    parser.add_argument("--learning", type=Path, nargs="*", default=[], help="sweeps of plain PPO over seeds")
+    parser.add_argument("--studies", type=Path, nargs="*", default=[], help="sweeps, e.g. multirun/table2-laptop")
     parser.add_argument("--random-episodes", type=int, default=1_000)
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     options = parser.parse_args(arguments)
-    studies = [collect(folder) for folder in options.folders]
-    arms = [arm for study in studies for arm in study.arms]
-    unfinished = [run for study in studies for run in study.unfinished]
+    pictures = Path("pictures")
+    (options.out.parent / pictures).mkdir(parents=True, exist_ok=True)
+
+    learning = [collect(folder) for folder in options.learning]
+    arms = [arm for study in learning for arm in study.arms]
+    unfinished = [run for study in learning for run in study.unfinished]
     family = make_family(CrafterConfig(observation=Observe.symbolic))  # the same games as in pixels
     random = Random.play(family, options.random_episodes)
-    picture = Path("pictures") / "learning.svg"
     if arms:
-        (options.out.parent / picture).parent.mkdir(parents=True, exist_ok=True)
-        draw(arms, random, options.out.parent / picture)
-    options.out.write_text(page(arms, unfinished, family, random, picture))
+        draw(arms, random, options.out.parent / pictures / "learning.svg")
+    lines = [INTRODUCTION, *learning_section(arms, unfinished, family, random, pictures / "learning.svg")]
+    for study in map(collect, options.studies):
+        picture = pictures / f"{study.folder.name}.svg"
+        draw_study(study.arms, options.out.parent / picture)
+        lines += study_section(study, picture)
+    options.out.write_text("\n".join(lines).rstrip() + "\n")
     print(f"written to {options.out}")
 
 
