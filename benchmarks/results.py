@@ -29,6 +29,7 @@ from envgen_exp.reporting.analysis import Analysis
 from envgen_exp.reporting.collect import Arm, FoundRun, Study, collect
 from envgen_exp.reporting.run_data import RunData
 from envgen_exp.reporting.statistics import mean_sd, score_interval, wilson
+from envgen_exp.reporting.summary import RunSummary
 from envgen_exp.reporting.tables import sheets, skill_sheets
 from envgen_exp.rl.evaluate import evaluate
 from envgen_exp.seeding import WorldSet
@@ -157,9 +158,9 @@ def draw_study(arms: Sequence[Arm], file: Path) -> None:
                 sd = y.std(axis=0, ddof=1)
                 axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
         axis.set_title(f"{arm.name}, n={len(arm.runs)}", fontsize=8)
-        axis.set(ylim=(0, None))
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
+    axes.flat[0].set_ylim(bottom=0)  # all share it
     for axis in axes.flat[len(arms) :]:
         axis.set_visible(False)
     figure.supxlabel("million training steps", fontsize=8)
@@ -243,6 +244,21 @@ def study_section(study: Study, picture: Path) -> list[str]:
     return lines
 
 
+def repeated(studies: Sequence[Study]) -> list[str]:
+    """How the runs came out that several studies have, each of which trained them for itself."""
+    by_identity: dict[str, list[RunSummary]] = {}
+    for study in studies:
+        for arm in study.arms:
+            for run in arm.runs:
+                if run.summary is not None:
+                    by_identity.setdefault(run.folder.name, []).append(run.summary)
+    again = [found for found in by_identity.values() if len(found) > 1]
+    if not again:
+        return []
+    same = sum(all(one.report == found[0].report and one.reward == found[0].reward for one in found) for found in again)
+    return [REPEATED.format(count=len(again), same=same)]
+
+
 def learning_section(
     arms: Sequence[Arm], unfinished: Sequence[FoundRun], family: Family, random: Random, picture: Path
 ) -> list[str]:
@@ -305,8 +321,15 @@ python run.py -m experiment={experiment} scale={scale} hydra/launcher=joblib hyd
 ```
 
 What the arms are: [designers.md](designers.md). How the numbers are made: [statistics.md](statistics.md). The designer
-is the offline stand-in, the network reads symbols, the steps are 16 % of the paper's: what this says of the paper's
-claims is nothing.
+is the offline stand-in, the network reads symbols, the steps are 16 % of the paper's: this says nothing about the
+paper's claims.
+"""
+
+REPEATED = """\
+## Runs that two studies have
+
+{count} runs (arm, design set, seed) are in more than one of these studies, which trained each of them anew. {same} came
+out the same, in every skill's count of episodes and in the reward to its last digit.
 """
 
 STUDY_CURVES = """\
@@ -354,10 +377,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arms:
         draw(arms, random, options.out.parent / pictures / "learning.svg")
     lines = [INTRODUCTION, *learning_section(arms, unfinished, family, random, pictures / "learning.svg")]
-    for study in map(collect, options.studies):
+    studies = [collect(folder) for folder in options.studies]
+    for study in studies:
         picture = pictures / f"{study.folder.name}.svg"
         draw_study(study.arms, options.out.parent / picture)
         lines += study_section(study, picture)
+    lines += repeated(studies)
     options.out.write_text("\n".join(lines).rstrip() + "\n")
     print(f"written to {options.out}")
 
