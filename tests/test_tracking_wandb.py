@@ -15,8 +15,8 @@ from typing import Any
 import av
 import pytest
 import runs
+import wandb
 from hydra import compose, initialize_config_dir
-from wandb.sdk.lib import wbauth
 from wandb_server import Server, wandb_server
 
 from envgen_exp import pipeline
@@ -119,11 +119,11 @@ def assert_no_key_in(folder: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """wandb keeps a key that it was given, in the process, its service and a netrc file: each test begins without."""
+    """wandb keeps what it was told, in the process, its service and a netrc file: each test begins without."""
+    wandb.teardown()
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_SERVICE"):
         monkeypatch.delenv(name, raising=False)
-    wbauth.unauthenticate_session(update_settings=False)
 
 
 @pytest.fixture(scope="module")
