@@ -296,6 +296,7 @@ here is one of EnvGen. After the sweeps, whose commands stand in each section:
 ```
 python benchmarks/results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
     --studies multirun/table2-laptop multirun/controls-laptop
+# writes this page and pictures/learning.svg, pictures/table2-laptop.svg, pictures/controls-laptop.svg
 ```
 """
 
