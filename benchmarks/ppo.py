@@ -46,7 +46,7 @@ from envgen_exp.composition import compose_run
 from envgen_exp.config import PPOConfig, RunConfig
 from envgen_exp.envs import make_family
 from envgen_exp.rl.allocator import keep_large_buffers
-from envgen_exp.rl.ppo import Learner, TrainingPhase, set_gradients
+from envgen_exp.rl.ppo import Learner, TrainingPhase, minibatch_size, set_gradients
 from envgen_exp.seeding import WorldSet
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ class Training:
         parameters = list(agent.parameters())
         rollout = self.phase.buffer.device_obs
         batch = {name: x[: config.num_steps].flatten(0, 1) for name, x in rollout.items()}
-        size = -(-config.num_steps * config.num_envs // config.num_minibatches)
+        size = minibatch_size(config)
         minibatches = [
             [
                 {name: x[int(part[0]) : int(part[-1]) + 1] for name, x in batch.items()}
