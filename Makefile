@@ -96,16 +96,16 @@ check: $(STAMP) ## ruff, mypy --strict, the floors, clang-format
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
 test: $(STAMP) ## the tests that every change must pass
-	$(BIN)/pytest -n 2 -m "not ($(SLOW))" $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not ($(SLOW))" $(ARGS)
 
 test-all: $(STAMP) ## every test, the slow ones included
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 parity: $(STAMP) ## the engines against each other, step by step, at length
 	$(BIN)/pytest -m parity $(ARGS)
 
 chaos: $(STAMP) ## runs killed and resumed at many points
-	$(BIN)/pytest -n 2 -m chaos $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m chaos $(ARGS)
 
 sanitize: $(STAMP) ## the native engine's tests under the address, undefined-behaviour and thread sanitizers
 	native/sanitize.sh $(BIN)/python

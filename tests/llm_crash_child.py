@@ -20,6 +20,9 @@ from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.provider import Provider
 from envgen_exp.llm.source import RequestFailed
 
+WARM = "LLM_CRASH_CHILD_WARM"
+"""The variable that the fork server has."""
+
 CALLS = ((1, "design"), (1, "repair"), (2, "design"))
 """What a run asks, in order."""
 
@@ -91,7 +94,13 @@ def _die_at(operation: int, how: str) -> None:
         wrap(name)
 
 
-# The first request imports what litellm puts off; nobody listens, so it opens no connection.
-with contextlib.suppress(RequestFailed):
-    warm = Provider(config(f"http://127.0.0.1:{free_port()}/v1"))
-    warm.ask(warm.request([{"role": "user", "content": "warm-up"}], None), Address(0, "warm-up", 0))
+def warm_up() -> None:
+    """The first request imports what litellm puts off; nobody listens, so it opens no connection."""
+    with contextlib.suppress(RequestFailed):
+        warm = Provider(config(f"http://127.0.0.1:{free_port()}/v1"))
+        warm.ask(warm.request([{"role": "user", "content": "warm-up"}], None), Address(0, "warm-up", 0))
+
+
+# Not where pytest collects: seconds of each of its processes.
+if os.environ.get(WARM):
+    warm_up()

@@ -7,15 +7,20 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+import warm
 
 from envgen_exp import checkpoint, pipeline
 from envgen_exp.composition import compose_run
 from envgen_exp.config import RunConfig
+from envgen_exp.envs.crafter.family import CrafterFamily
+from envgen_exp.envs.family import Design, DesignCheck
 
 SMOKE = ("debug=smoke", "num_threads=1", "env.num_threads=1")
 
@@ -31,6 +36,23 @@ def run(folder: Path, *overrides: str) -> Path:
     config = composed(f"resume={folder}") if exists else composed(f"folder={folder}", *overrides)
     assert pipeline.run(config, []) == 0
     return folder
+
+
+@contextmanager
+def quick() -> Iterator[None]:
+    """Runs inside it look at 2 sampled worlds of each design, not 64, and make no report.html: half of their time.
+
+    For tests of what neither changes, such as going on after a kill; forked children inherit it.
+    """
+    check = CrafterFamily.check
+
+    def few(self: CrafterFamily, design: Design, *, num_worlds: int = 2) -> DesignCheck:
+        return check(self, design, num_worlds=num_worlds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CrafterFamily, "check", few)
+        patch.setattr(pipeline, "write_report", lambda folder: folder)
+        yield
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -64,6 +86,7 @@ def flat(value: Any) -> Any:
 
 def fork(work: Callable[[], object]) -> int:
     """Start `work` in a forked process, which has all imports already; it exits with 0, or 99 for an exception."""
+    warm.import_all()
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()

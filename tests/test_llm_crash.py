@@ -28,6 +28,7 @@ def forks() -> ForkServerContext:
     # Python 3.11's fork server does not take over sys.path.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv(child.WARM, "1")
         forkserver.ensure_running()
     return context
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs import SMOKE, composed, die, final_state, fork, rows, run, wait
+from runs import SMOKE, composed, die, final_state, fork, quick, rows, run, wait
 
 from envgen_exp import checkpoint, cli, pipeline, session, stopping
 from envgen_exp.designers import DESIGNERS
@@ -91,10 +91,9 @@ def chaos_kills(variant: str) -> int:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_pages() -> Iterator[None]:
-    """Runs that make no report.html: it is no part of what a run goes on from, and takes as long as such a run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "write_report", lambda folder: folder)
+def quickly() -> Iterator[None]:
+    """A page, and how many worlds of a design are looked at, are no part of what a run goes on from."""
+    with quick():
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import av
 import pytest
 import runs
 import wandb
+import warm
 from hydra import compose, initialize_config_dir
 from wandb_server import Server, wandb_server
 
@@ -31,6 +33,7 @@ from envgen_exp.tracking import wandb as tracking
 from envgen_exp.tracking.metrics import Log, read
 
 CONF = Path(__file__).parents[1] / "conf"
+WANDB = str(Path(sys.executable).with_name("wandb"))
 KEY = "0123456789abcdef" * 2 + "fedcba98"
 
 # A run that logs rows up to a number and then closes or is killed.
@@ -72,26 +75,28 @@ tracker.close()
 """
 
 
-def run(folder: Path, rows: int, end: str, *overrides: str, **environment: str) -> str:
-    """Do RUN in a process group of its own; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(CONF), str(folder), str(rows), end, *overrides],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        start_new_session=True,
-    )
+def run(folder: Path, rows: int, end: str, *overrides: str, real: bool = False, **environment: str) -> str:
+    """Do RUN in a process group of its own, which really starts or is forked; returns what it printed."""
+    words = ["-c", RUN, str(CONF), str(folder), str(rows), end, *overrides]
+    env = {**os.environ, **environment}
+    if real:
+        done = subprocess.run(
+            [sys.executable, *words], env=env, capture_output=True, text=True, timeout=120, start_new_session=True
+        )
+    else:
+        done = warm.run(words, env=env)
     assert done.returncode == (-9 if end == "killed" else 0), done.stderr
     assert not done.stderr
     return done.stdout
 
 
+@functools.cache
 def records(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """The records of the one offline run in a folder, by type, as W&B's own command reads them."""
     (offline,) = (folder / "wandb").glob("offline-run-*")
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(offline)]
-    lines = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    done = warm.run([WANDB, "leet", "inspect", "--json", str(offline)])
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
     by_type: dict[str, list[dict[str, Any]]] = {}
     for record in map(json.loads, lines):
         by_type.setdefault(record["type"], []).append(record[record["type"]])
@@ -130,8 +135,9 @@ def logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An offline run that was interrupted (and went on), killed after 6 of its 9 rows, and resumed."""
     folder = tmp_path_factory.mktemp("offline") / "run"
-    run(folder, 6, "killed")
-    assert run(folder, 9, "interrupted") == ""
+    # Really started: nothing of a command line may reach W&B's files.
+    run(folder, 6, "killed", real=True)
+    assert run(folder, 9, "interrupted", real=True) == ""
     return folder
 
 
@@ -187,16 +193,17 @@ def test_everything_of_wandbs_is_inside_the_run_folder(offline: Path) -> None:
 def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a sweep's folder."""
     sweep = tmp_path_factory.mktemp("multirun") / "study"
-    overrides = ("tracker=wandb", "tracker.mode=offline", "schedule.designed_steps=100")
+    # Episodes of 40 steps: each is filmed, a fiftieth of a second a frame.
+    overrides = ("tracker=wandb", "tracker.mode=offline", "schedule.designed_steps=100", "env.original_length=40")
     folder = sweep / identity(runs.composed(*overrides))
 
     def attempt(killed: bool) -> None:
         pipeline.VISUAL_SHARE = 1.0
-        pipeline.write_report = lambda folder: folder
         evaluate = pipeline.Run.evaluate
         if killed:
             pipeline.Run.evaluate = lambda self, cycle, p: runs.die() if cycle == 2 else evaluate(self, cycle, p)  # type: ignore[method-assign, assignment, return-value]
-        runs.run(folder, *overrides)
+        with runs.quick():
+            runs.run(folder, *overrides)
 
     assert runs.wait(runs.fork(lambda: attempt(True))) == -signal.SIGKILL
     assert runs.wait(runs.fork(lambda: attempt(False))) == 0
@@ -310,8 +317,8 @@ def test_the_last_tables_hold_every_design_skill_and_request(resumed: Path, hist
 def test_the_folder_synced_later_is_all_of_it_once(resumed: Path, history: list[dict[str, Any]]) -> None:
     (offline,) = (resumed / "wandb").glob("offline-run-*")
     with wandb_server() as server:
-        command = [str(Path(sys.executable).with_name("wandb")), "sync", str(offline)]
-        subprocess.run(command, env={**os.environ, **online(server)}, capture_output=True, timeout=100, check=True)
+        done = warm.run([WANDB, "sync", str(offline)], env={**os.environ, **online(server)})
+        assert done.returncode == 0, done.stderr
         (rows,) = server.history.values()
         assert [row["_step"] for row in rows] == list(range(len(history)))
         assert [(row["phase"], row["step"]) for row in rows] == [(row["phase"], row["step"]) for row in history]
@@ -365,7 +372,8 @@ def test_an_online_run_killed_with_rows_in_flight_goes_on_under_its_id(
                 time.sleep(60)
 
         Session.boundary = boundary_  # type: ignore[assignment]
-        runs.run(folder, "tracker=wandb")
+        with runs.quick():
+            runs.run(folder, "tracker=wandb")
 
     with wandb_server() as server:
         # W&B sends the first thing that it has at once and waits 15 s for the next: let that be rows.
@@ -383,7 +391,8 @@ def test_an_online_run_killed_with_rows_in_flight_goes_on_under_its_id(
             os.kill(child, signal.SIGKILL)
             assert runs.wait(child) == -signal.SIGKILL
             server.go_on.set()
-        runs.run(folder)
+        with runs.quick():
+            runs.run(folder)
     (run_id,) = server.history
     assert run_id == (folder / "wandb" / "run-id").read_text()
     rows = list(read(folder / "metrics.jsonl"))
@@ -395,7 +404,7 @@ def test_an_online_run_killed_with_rows_in_flight_goes_on_under_its_id(
 @pytest.fixture
 def service() -> Iterator[str]:
     """A W&B service that a run's parent keeps, as a launcher that uses W&B itself does."""
-    command = [str(Path(sys.executable).with_name("wandb")), "beta", "core"]
+    command = [WANDB, "beta", "core"]
     told = subprocess.run([*command, "start"], capture_output=True, text=True, timeout=60, check=True).stdout
     yield told.strip()
     environment = {**os.environ, "WANDB_SERVICE": told.strip()}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runs import run
+from runs import quick, run
 
 from envgen_exp import cli
 
@@ -42,7 +42,8 @@ VARIES = ("A locked folder", "A damaged checkpoint", "A log that was changed")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(tmp_path_factory.mktemp("finished") / "run")
+    with quick():
+        return run(tmp_path_factory.mktemp("finished") / "run")
 
 
 def hold(file: Path) -> object:
