@@ -19,7 +19,8 @@ from envgen_exp import plan
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, arm, design_set
 from envgen_exp.errors import ConfigError
 from envgen_exp.llm.redaction import redact
-from envgen_exp.run_folder import read_config, read_json, write_atomic
+from envgen_exp.reading import read_json, read_text
+from envgen_exp.run_folder import read_config, write_atomic
 from envgen_exp.tracking import media
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ def _run_id(folder: Path) -> str:
     file = folder / "run-id"
     if not file.exists():
         write_atomic(file, secrets.token_hex(4).encode())
-    return file.read_text().strip()
+    return read_text(file, 1000).strip()
 
 
 def _line(error: Exception) -> str:
