@@ -11,14 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from runs import SMOKE, run
 
 from envgen_exp import cli, play, preview, report
-from envgen_exp.errors import RunFolderError
-from envgen_exp.reading import dump_yaml, load_yaml, read_bytes, within
 
 SECONDS = 20.0
 """Of CPU time: far more than any refusal takes, far less than it takes to read what is refused."""

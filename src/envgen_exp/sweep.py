@@ -31,7 +31,16 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from envgen_exp.composition import CONF, Sweep, SweptRun, compose_run, compose_sweep, load_config, register_plain
+from envgen_exp.composition import (
+    CONF,
+    Sweep,
+    SweptRun,
+    compose_run,
+    compose_sweep,
+    load_config,
+    register_plain,
+    spelled_out,
+)
 from envgen_exp.config import RunConfig, identity, identity_of, plain, trains
 from envgen_exp.errors import EnvGenError, MemoryFullError, RunFolderError, tell
 from envgen_exp.reading import read_json
@@ -91,6 +100,7 @@ def run_sweep(overrides: Sequence[str]) -> int:
 
     All runs are composed before the first starts, so EnvGenError comes before anything is written.
     """
+    overrides = spelled_out(overrides)
     sweep = compose_sweep(overrides)
     check_folder(sweep)
     shared = threads(sweep)
