@@ -218,8 +218,7 @@ def test_without_locks_one_of_many_takes_a_dead_owners_folder(
         os.close(writing)
         try:
             RunFolder.reopen(config)
-        except LockError as error:
-            assert "process" in str(error)
+        except LockError:
             os._exit(3)
         os.read(reading, 1)
         os._exit(4)
