@@ -242,7 +242,7 @@ def test_without_locks_another_machines_owner_is_not_taken_for_dead(
     no_locks(errno.ENOLCK, monkeypatch)
     (tmp_path / "run" / "lock-3").write_text("elsewhere none 17 5")
     with pytest.raises(
-        LockError, match="process 17 of elsewhere.*if that process has ended, remove .*lock-3"
+        LockError, match=r"process 17 of elsewhere.*if that process has ended, remove .*lock-3"
     ) as caught:
         RunFolder.reopen(composed(f"resume={tmp_path / 'run'}"))
     assert "\n" not in str(caught.value)
