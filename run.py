@@ -9,6 +9,9 @@ except ModuleNotFoundError as error:
         f"envgen: error: {sys.executable} has no {error.name}: `make install` puts all that is needed into .venv, "
         "then type .venv/bin/python run.py"
     )
+except (ImportError, MemoryError, OSError) as error:
+    print(f"envgen: error: what is needed can't be loaded, memory may be short (ulimit -v): {error!r}", file=sys.stderr)
+    sys.exit(1)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

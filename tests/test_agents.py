@@ -29,8 +29,9 @@ from envgen_exp.envs.crafter.state import KINDS, SlotState, decode
 from envgen_exp.errors import BudgetError, EnvGenError
 from envgen_exp.llm import ledger, provider
 from envgen_exp.llm.ledger import Address
+from envgen_exp.reading import read_json
 from envgen_exp.reporting.collect import collect
-from envgen_exp.run_folder import is_finished, read_json
+from envgen_exp.run_folder import is_finished
 from envgen_exp.seeding import WorldSet, world_seed
 
 FAMILY = CrafterFamily(CrafterConfig(num_threads=1))

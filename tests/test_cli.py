@@ -409,3 +409,18 @@ def test_a_python_without_the_package_is_told_how_to_get_it(tmp_path: Path) -> N
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "make install" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["schedule.scale=nan"], "schedule.scale=nan: allowed is a finite number"),
+        (["ppo=null"], "ppo=null: allowed: laptop"),
+        (["-m", "seed=interval(0,3)"], "an interval has no values"),
+        (["-m", "ppo=glob(zz*)"], "fits no option; allowed: laptop"),
+    ],
+)
+def test_what_no_run_can_mean_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line

@@ -13,7 +13,8 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
 FLOORS = (
     # What everything else is built on.
-    "__init__ config errors seeding run_folder stopping secrets validation explain inputs composition usage",
+    "__init__ config errors reading lock run_folder seeding stopping secrets validation explain inputs composition "
+    "usage",
     # The games.
     "envs",
     # Learning and asking.

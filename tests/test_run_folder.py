@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from runs import fork, wait
 
 from envgen_exp import checkpoint
 from envgen_exp.config import RunConfig, freeze, identity, register
 from envgen_exp.errors import CheckpointError, EnvGenError, IdentityError, LockError, RunFolderError
 from envgen_exp.run_folder import RunFolder, read_config, write_atomic
+from envgen_exp.tracking.metrics import Log
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -190,3 +194,88 @@ def test_every_error_is_one_of_the_tree() -> None:
     assert all(issubclass(c, EnvGenError) and c.exit_status in (1, 2) for c in classes)
     assert errors.__doc__ is not None
     assert all(c.__name__ in errors.__doc__ for c in classes)
+
+
+def no_locks(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("envgen_exp.lock.fcntl.flock", flock)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_locks_one_of_many_takes_a_dead_owners_folder(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_locks(number, monkeypatch)
+    folder, config = tmp_path / "run", composed(f"resume={tmp_path / 'run'}")
+    dead = fork(lambda: (make(folder), os._exit(7)))
+    assert wait(dead) == 7
+    assert (folder / "lock-1").exists()
+    reading, writing = os.pipe()  # closed when all have tried
+
+    def try_it() -> None:
+        os.close(writing)
+        try:
+            RunFolder.reopen(config)
+        except LockError:
+            os._exit(3)
+        os.read(reading, 1)
+        os._exit(4)
+
+    children = [fork(try_it) for _ in range(6)]
+    statuses = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(5)]
+    assert statuses == [3] * 5, children
+    with pytest.raises(LockError, match="is in use by process"):
+        RunFolder.reopen(config)
+    os.close(writing)
+    os.close(reading)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 4
+    RunFolder.reopen(config).close()
+    assert not list(folder.glob("lock-*"))
+
+
+def test_without_locks_another_machines_owner_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "run").close()
+    no_locks(errno.ENOLCK, monkeypatch)
+    (tmp_path / "run" / "lock-3").write_text("elsewhere none 17 5")
+    with pytest.raises(
+        LockError, match=r"process 17 of elsewhere.*if that process has ended, remove .*lock-3"
+    ) as caught:
+        RunFolder.reopen(composed(f"resume={tmp_path / 'run'}"))
+    assert "\n" not in str(caught.value)
+    (tmp_path / "run" / "lock-3").unlink()
+    RunFolder.reopen(composed(f"resume={tmp_path / 'run'}")).close()
+
+
+def test_files_have_the_rights_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "a.json", b"1")
+        Log(tmp_path / "a.jsonl").close()
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
+def test_a_file_system_that_syncs_no_folders_is_good_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def files_alone(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", files_alone)
+    write_atomic(tmp_path / "a.json", b"1")
+    assert (tmp_path / "a.json").read_bytes() == b"1"
+
+
+def test_a_log_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("no end of a line")
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "thesis.txt")
+    with pytest.raises(RunFolderError, match=r"metrics\.jsonl"):
+        Log(tmp_path / "metrics.jsonl")
+    assert (tmp_path / "thesis.txt").read_text() == "no end of a line"

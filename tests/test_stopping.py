@@ -31,3 +31,14 @@ def test_nothing_of_it_outlives_the_block() -> None:
     gone = weakref.ref(holder)
     del stop, thread, holder
     assert gone() is None
+
+
+def test_a_hangup_that_was_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in SIGNALS

@@ -19,7 +19,7 @@ from envgen_exp import seeding
 from envgen_exp.agents import chain_of
 from envgen_exp.agents.asked import AskedAgent
 from envgen_exp.agents.prompt import Step
-from envgen_exp.config import LLMConfig, LLMKind, RunConfig, arm, design_set, diagnostics
+from envgen_exp.config import LLMConfig, LLMKind, RunConfig, Verbosity, arm, design_set, diagnostics
 from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Scene, ToldFamily
 from envgen_exp.envs.vector import EpisodeRecord, Observation, VectorEnv
@@ -58,7 +58,7 @@ class Prepared:
 def run(config: RunConfig, argv: Sequence[str]) -> int:
     """Play the run's episodes, or what is left of them, and return the exit status. Raises EnvGenError."""
     prepared = prepare(config)
-    if config.resume is None:
+    if config.resume is None and (config.verbosity is not Verbosity.quiet or config.dry_run):
         print(tell_plan(prepared), flush=True)
     if config.dry_run:
         print(tell_messages(prepared))
@@ -161,7 +161,7 @@ def play(prepared: Prepared, folder: RunFolder) -> None:
     client = make_client(prepared.llm, folder.llm, prepared.family, run=folder.path.name)
     # As the report evaluation: its slots' first episodes, in order.
     seeds = seeding.integers(config.seed, "worlds", "report", count=config.agent.episodes)
-    progress = make_progress(make_console())
+    progress = make_progress(make_console(), verbosity=config.verbosity)
     try:
         for episode, seed in enumerate(seeds, start=1):
             name = f"episode{episode}"
@@ -193,6 +193,7 @@ def play_episode(prepared: Prepared, client: Client, episode: int, seed: int, pr
             idle += decision.idle
             action = np.array([names.index(decision.action)], dtype=np.int64)
             ended = env.step(action, obs, rewards, terminations, truncations)
+            progress.detail(f"episode {episode}, step {len(steps)}: {decision.action}")
             progress.update(len(steps), dollars=client.totals().cost or None, repairs=repairs or None)
     return {
         "cycle": episode,

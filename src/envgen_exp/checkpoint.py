@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from envgen_exp.errors import CheckpointError, RunFolderError
-from envgen_exp.run_folder import read_json, write_atomic, write_json
+from envgen_exp.reading import read_bytes, read_json
+from envgen_exp.run_folder import write_atomic, write_json
 
 FORMAT = 1
 KEPT = 2
+
+MAX_BYTES = 16 * 2**30
+"""Of a checkpoint."""
 
 
 def save(folder: Path, number: int, state: dict[str, Any]) -> int:
@@ -62,9 +65,9 @@ def _load(folder: Path, number: int) -> dict[str, Any]:
     path = folder / f"{number:06d}.pt"
     try:
         about = read_json(path.with_suffix(".json"))
-        data = path.read_bytes()
         form, size, digest = about["format"], about["size"], about["sha256"]
-    except (OSError, KeyError, TypeError, RunFolderError) as error:
+        data = read_bytes(path, min(int(size), MAX_BYTES))
+    except (KeyError, TypeError, ValueError, RunFolderError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
     if form != FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {form}; this version reads format {FORMAT}")
@@ -72,6 +75,8 @@ def _load(folder: Path, number: int) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint {path} is damaged: its checksum differs")
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    except (RuntimeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"checkpoint {path} can't be loaded: {error}") from error
+        if not isinstance(state, dict):
+            raise TypeError("it holds no state")
+    except Exception as error:  # a stranger's raises what it likes
+        raise CheckpointError(f"checkpoint {path} can't be loaded: {' '.join(str(error).split())[:300]}") from error
     return state

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -17,27 +16,16 @@ import yaml
 from envgen_exp import sweep, usage
 from envgen_exp.composition import CONF, compose_run
 from envgen_exp.config import plain
-from envgen_exp.errors import ConfigError, EnvGenError
+from envgen_exp.errors import ConfigError, told
 from envgen_exp.explain import nearest
 from envgen_exp.secrets import refuse_secrets
-from envgen_exp.sweep import tell
 
 _FLAGS = ("--help", "--multirun", "--cfg", "--info", "--shell-completion")
 
 
+@told
 def main(argv: Sequence[str]) -> int:
     """Do what `argv` asks and return the exit status."""
-    try:
-        return _main(argv)
-    except EnvGenError as error:
-        tell(error)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("envgen: stopped", file=sys.stderr)
-        return 130
-
-
-def _main(argv: Sequence[str]) -> int:
     refuse_secrets(argv, os.environ)
     # `from` can't be the name of a field in Python; it is what one types.
     argv = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -124,6 +125,11 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
             source = _source(run, [other.config for other in runs])
             runs[number] = dataclasses.replace(run, source=folder / identity(source))
     return Sweep(folder, launcher, settings, tuple(runs))
+
+
+def spelled_out(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
+    """The overrides with the options that a glob(...) finds in its place."""
+    return [str(override.input_line) for override in _parse(overrides, conf)]
 
 
 def sweep_choices(overrides: Sequence[str], conf: Path = CONF) -> dict[str, list[str]]:
@@ -302,5 +308,18 @@ def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
                     raise ConfigError(f"{text}: nothing can be removed; {key}=VALUE sets another value")
                 if override.is_add() or override.is_force_add():
                     raise ConfigError(f"{text}: no keys can be added; write it without +")
+            options = [name for name in loader.get_group_options(key) if not name.startswith("schema")]
+            if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+                found = override.value().filter(options)  # type: ignore[union-attr]
+                if not found:
+                    raise ConfigError(f"{text}: fits no option; allowed: {' | '.join(options) or 'none'}")
+                override = parser.parse_override(f"{key}={','.join(found)}")
+            value = override.value()
+            if override.value_type is ValueType.INTERVAL_SWEEP:
+                raise ConfigError(f"{text}: an interval has no values to run through; allowed: 1,2,3 or range(1,4)")
+            if options and value is None:
+                raise ConfigError(f"{text}: allowed: {' | '.join(options)}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{text}: allowed is a finite number")
             parsed.append(override)
     return parsed

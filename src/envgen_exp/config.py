@@ -473,6 +473,9 @@ NOT_IDENTITY = (
 )
 """Keys that may differ between a run and its resume: they change no result."""
 
+NOT_OF_ASKED = ("designer", "ppo", "schedule", "cycles", "evaluation", "device", "design_set")
+"""Keys that change nothing where a language model plays."""
+
 _T = TypeVar("_T")
 _schemas: dict[type, type] = {}
 
@@ -595,16 +598,25 @@ def identity(config: RunConfig) -> str:
     return identity_of(plain(config))
 
 
-def identity_of(values: Mapping[str, Any]) -> str:
-    """The identity of a config as plain values, e.g. as a run's folder keeps it."""
-    counted = copy.deepcopy(dict(values))
+def identity_of(values: Mapping[str, Any], *, all_of_asked: bool = False) -> str:
+    """The identity of a config as plain values, e.g. as a run's folder keeps it; `all_of_asked` as earlier versions
+    counted, which took what is another agent's for the asked one's too."""
+    text = json.dumps(counted(values, all_of_asked=all_of_asked), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def counted(values: Mapping[str, Any], *, all_of_asked: bool = False) -> dict[str, Any]:
+    """Those of a config's values that can change a result."""
+    found = copy.deepcopy(dict(values))
     for key in NOT_IDENTITY:
         *parents, last = key.split(".")
-        node = counted
+        node = found
         for parent in parents:
             node = node.get(parent, {})
         node.pop(last, None)
-    if counted.get("agent", {}).get("name", AgentConfig.name) == AgentConfig.name:
-        counted.pop("agent", None)  # what else it holds is a language model's
-    text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    if found.get("agent", {}).get("name", AgentConfig.name) == AgentConfig.name:
+        found.pop("agent", None)  # what else it holds is a language model's
+    elif not all_of_asked:
+        for key in NOT_OF_ASKED:
+            found.pop(key, None)
+    return found

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from envgen_exp.composition import compose_run
 from envgen_exp.config import TrackerConfig, TrackerKind
 from envgen_exp.envs import make_family
-from envgen_exp.errors import ConfigError, EnvGenError
+from envgen_exp.errors import ConfigError, told
 from envgen_exp.llm.redaction import redact
 from envgen_exp.run_folder import write_atomic
 from envgen_exp.tracking import media
@@ -54,24 +54,21 @@ A word is a panel; where a section has one word alone, each of its metrics is on
 """
 
 
+@told
 def main(argv: Sequence[str]) -> int:
     """Write the workspace, to W&B or a file, and return the exit status: 2 with one line where that can't be."""
-    try:
-        asked = _parser().parse_args(argv)
-        run = compose_run([f"env={asked.env}"])
-        tracker = run.tracker
-        workspace = make_workspace(make_family(run.env).skills, asked.project or tracker.project, asked.entity or "")
-        online = resolve_mode(TrackerConfig(kind=TrackerKind.wandb, mode=tracker.mode)) == "online"
-        if asked.json is not None or not online:
-            path = asked.json or Path("dashboard.json")
-            write_atomic(path, definition(workspace).encode())
-            why = "" if asked.json else "to write it to W&B, set WANDB_API_KEY or run `wandb login`; "
-            print(f"{why}the workspace's definition is in {path}")
-        else:
-            print(f"the workspace is at {save(workspace)}")
-    except EnvGenError as error:
-        print(f"envgen: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_status
+    asked = _parser().parse_args(argv)
+    run = compose_run([f"env={asked.env}"])
+    tracker = run.tracker
+    workspace = make_workspace(make_family(run.env).skills, asked.project or tracker.project, asked.entity or "")
+    online = resolve_mode(TrackerConfig(kind=TrackerKind.wandb, mode=tracker.mode)) == "online"
+    if asked.json is not None or not online:
+        path = asked.json or Path("dashboard.json")
+        write_atomic(path, definition(workspace).encode())
+        why = "" if asked.json else "to write it to W&B, set WANDB_API_KEY or run `wandb login`; "
+        print(f"{why}the workspace's definition is in {path}")
+    else:
+        print(f"the workspace is at {save(workspace)}")
     return 0
 
 

@@ -9,10 +9,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from envgen_exp.config import HumanConfig, PlaceboConfig, RunConfig
 from envgen_exp.errors import ConfigError, RunFolderError
+from envgen_exp.reading import MAX_YAML, load_yaml, read_text
 from envgen_exp.run_folder import feedback_reports, read_config
 
 MAX_CHARACTERS = 200_000
@@ -71,15 +70,15 @@ def _sets(file: Path, config: RunConfig) -> list[Any]:
     """The designs of each cycle as they stand in a file."""
     where = f"designer.file={file}"
     try:
-        text = file.read_text()
-    except (OSError, ValueError) as error:
+        text = read_text(file, MAX_YAML)
+    except RunFolderError as error:
         raise ConfigError(f"{where}: can't be read: {error}") from error
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(f"{where}: {len(text):,} characters are too many, at most {MAX_CHARACTERS:,}")
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{where}: is no YAML: {' '.join(str(error).split())}") from error
+        found = load_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: can't be understood: {error}") from error
     if isinstance(found, list) and found and all(isinstance(item, dict) for item in found):
         found = [found] * config.cycles
     count = config.designer.num_designs

@@ -70,12 +70,15 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
             loop(this, config.cycles)
         except Stopped as stopped:
             this.stopped(str(stopped))
+            with contextlib.suppress(RunFolderError):
+                this.close()
             return stopped.exit_status
         except Exception as error:
             # What went wrong may be the disk: then the last checkpoint that was written has to do.
             with contextlib.suppress(RunFolderError):
                 this.session.save_snapshot()
-            this.close()
+            with contextlib.suppress(RunFolderError):
+                this.close()
             print(f"to go on:\n{resume_command(folder)}", flush=True)
             if is_out_of_memory(error):
                 raise MemoryFullError(
@@ -131,7 +134,10 @@ class Run:
 
     def stopped(self, why: str) -> None:
         """Save what there is, and say how to go on; also called from the thread that watches for signals."""
-        self.session.save_snapshot()
+        try:
+            self.session.save_snapshot()
+        except RunFolderError as error:
+            self.session.progress.message(f"the last checkpoint that was written has to do: {error}")
         self.session.progress.close()
         print(f"stopped by {why}; to go on:\n{resume_command(self.folder)}", flush=True)
 

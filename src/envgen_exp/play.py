@@ -27,9 +27,10 @@ from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Design, Family, design_key
 from envgen_exp.envs.typed import parse_design
 from envgen_exp.envs.vector import EpisodeRecord
-from envgen_exp.errors import CheckpointError, ConfigError, EnvGenError, RunFolderError
+from envgen_exp.errors import CheckpointError, ConfigError, RunFolderError, told
 from envgen_exp.export import export
 from envgen_exp.preparation import choose_device, use_threads
+from envgen_exp.reading import understood
 from envgen_exp.recording import Film, FilmedEnv, film_title, write_films
 from envgen_exp.reporting.statistics import score_interval, wilson
 from envgen_exp.reporting.summary import percent
@@ -42,24 +43,21 @@ FILM_STEPS = 1000
 """Where an episode's film is cut."""
 
 
+@told
 def main(argv: Sequence[str]) -> int:
     """Play as asked and return the exit status: 2 with one line for what can't be."""
-    try:
-        asked = _parser().parse_args(argv)
-        console = make_console()
-        player = Player.open(asked.folder, Device[asked.device])
-        for line in player.notes:
-            _tell(console, line)
-        _tell(console, player.origin)
-        design = None if asked.design is None else parse_design(asked.design, player.family)
-        if asked.export is not None:
-            export(player.learner, player.family, asked.export, origin=player.origin)
-            _tell(console, f"exported: weights.pt, agent.py and README.md in {asked.export}")
-        if asked.episodes:
-            play(player, design, asked.episodes, asked.seed, asked.videos, console)
-    except EnvGenError as error:
-        print(f"envgen: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_status
+    asked = _parser().parse_args(argv)
+    console = make_console()
+    player = Player.open(asked.folder, Device[asked.device])
+    for line in player.notes:
+        _tell(console, line)
+    _tell(console, player.origin)
+    design = None if asked.design is None else parse_design(asked.design, player.family)
+    if asked.export is not None:
+        export(player.learner, player.family, asked.export, origin=player.origin)
+        _tell(console, f"exported: weights.pt, agent.py and README.md in {asked.export}")
+    if asked.episodes:
+        play(player, design, asked.episodes, asked.seed, asked.videos, console)
     return 0
 
 
@@ -89,22 +87,24 @@ class Player:
             )
         family = make_family(config.env)
         use_threads(config)
-        learner = Learner.create(
-            config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=choose_device(device)
-        )
-        learner.load_state_dict(state["parts"]["learner"])
-        phases, done = plan.phases(config), state["position"]
-        progress = (
-            "the run is finished"
-            if done == len(phases)
-            else f"the run is not finished: {done} of {len(phases)} phases done, {phases[done].name} is next or running"
-        )
-        trained = state["steps"]["designed"] + state["steps"]["original"]
-        origin = (
-            f"checkpoint {number} of {folder}, after {trained:,} of {plan.training_steps(config):,} training steps; "
-            f"{progress}"
-        )
-        return cls(folder, config, family, learner, origin, tuple(f"passed over: {line}" for line in damaged))
+        with understood(folder / "checkpoints"):
+            learner = Learner.create(
+                config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=choose_device(device)
+            )
+            learner.load_state_dict(state["parts"]["learner"])
+            phases, done = plan.phases(config), state["position"]
+            progress = (
+                "the run is finished"
+                if done == len(phases)
+                else f"the run is not finished: {done} of {len(phases)} phases done, {phases[done].name} is next or "
+                "running"
+            )
+            trained = state["steps"]["designed"] + state["steps"]["original"]
+            origin = (
+                f"checkpoint {number} of {folder}, after {trained:,} of {plan.training_steps(config):,} training "
+                f"steps; {progress}"
+            )
+            return cls(folder, config, family, learner, origin, tuple(f"passed over: {line}" for line in damaged))
 
 
 def play(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ from envgen_exp.config import Device, LLMKind, Mixture, RunConfig, design_set
 from envgen_exp.designers import DESIGNERS, Means, make_designer
 from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Family
+from envgen_exp.envs.vector import ArraySpec
 from envgen_exp.errors import ConfigError
 from envgen_exp.llm.client import check_ready as check_llm
 from envgen_exp.llm.prices import Expected, count_tokens, expected_cost
 from envgen_exp.rl.agent import DEEP
 from envgen_exp.rl.allocator import keep_large_buffers
 from envgen_exp.rl.ppo import Learner, check_steps
+from envgen_exp.rl.rollout import rollout_bytes
 from envgen_exp.run_folder import RunFolder, read_config
 from envgen_exp.tracking.wandb import check_ready as check_tracker
 
@@ -58,8 +61,27 @@ def prepare(config: RunConfig) -> Prepared:
     check_designer(config, family)
     threads = use_threads(config)
     spec, num_actions = family.observation_spec, family.num_actions
+    check_memory(config, spec)
     learner = Learner.create(config.ppo, spec, num_actions, seed=config.seed, device=device, threads=threads)
     return Prepared(config, family, learner)
+
+
+def check_memory(config: RunConfig, spec: Mapping[str, ArraySpec]) -> None:
+    """Refuse a rollout that this machine can't hold."""
+    ppo = config.ppo
+    needed, there = rollout_bytes(ppo.num_steps, ppo.num_envs, spec), memory_bytes()
+    if needed > there:
+        raise ConfigError(
+            f"ppo.num_steps={ppo.num_steps}, ppo.num_envs={ppo.num_envs}: a rollout takes {needed / 2**30:,.1f} GiB, "
+            f"this machine has {there / 2**30:,.1f} GiB"
+        )
+
+
+def memory_bytes() -> int:
+    """Memory that this process could have at most."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return there if limit == resource.RLIM_INFINITY else min(there, limit)
 
 
 def use_threads(config: RunConfig) -> int:

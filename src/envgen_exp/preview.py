@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from rich.color import Color
@@ -27,8 +26,9 @@ from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig
 from envgen_exp.envs import family_names, make_family
 from envgen_exp.envs.family import Design, DesignCheck, Family, design_key
 from envgen_exp.envs.typed import parse_design, read_design
-from envgen_exp.errors import ConfigError, DesignError, EnvGenError, RunFolderError
+from envgen_exp.errors import ConfigError, DesignError, RunFolderError, told
 from envgen_exp.explain import nearest
+from envgen_exp.reading import MAX_YAML, load_yaml, read_text, understood
 from envgen_exp.reporting.designs import (
     Gallery,
     amount,
@@ -61,21 +61,18 @@ class Shown:
     check: DesignCheck
 
 
+@told
 def main(argv: Sequence[str]) -> int:
     """Show the designs; exit status 0, 1 where one can't be played, 2 with one line for what is no design."""
-    try:
-        asked = _parse(argv)
-        env, designs = _find(asked.design, asked.family)
-        family = make_family(env)
-        shown = [Shown(name, design, family.check(design)) for name, design in designs]
-        console = make_console()
-        for one in shown:
-            print_design(one, family, default_counts(env), console)
-        write_atomic(asked.out, render(shown, family, env, asked.worlds).encode())
-        console.print(Text(f"page: {asked.out}"), soft_wrap=True)
-    except EnvGenError as error:
-        print(f"envgen: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_status
+    asked = _parse(argv)
+    env, designs = _find(asked.design, asked.family)
+    family = make_family(env)
+    shown = [Shown(name, design, family.check(design)) for name, design in designs]
+    console = make_console()
+    for one in shown:
+        print_design(one, family, default_counts(env), console)
+    write_atomic(asked.out, render(shown, family, env, asked.worlds).encode())
+    console.print(Text(f"page: {asked.out}"), soft_wrap=True)
     return 0 if all(one.check.playable for one in shown) else 1
 
 
@@ -94,7 +91,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _find(text: str, family_name: str | None) -> tuple[EnvConfig, list[tuple[str, Design]]]:
     """What is meant: the family's settings, and the designs with their names."""
     if len(text) < 1000 and Path(text).is_dir():
-        return _of_run(Path(text), family_name)
+        with understood(text):
+            return _of_run(Path(text), family_name)
     env = _env(family_name or "crafter")
     family = make_family(env)
     several = _several(text)
@@ -128,10 +126,10 @@ def _several(text: str) -> list[Mapping[str, Any]] | None:
     """The designs of a file that holds a list of them, alone or below `designs`; None for anything else."""
     file = Path(text)
     try:
-        if len(text) > 1000 or not file.is_file():
+        if len(text) > 1000 or not file.exists():
             return None
-        value = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        value = load_yaml(read_text(file, MAX_YAML))
+    except (OSError, ValueError, RunFolderError):
         return None  # parse_design says what is wrong with it
     if isinstance(value, dict) and list(value) == ["designs"]:
         value = value["designs"]

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
 from rich.text import Text
 
-from envgen_exp.errors import EnvGenError
+from envgen_exp.errors import told
+from envgen_exp.reading import understood
 from envgen_exp.reporting.analysis import Analysis
 from envgen_exp.reporting.claims import write_claims
 from envgen_exp.reporting.collect import collect, read_run
@@ -32,6 +35,7 @@ CLAIMS = Path("docs/claims.md")
 """Where the claims are written, in a clone."""
 
 
+@told
 def main(argv: Sequence[str]) -> int:
     """Write the page, print the table and return the exit status: 2 with one line for a folder that holds no run."""
     parser = argparse.ArgumentParser(prog="python -m envgen_exp.report", description=__doc__)
@@ -42,21 +46,21 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--out", type=Path, default=CLAIMS, help="where the claims are written (default: %(default)s)")
     asked = parser.parse_args(argv)
-    try:
-        if asked.claims is None:
-            show(asked.folder)
-        else:
-            show_claims(asked.claims, asked.out)
-    except EnvGenError as error:
-        print(f"envgen: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_status
+    if asked.claims is None:
+        show(asked.folder)
+    else:
+        show_claims(asked.claims, asked.out)
     return 0
 
 
 def show(folder: Path) -> None:
     """Print the tables of the run or the sweep in `folder` and write its page; RunFolderError where there is none."""
-    console = make_console()
-    if not (folder / "config.yaml").exists():
+    with understood(folder):
+        _show(folder, make_console())
+
+
+def _show(folder: Path, console: Console) -> None:
+    if not os.path.lexists(folder / "config.yaml"):
         analysis = Analysis(collect(folder))
         files = write_tables(analysis)
         print_study(analysis, console)
@@ -78,7 +82,9 @@ def show(folder: Path) -> None:
 
 def show_claims(folder: Path, out: Path) -> None:
     """Judge the paper's claims by the sweeps in `folder`, write the document and print a line for each."""
-    for verdict in write_claims(folder, out):
+    with understood(folder):
+        verdicts = list(write_claims(folder, out))
+    for verdict in verdicts:
         detail = f": {verdict.detail}" if verdict.detail else ""
         print(f"{verdict.claim.text} ({verdict.claim.table}): {verdict.word}{detail}")
     print(f"written: {out}")

@@ -18,20 +18,29 @@ from __future__ import annotations
 
 import datetime
 import errno
-import fcntl
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import yaml
-
-from envgen_exp.config import NOT_IDENTITY, RunConfig, identity, plain, trains
-from envgen_exp.errors import IdentityError, LockError, RunFolderError
+from envgen_exp.config import RunConfig, counted, identity, identity_of, plain, trains
+from envgen_exp.errors import IdentityError, RunFolderError
+from envgen_exp.lock import Lock
+from envgen_exp.reading import (
+    MAX_JSON,
+    MAX_LOG,
+    MAX_YAML,
+    check_regular,
+    dump_yaml,
+    load_yaml,
+    read_json,
+    read_text,
+    understood,
+)
 
 FORMAT = 1
 """Version of the folder's layout and file formats."""
@@ -44,9 +53,6 @@ MIN_FREE_BYTES = 64 * 2**20
 
 MAX_SHOWN = 120
 """Characters of a value that a line names; what a run is told or designed in can be long."""
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML's safe loader in C where it is there: ten times faster, which a sweep of 1,000 runs feels."""
 
 
 @contextmanager
@@ -64,29 +70,50 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: a reader, or a run that was killed here, sees the old file or the new one."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Have a folder's names on the disk, where its file system can do that."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def open_own(path: Path) -> int:
+    """A file that the run goes on writing, opened or made; RunFolderError where it is none, or a link to another."""
+    with disk_errors(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        check_regular(path, handle, MAX_LOG)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def write_over(path: Path, text: str, is_ours: Callable[[str], bool]) -> None:
     """Write a file anew; RunFolderError where one is there that `is_ours` does not know by its text."""
-    with disk_errors(path):
-        there = path.read_text(errors="replace") if path.exists() else None
-    if there is not None and not is_ours(there):
+    try:
+        foreign = os.path.lexists(path) and not is_ours(read_text(path, MAX_JSON))
+    except RunFolderError:  # not even a text
+        foreign = True
+    if foreign:
         raise RunFolderError(f"{path} was not written by this command: move it away, nothing is overwritten")
     write_atomic(path, text.encode())
 
@@ -96,18 +123,10 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of a run folder; RunFolderError where it can't be."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"can't read {path}: {error}") from error
-
-
 class RunFolder:
     """An open run folder; it is locked for as long as the process lives or until `close`."""
 
-    def __init__(self, path: Path, lock: IO[str]) -> None:
+    def __init__(self, path: Path, lock: Lock) -> None:
         self.path = path
         self._lock = lock
 
@@ -159,7 +178,7 @@ class RunFolder:
         path = Path(config.folder) if config.folder else _new_path(config)
         if (path / "config.yaml").exists():
             raise RunFolderError(f"folder={path} holds a run already: go on with it by resume={path}")
-        if path.exists() and (not path.is_dir() or any(p.name != "lock" for p in path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(not p.name.startswith("lock") for p in path.iterdir())):
             raise RunFolderError(f"folder={path} is not an empty folder; choose another name")
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -178,7 +197,7 @@ class RunFolder:
             "chosen": dict(chosen),
             "config": plain(config),
         }
-        write_atomic(folder.config_file, yaml.safe_dump(document, sort_keys=False).encode())
+        write_atomic(folder.config_file, dump_yaml(document).encode())
         return folder
 
     @classmethod
@@ -187,15 +206,17 @@ class RunFolder:
         assert config.resume is not None
         path = Path(config.resume)
         document = read_config(path)
-        if document["identity"] != identity(config):
-            changes = _differences(document["config"], plain(config))
+        # Not what the folder has for its identity: an older version may have counted more keys.
+        if identity_of(document["config"]) != identity(config):
+            changes = _differences(counted(document["config"]), counted(plain(config)))
             raise IdentityError(
                 f"resume={path}: this would be another run ({'; '.join(changes) or 'other defaults'}); "
                 "only tracker, checkpoint, paths and threads may change on resume"
             )
         folder = cls(path, _lock(path))
-        for left_by_a_kill in path.rglob(f".*{UNFINISHED}"):
-            left_by_a_kill.unlink()
+        with disk_errors(path):
+            for left_by_a_kill in path.rglob(f".*{UNFINISHED}"):
+                left_by_a_kill.unlink()
         return folder
 
     def __enter__(self) -> RunFolder:
@@ -223,21 +244,23 @@ class RunFolder:
 
     def finished_phase(self, index: int, name: str) -> dict[str, Any]:
         """What a finished phase left; RunFolderError where it is missing."""
-        value: dict[str, Any] = read_json(self._phase_file(index, name))
+        value = read_json(self._phase_file(index, name))
+        if not isinstance(value, dict):
+            raise RunFolderError(f"{self._phase_file(index, name)} is no phase's result")
         return value
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The config.yaml of a run folder as plain values; RunFolderError where the folder is no run of this version."""
-    if not path.is_dir():
-        raise RunFolderError(f"{path} is not a folder")
     file = path / "config.yaml"
-    if not file.is_file():
+    if not os.path.isdir(path):  # which raises nothing, whatever the name
+        raise RunFolderError(f"{path} is not a folder")
+    if not os.path.lexists(file):
         raise RunFolderError(f"{path} is not a run's folder: it has no config.yaml")
     try:
-        document = yaml.load(file.read_text(), Loader=_LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RunFolderError(f"can't read {file}: {' '.join(str(error).split())}") from error
+        document = load_yaml(read_text(file, MAX_YAML), aliases=True)  # earlier versions wrote some
+    except ValueError as error:
+        raise RunFolderError(f"can't read {file}: {error}") from error
     if not isinstance(document, dict) or "format" not in document:
         raise RunFolderError(f"{file} is not a run's config: it has no format")
     if document["format"] != FORMAT:
@@ -245,13 +268,17 @@ def read_config(path: Path) -> dict[str, Any]:
     missing = [key for key in ("identity", "command", "config", "versions", "chosen") if key not in document]
     if missing:
         raise RunFolderError(f"{file} is not a run's config: it lacks {', '.join(missing)}")
+    wrong = [key for key in ("config", "versions", "chosen") if not isinstance(document[key], dict)]
+    if wrong:
+        raise RunFolderError(f"{file} is not a run's config: {wrong[0]} has no keys")
     return document
 
 
 def feedback_reports(path: Path) -> list[dict[str, Any]]:
     """What the finished feedback evaluations of a run found, cycle by cycle, as `rl.evaluate.SkillReport.to_json`."""
     files = sorted((path / "phases").glob("[0-9]*-evaluate.json"))
-    return [read_json(file)["skills"] for file in files]
+    with understood(path / "phases"):
+        return [read_json(file)["skills"] for file in files]
 
 
 def is_finished(path: Path) -> bool:
@@ -273,24 +300,8 @@ def _new_path(config: RunConfig) -> Path:
     return path
 
 
-def _lock(path: Path) -> IO[str]:
-    # The kernel drops the lock with its process, however that dies, so a dead owner's lock is free.
-    file = path / "lock"
-    with disk_errors(file):
-        handle = file.open("a+")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.seek(0)
-        owner = handle.read().strip()
-        handle.close()
-        raise LockError(f"{path} is in use by process {owner or 'unknown'}: wait for it or end it") from error
-    with disk_errors(file):
-        handle.seek(0)
-        handle.truncate()
-        handle.write(str(os.getpid()))
-        handle.flush()
-    return handle
+def _lock(path: Path) -> Lock:
+    return Lock(path, open_own(path / "lock"))
 
 
 def _differences(stored: Mapping[str, Any], typed: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -298,7 +309,7 @@ def _differences(stored: Mapping[str, Any], typed: Mapping[str, Any], prefix: st
     for key in stored.keys() | typed.keys():
         name = prefix + key
         old, new = stored.get(key), typed.get(key)
-        if name in NOT_IDENTITY or old == new:
+        if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             lines += _differences(old, new, f"{name}.")

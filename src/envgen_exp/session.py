@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from envgen_exp import checkpoint
 from envgen_exp.config import RunConfig
 from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.plan import PlannedPhase, phases
+from envgen_exp.reading import understood
 from envgen_exp.run_folder import RunFolder
 from envgen_exp.tracking import metrics
 from envgen_exp.tracking.progress import make_progress, row_words
@@ -51,11 +52,12 @@ class Session:
         self._walked = 0
         self._checkpoint, state, damaged = checkpoint.load_latest(folder.checkpoints)
         logs = {"metrics": folder.metrics, "timings": folder.timings, "episodes": folder.episodes}
-        for name, path in logs.items():
-            metrics.Log.cut(path, state["logs"][name] if state else 0)
+        with understood(folder.checkpoints):
+            for name, path in logs.items():
+                metrics.Log.cut(path, state["logs"][name] if state else 0)
+            if state:
+                self._restore(state)
         self._logs = {name: metrics.Log(path) for name, path in logs.items()}
-        if state:
-            self._restore(state)
         self._saved_steps = self.stepped
         self._saved_at = self._ticked_at = self._snapped_at = time.monotonic()
         self._snap_seconds = 0.0
@@ -211,7 +213,6 @@ class Session:
     def close(self) -> None:
         """Close logs, tracker and display, once; writes no checkpoint."""
         logs, self._logs = self._logs, {}
-        for log in logs.values():
-            log.close()
-        self.tracker.close()
-        self.progress.close()
+        with ExitStack() as stack:  # all of them, whichever fails
+            for close in (self.progress.close, self.tracker.close, *(log.close for log in logs.values())):
+                stack.callback(close)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 GRACE = 3.0
 """Seconds that the main thread has to notice the signal and to write its last checkpoint."""
@@ -63,7 +63,10 @@ def stoppable() -> Iterator[Stop]:
     stop = Stop()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    # A hangup that is ignored already was meant not to matter: nohup.
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    handled = [number for number in SIGNALS if number != signal.SIGHUP or not nohup]
+    before = {number: signal.signal(number, stop) for number in handled}
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     thread = threading.Thread(target=stop.watch, args=(reading,), name="signals", daemon=True)
     thread.start()

@@ -31,10 +31,20 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from envgen_exp.composition import CONF, Sweep, SweptRun, compose_run, compose_sweep, load_config, register_plain
-from envgen_exp.config import RunConfig, identity, trains
-from envgen_exp.errors import EnvGenError, RunFolderError
-from envgen_exp.run_folder import is_finished, read_json, write_atomic, write_json
+from envgen_exp.composition import (
+    CONF,
+    Sweep,
+    SweptRun,
+    compose_run,
+    compose_sweep,
+    load_config,
+    register_plain,
+    spelled_out,
+)
+from envgen_exp.config import RunConfig, identity, identity_of, plain, trains
+from envgen_exp.errors import EnvGenError, MemoryFullError, RunFolderError, tell
+from envgen_exp.reading import read_json
+from envgen_exp.run_folder import is_finished, write_atomic, write_json
 
 _PR_SET_PDEATHSIG = 1
 
@@ -52,10 +62,23 @@ def run_once(config: RunConfig, argv: Sequence[str]) -> int:
     # once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not trains(config):
-        from envgen_exp import agent_loop
+        with _memory():
+            from envgen_exp import agent_loop
 
         return agent_loop.run(config, argv)
     return _pipeline()(config, argv)
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Tell what it means when libraries that are installed can't be loaded."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise
+    except (MemoryError, ImportError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise MemoryFullError(f"no memory to load what a run needs (ulimit -v may be too low): {reason}") from error
 
 
 @functools.cache
@@ -64,7 +87,8 @@ def _pipeline() -> Callable[[RunConfig, Sequence[str]], int]:
     # What is imported stays: looking for garbage in it, while it is imported and ever after, costs time for nothing.
     gc.disable()
     try:
-        from envgen_exp import pipeline
+        with _memory():
+            from envgen_exp import pipeline
     finally:
         gc.freeze()
         gc.enable()
@@ -76,6 +100,7 @@ def run_sweep(overrides: Sequence[str]) -> int:
 
     All runs are composed before the first starts, so EnvGenError comes before anything is written.
     """
+    overrides = spelled_out(overrides)
     sweep = compose_sweep(overrides)
     check_folder(sweep)
     shared = threads(sweep)
@@ -104,12 +129,6 @@ def hydra_main(argv: Sequence[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself and exits
     sys.argv = [sys.argv[0], *argv]
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run_of_sweep)()
-
-
-def tell(error: EnvGenError, where: str = "") -> None:
-    """An error's one line."""
-    # In one piece: runs of a sweep may write at the same time.
-    sys.stderr.write(f"envgen: error: {' '.join(str(error).split())}{where}\n")
 
 
 # Before the first run
@@ -209,7 +228,7 @@ def run_of_sweep(composed: DictConfig) -> None:
             # Composed anew, by the schema, which Hydra's launcher has done without.
             config = _told(overrides, this["source"])
             if config.resume is None:
-                path = folder / identity(config)
+                path = _place(folder, config)
                 if is_finished(path):
                     say(f"{where}: finished before")
                     return
@@ -311,7 +330,13 @@ def _is_finished(sweep: Sweep, run: SweptRun) -> bool:
             config = _told(run.overrides, run.source)
         except EnvGenError:  # the source is not there
             return False
-    return is_finished(Path(config.resume or sweep.folder / identity(config)))
+    return is_finished(Path(config.resume or _place(sweep.folder, config)))
+
+
+def _place(folder: Path, config: RunConfig) -> Path:
+    """A run's folder in its sweep's; an earlier version may have begun it under the name that it gave."""
+    older = folder / identity_of(plain(config), all_of_asked=True)
+    return older if older.exists() else folder / identity(config)
 
 
 def _failure(sweep: Sweep, run: SweptRun) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envgen_exp.envs.family import Design, DesignCheck
+from envgen_exp.reading import understood
 
 DESIGNER, LAST, DEFAULT = "designer", "last good designs", "default designs"
 
@@ -64,15 +65,16 @@ class Proposal:
             tuples = {name: tuple(raw[name]) for name in ("findings", "impossible")}
             return DesignCheck(**{**raw, **tuples})
 
-        return cls(
-            designs=tuple(None if raw is None else design(raw) for raw in value["designs"]),
-            notes=tuple(value["notes"]),
-            checks=tuple(None if raw is None else check(raw) for raw in value["checks"]),
-            source=value["source"],
-            filled=tuple(value["filled"]),
-            repairs=value["repairs"],
-            returns=tuple(value.get("returns", ())),
-        )
+        with understood("a phase's designs"):
+            return cls(
+                designs=tuple(None if raw is None else design(raw) for raw in value["designs"]),
+                notes=tuple(value["notes"]),
+                checks=tuple(None if raw is None else check(raw) for raw in value["checks"]),
+                source=value["source"],
+                filled=tuple(value["filled"]),
+                repairs=value["repairs"],
+                returns=tuple(value.get("returns", ())),
+            )
 
 
 def _plain(check: DesignCheck) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from envgen_exp.envs.family import Design, Family
-from envgen_exp.errors import DesignError
+from envgen_exp.errors import DesignError, RunFolderError
+from envgen_exp.reading import MAX_YAML, load_yaml, read_text
 
 MAX_CHARACTERS = 20_000
 """A longer text or file is not read."""
@@ -37,9 +37,9 @@ def parse_design(text: str, family: Family) -> Design:
     if len(source) > MAX_CHARACTERS:
         raise DesignError(f"design: {len(source):,} characters are too many, at most {MAX_CHARACTERS:,}")
     try:
-        settings = yaml.safe_load(source)
-    except yaml.YAMLError as error:
-        raise DesignError(f"design: can't be read as '{_example(family)}': {' '.join(str(error).split())}") from error
+        settings = load_yaml(source)
+    except ValueError as error:
+        raise DesignError(f"design: can't be read as '{_example(family)}': {error}") from error
     if not isinstance(settings, dict):
         raise DesignError(f"design: needs settings like '{_example(family)}', not {str(settings)[:60]!r}")
     return read_design(settings, family)
@@ -70,14 +70,14 @@ def _read(name: str) -> str | None:
     """The text of a file; None where there is none of this name."""
     file = Path(name)
     try:
-        if not file.is_file():
+        if not file.exists():
             return None
     except OSError:  # too long for a name
         return None
     try:
-        return file.read_text()
-    except (OSError, ValueError) as error:
-        raise DesignError(f"design: can't read {name}: {error}") from error
+        return read_text(file, MAX_YAML)
+    except RunFolderError as error:
+        raise DesignError(f"design: {error}") from error
 
 
 def _validate(model: type[Design], settings: Mapping[str, Any]) -> Design:

@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from envgen_exp.errors import RunFolderError
-from envgen_exp.run_folder import disk_errors, read_json, write_json
+from envgen_exp.reading import read_bytes, read_json, understood
+from envgen_exp.run_folder import disk_errors, open_own, sync_folder, write_json
 
 LEDGER = "ledger.jsonl"
 CALLS = "calls"
+
+MAX_LEDGER = 256 * 2**20
+"""Bytes of a ledger."""
 
 MODEL = "litellm"
 """The client whose requests go to a real language model; the others' are recorded and count nothing."""
@@ -71,7 +75,9 @@ class Ledger:
         self._run = run
         self._file = folder / LEDGER
         self._events = read(folder, cut_torn_end=True)
-        self._settle()
+        with understood(self._file):
+            self._settle()
+            self.totals(), self.committed(), self.next_call()
 
     # Writing
 
@@ -184,9 +190,9 @@ class Ledger:
         with disk_errors(self._file):
             new = not self._file.exists()
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            handle = open_own(self._file)
             try:
-                size = os.fstat(handle).st_size
+                size = os.lseek(handle, 0, os.SEEK_END)
                 try:
                     written = os.write(handle, data)
                     if written < len(data):
@@ -198,7 +204,7 @@ class Ledger:
             finally:
                 os.close(handle)
             if new:
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
         self._events.append(line)
 
 
@@ -214,11 +220,11 @@ def read(folder: Path, *, cut_torn_end: bool = False) -> list[dict[str, Any]]:
     `cut_torn_end` it is removed from the file.
     """
     file = folder / LEDGER
-    if not file.exists():
+    if not os.path.lexists(file):
         return []
+    data = read_bytes(file, MAX_LEDGER)
+    whole = data.rfind(b"\n") + 1
     with disk_errors(file):
-        data = file.read_bytes()
-        whole = data.rfind(b"\n") + 1
         if cut_torn_end and whole < len(data):
             os.truncate(file, whole)
     events = []
@@ -226,7 +232,7 @@ def read(folder: Path, *, cut_torn_end: bool = False) -> list[dict[str, Any]]:
         try:
             event = json.loads(line)
             event["event"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunFolderError(f"{file} line {number} is damaged: what was spent can't be counted") from error
         events.append(event)
     return events
@@ -236,14 +242,6 @@ def _outcome(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
     answer = record["answer"]
     names = ("prompt_tokens", "completion_tokens", "estimated", "cost", "seconds", "finish")
     return {"status": "ok", **{name: answer[name] for name in names}, "file": f"{CALLS}/{key}.json"}
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _now() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from envgen_exp.errors import ConfigError, ReplayError, RunFolderError
 from envgen_exp.llm import ledger
 from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.source import Answer, Message
-from envgen_exp.run_folder import read_json
+from envgen_exp.reading import read_json, understood, within
 
 _SHOWN = 160
 """Characters of a differing line that a refusal shows."""
@@ -28,9 +29,13 @@ class Replay:
             raise ConfigError("llm=replay needs the folder of a recorded run: llm.from=FOLDER")
         self._strict = config.strict
         self._folder = _find(Path(config.replay_from))
+        self._files: dict[Address, str] = {}
+        with understood(self._folder / ledger.LEDGER):
+            self._read(config)
+
+    def _read(self, config: LLMConfig) -> None:
         events = ledger.read(self._folder)
         opened = [event for event in events if event["event"] == "opened"]
-        self._files: dict[Address, str] = {}
         places = {
             (event["call"], event["attempt"]): Address(event["cycle"], event["purpose"], event["position"])
             for event in events
@@ -58,15 +63,19 @@ class Replay:
         file = self._files.get(address)
         if file is None:
             raise ReplayError(f"llm=replay: {self._folder} has no answer for {address}; it has {self._list()}")
-        record = read_json(self._folder / file)
-        if self._strict:
-            difference = _difference(record["request"]["messages"], request["messages"])
-            if difference:
-                raise ReplayError(
-                    f"llm=replay: {address} asks something else than {self._folder / file} did: {difference};"
-                    " llm.strict=false serves the recorded answer all the same"
-                )
-        return Answer(**{**record["answer"], "cost": 0.0})
+        path = within(self._folder, file)
+        record = read_json(path)
+        with understood(path):
+            difference = self._strict and _difference(record["request"]["messages"], request["messages"])
+            answer = Answer(**{**record["answer"], "cost": 0.0})
+            if not isinstance(answer.text, str):
+                raise TypeError("the answer is no text")
+        if difference:
+            raise ReplayError(
+                f"llm=replay: {address} asks something else than {self._folder / file} did: {difference};"
+                " llm.strict=false serves the recorded answer all the same"
+            )
+        return answer
 
     def _list(self) -> str:
         return ", ".join(str(address) for address in self._files)
@@ -74,7 +83,7 @@ class Replay:
 
 def _find(folder: Path) -> Path:
     for candidate in (folder / "llm", folder):
-        if (candidate / ledger.LEDGER).is_file():
+        if os.path.lexists(candidate / ledger.LEDGER):
             return candidate
     raise RunFolderError(f"llm.from={folder}: no run with recorded calls; llm/{ledger.LEDGER} is not there")
 

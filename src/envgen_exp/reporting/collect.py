@@ -20,9 +20,10 @@ from envgen_exp.config import NOT_IDENTITY, AgentConfig, identity_of
 from envgen_exp.designers import asks
 from envgen_exp.envs import make_family
 from envgen_exp.errors import EnvGenError, RunFolderError
+from envgen_exp.reading import read_json
 from envgen_exp.reporting.statistics import Groups
 from envgen_exp.reporting.summary import RunSummary
-from envgen_exp.run_folder import read_config, read_json
+from envgen_exp.run_folder import read_config
 
 CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
 """Differences that every study with these arms reports, fixed before any run: does design adapt, and is it that?"""
@@ -247,7 +248,8 @@ def read_run(folder: Path) -> FoundRun:
     document = read_config(folder)
     try:
         config = dict(_flat("", document["config"]))
-        fits = document["identity"] == identity_of(document["config"])
+        counted = (identity_of(document["config"], all_of_asked=whole) for whole in (False, True))
+        fits = document["identity"] in counted
         for key in _NEEDED:
             config[key]
     except (KeyError, AttributeError, TypeError) as error:

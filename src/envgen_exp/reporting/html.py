@@ -14,6 +14,7 @@ import yaml
 
 from envgen_exp.config import LLMKind
 from envgen_exp.designers import asks
+from envgen_exp.reading import read_bytes, read_json, within
 from envgen_exp.recording import FRAMES_PER_SECOND
 from envgen_exp.reporting.lineage import lineage
 from envgen_exp.reporting.page import (
@@ -32,7 +33,7 @@ from envgen_exp.reporting.run_data import Evaluation, RunData
 from envgen_exp.reporting.skill_sections import gap, heat_map, skill_curves
 from envgen_exp.reporting.statistics import score_interval
 from envgen_exp.reporting.summary import steps_line
-from envgen_exp.run_folder import read_json, write_atomic
+from envgen_exp.run_folder import write_atomic
 from envgen_exp.tracking.progress import duration
 
 REPORT = "report.html"
@@ -284,7 +285,7 @@ def videos(data: RunData) -> Markup:
                 preload="metadata",
                 poster=_poster(file),
                 aria_label=f"Video {file.stem}",
-                src=data_uri("video/mp4", file.read_bytes()),
+                src=data_uri("video/mp4", read_bytes(within(data.folder, name), size)),
             )
         else:
             shown = element("a", f"{name} ({size / 1e6:.1f} MB)", href=urllib.parse.quote(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from envgen_exp.designers import Proposal
 from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Family
 from envgen_exp.errors import RunFolderError
+from envgen_exp.reading import read_json, within
 from envgen_exp.reporting.summary import RunSummary, Successes
 from envgen_exp.rl.evaluate import SkillReport
-from envgen_exp.run_folder import read_config, read_json
+from envgen_exp.run_folder import read_config
 from envgen_exp.tracking import metrics
 
 Point = tuple[float, float | None]
@@ -203,10 +203,9 @@ class RunData:
         return list(sent.values())
 
     def _record(self, file: str) -> dict[str, Any] | None:
-        path = self.folder / "llm" / file
         try:
-            value = json.loads(path.read_text())
-        except (OSError, ValueError):
+            value = read_json(within(self.folder / "llm", file))
+        except RunFolderError:
             return None
         return value if isinstance(value, dict) else None
 

@@ -107,8 +107,8 @@ class RunSummary:
                     "diagnostic": tuple(values.get("diagnostic", ())),
                 }
             )
-        except (TypeError, KeyError) as error:
-            raise RunFolderError(f"{source} is no run's summary: {error}") from error
+        except (TypeError, KeyError, ValueError) as error:
+            raise RunFolderError(f"{source} is no run's summary: {' '.join(str(error).split())[:300]}") from error
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:

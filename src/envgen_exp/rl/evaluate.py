@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from envgen_exp.envs.vector import EpisodeRecord, VectorEnv
 from envgen_exp.errors import ConfigError
+from envgen_exp.reading import understood
 from envgen_exp.rl.agent import Agent, sample_actions
 from envgen_exp.rl.rollout import torch_dtype
 
@@ -151,11 +152,12 @@ class SkillReport:
     def from_json(cls, values: dict[str, Any]) -> SkillReport:
         """The report that `to_json` wrote, lists or tuples."""
         floats = ("mean_return", "return_sd", "mean_length")
-        return cls(
-            skills=tuple(values["skills"]),
-            seeds=tuple(values["seeds"]),
-            successes=tuple(tuple(row) for row in values["successes"]),
-            episodes=tuple(values["episodes"]),
-            steps=values["steps"],
-            **{name: math.nan if values[name] is None else values[name] for name in floats},
-        )
+        with understood("an evaluation's result"):
+            return cls(
+                skills=tuple(values["skills"]),
+                seeds=tuple(values["seeds"]),
+                successes=tuple(tuple(row) for row in values["successes"]),
+                episodes=tuple(values["episodes"]),
+                steps=values["steps"],
+                **{name: math.nan if values[name] is None else values[name] for name in floats},
+            )

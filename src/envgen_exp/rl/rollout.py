@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,6 +68,13 @@ class RolloutBuffer:
         """Make the observations of `step` the first ones."""
         for x in self.obs.values():
             x[0].copy_(x[step])
+
+
+def rollout_bytes(num_steps: int, num_envs: int, observation_spec: Mapping[str, ArraySpec]) -> int:
+    """What a `RolloutBuffer` takes of the host's memory, at the least."""
+    seen = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in observation_spec.values())
+    views = 500 * (len(observation_spec) + 3)
+    return num_steps * (num_envs * (seen + 26) + views)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from envgen_exp.envs.family import settings_key
 from envgen_exp.llm import ledger
-from envgen_exp.run_folder import read_json
+from envgen_exp.reading import read_json
 
 # Without a slash: W&B would put each table with one into a collection of its own.
 DESIGNS, SKILLS, LLM_CALLS = "table_designs", "table_skills", "table_llm_calls"

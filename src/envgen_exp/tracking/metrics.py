@@ -21,7 +21,8 @@ import numpy as np
 
 from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import RunFolderError
-from envgen_exp.run_folder import disk_errors
+from envgen_exp.reading import read_rows
+from envgen_exp.run_folder import disk_errors, open_own
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ class Log:
         self.path = Path(path)
         self._waiting: list[bytes] = []
         with disk_errors(self.path):
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            self._size = _whole_lines(self.path)
+            self._file = open_own(self.path)
+            self._size = _whole_lines(self._file)
             os.ftruncate(self._file, self._size)
 
     def append(self, values: Mapping[str, Any]) -> None:
@@ -193,14 +194,18 @@ class Log:
         """
         path = Path(path)
         with disk_errors(path):
-            data = path.read_bytes() if path.exists() else b""
-            if len(data) < position or (position and data[position - 1 : position] != b"\n"):
-                raise RunFolderError(
-                    f"{path}: has {len(data)} bytes and no row that ends at byte {position}, where the "
-                    "checkpoint left it; the file was changed or belongs to another run"
-                )
-            if len(data) > position:
-                os.truncate(path, position)
+            handle = open_own(path)
+            try:
+                size = os.fstat(handle).st_size
+                if 0 <= position <= size and (not position or os.pread(handle, 1, position - 1) == b"\n"):
+                    os.ftruncate(handle, position)
+                    return
+            finally:
+                os.close(handle)
+            raise RunFolderError(
+                f"{path}: has {size} bytes and no row that ends at byte {position}, where the "
+                "checkpoint left it; the file was changed or belongs to another run"
+            )
 
 
 def read(path: Path | str) -> Iterator[dict[str, Any]]:
@@ -208,21 +213,7 @@ def read(path: Path | str) -> Iterator[dict[str, Any]]:
 
     Raises RunFolderError for a line that is no row.
     """
-    path = Path(path)
-    if not path.exists():
-        return
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RunFolderError(f"can't read {path}: {error.strerror}") from error
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-        try:
-            values = json.loads(line)
-        except ValueError:
-            values = None
-        if not isinstance(values, dict):
-            raise RunFolderError(f"{path}, line {number}: not a row of JSON")
-        yield values
+    return read_rows(Path(path))
 
 
 def _jsonable(value: Any) -> Any:
@@ -237,5 +228,13 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
-def _whole_lines(path: Path) -> int:
-    return path.read_bytes().rfind(b"\n") + 1
+def _whole_lines(file: int) -> int:
+    """Bytes of a file up to its last end of a line."""
+    size = os.fstat(file).st_size
+    while size:
+        start = max(0, size - 2**20)
+        found = os.pread(file, size - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        size = start
+    return 0

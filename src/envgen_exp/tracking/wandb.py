@@ -19,7 +19,8 @@ from envgen_exp import plan
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, arm, design_set
 from envgen_exp.errors import ConfigError
 from envgen_exp.llm.redaction import redact
-from envgen_exp.run_folder import read_config, read_json, write_atomic
+from envgen_exp.reading import read_json, read_text
+from envgen_exp.run_folder import read_config, write_atomic
 from envgen_exp.tracking import media
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ FINISH_SECONDS = 120.0
 
 MEDIA_BYTES = 64 * 2**20
 """Pictures and films of a run that go to W&B, at most; those of later phases stay in the run's folder."""
+
+AGENTS = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
+"""By what W&B's agent tells a process which run of its sweep it is."""
+
+_agent_served = False
+"""Whether a run of this process has taken the agent's id."""
 
 
 class Tracker(Protocol):
@@ -165,15 +172,20 @@ class WandbTracker:
         return shown
 
     def _init(self, mode: Literal["online", "offline"]) -> wandb.Run:
-        import wandb
-
-        config, folder = self._config, self._folder / "wandb"
+        folder = self._folder / "wandb"
         folder.mkdir(exist_ok=True)
-        run_id = _run_id(folder)
+        run_id = self._run_id(folder)
         if mode == "offline":
             for old in (*folder.glob(f"offline-run-*-{run_id}"), *folder.glob("artifacts")):
                 shutil.rmtree(old)
         document = read_config(self._folder)
+        with _agent_aside(run_id):
+            return self._begin(mode, run_id, document)
+
+    def _begin(self, mode: Literal["online", "offline"], run_id: str, document: Mapping[str, Any]) -> wandb.Run:
+        import wandb
+
+        config = self._config
         wandb.setup(wandb.Settings(silent=True))  # else the login prints a line whatever init's settings say
         names = [config.env.name, arm(config), config.llm.name]
         group, sweep = "-".join([*names, config.ppo.name]), self._sweep(document["identity"])
@@ -209,6 +221,24 @@ class WandbTracker:
                 finish_timeout=FINISH_SECONDS,
             ),
         )
+
+    def _run_id(self, folder: Path) -> str:
+        """The W&B id of the run in this folder, made once: another folder is another run, wherever this one is moved.
+
+        The first run of a process that W&B's agent started takes the agent's, every other one its own.
+        """
+        global _agent_served
+        file = folder / "run-id"
+        agents = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+        if not os.path.lexists(file):
+            taken = agents if agents and not _agent_served else secrets.token_hex(4)
+            write_atomic(file, taken.encode())
+        run_id = read_text(file, 1000).strip()
+        if agents == run_id:
+            _agent_served = True
+        elif agents:
+            self._warn(f"W&B's agent asked for one run, {agents}: this is another one, and gets its own id, {run_id}")
+        return run_id
 
     def _sweep(self, identity: str) -> str | None:
         """The name of the sweep that the run is of; a sweep calls its runs' folders by their identity."""
@@ -273,12 +303,19 @@ def _has_key() -> bool:
         return False
 
 
-def _run_id(folder: Path) -> str:
-    """The W&B id of the run in this folder, made once: another folder is another run, wherever this one is moved."""
-    file = folder / "run-id"
-    if not file.exists():
-        write_atomic(file, secrets.token_hex(4).encode())
-    return file.read_text().strip()
+@contextmanager
+def _agent_aside(run_id: str) -> Iterator[None]:
+    """Hide from W&B that an agent started this process, for a run that is not the agent's: it would get that id."""
+    before = {name: os.environ[name] for name in AGENTS if name in os.environ}
+    if before.get("WANDB_RUN_ID") == run_id:
+        yield
+        return
+    for name in before if "WANDB_SWEEP_ID" in before else ():
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 def _line(error: Exception) -> str:
