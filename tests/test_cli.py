@@ -163,7 +163,7 @@ def test_bad_input_gives_one_line(
 )
 @pytest.mark.parametrize("before", [[], ["--help"], ["-m", "seed=0,1"], ["--cfg", "job"]])
 def test_a_secret_is_refused_and_not_repeated(
-    argument: str,
+    argument: str | list[str],
     secret: str,
     before: list[str],
     capsys: pytest.CaptureFixture[str],

@@ -76,7 +76,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
             with contextlib.suppress(RunFolderError):
                 this.session.save_snapshot()
             this.close()
-            print(f"to go on:\n{resume_command(folder)}", flush=True)
+            print(f"to go on:\n{resume_command(folder, config)}", flush=True)
             if is_out_of_memory(error):
                 raise MemoryFullError(
                     f"no memory left in the phase {this.session.current.name}: smaller ppo.num_envs or ppo.num_steps "
@@ -133,7 +133,7 @@ class Run:
         """Save what there is, and say how to go on; also called from the thread that watches for signals."""
         self.session.save_snapshot()
         self.session.progress.close()
-        print(f"stopped by {why}; to go on:\n{resume_command(self.folder)}", flush=True)
+        print(f"stopped by {why}; to go on:\n{resume_command(self.folder, self.config)}", flush=True)
 
     def close(self) -> None:
         """Close the logs and the display."""

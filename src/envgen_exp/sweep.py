@@ -31,9 +31,19 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from envgen_exp.composition import CONF, Sweep, SweptRun, compose_run, compose_sweep, load_config, register_plain
+from envgen_exp.composition import (
+    CONF,
+    Sweep,
+    SweptRun,
+    compose_run,
+    compose_sweep,
+    load_config,
+    quoted,
+    register_plain,
+)
 from envgen_exp.config import RunConfig, identity, trains
 from envgen_exp.errors import EnvGenError, RunFolderError
+from envgen_exp.llm.redaction import redact
 from envgen_exp.run_folder import is_finished, read_json, write_atomic, write_json
 
 _PR_SET_PDEATHSIG = 1
@@ -83,7 +93,7 @@ def run_sweep(overrides: Sequence[str]) -> int:
         sweep, runs=tuple(dataclasses.replace(run, overrides=(*run.overrides, *shared)) for run in sweep.runs)
     )
     # Hydra would read the time of day, and so the folder's name, anew.
-    argv = [*overrides, f"hydra.sweep.dir={_quoted(str(sweep.folder))}", *shared]
+    argv = [*overrides, f"hydra.sweep.dir={quoted(str(sweep.folder))}", *shared]
     if sweep.launcher == "joblib":
         argv.append("hydra.launcher.batch_size=1")  # else it takes runs that end at once for what all are like
     begin(sweep)
@@ -109,7 +119,7 @@ def hydra_main(argv: Sequence[str]) -> None:
 def tell(error: EnvGenError, where: str = "") -> None:
     """An error's one line."""
     # In one piece: runs of a sweep may write at the same time.
-    sys.stderr.write(f"envgen: error: {' '.join(str(error).split())}{where}\n")
+    sys.stderr.write(redact(f"envgen: error: {' '.join(str(error).split())}{where}\n"))
 
 
 # Before the first run
@@ -320,7 +330,7 @@ def _failure(sweep: Sweep, run: SweptRun) -> Path:
 
 def _told(overrides: Sequence[str], source: Path | str | None) -> RunConfig:
     """A run's config; `source` is the folder of the run whose rates it is told, where it is told another's."""
-    return compose_run([*overrides, *([f"designer.placebo_from={_quoted(str(source))}"] if source else [])])
+    return compose_run([*overrides, *([f"designer.placebo_from={quoted(str(source))}"] if source else [])])
 
 
 def _key(overrides: Sequence[str]) -> str:
@@ -331,8 +341,3 @@ def _key(overrides: Sequence[str]) -> str:
 def _treatment(config: RunConfig) -> str:
     """What a run and its repetitions with other seeds have in common."""
     return identity(dataclasses.replace(config, seed=0, design_set=None))
-
-
-def _quoted(text: str) -> str:
-    """A text as Hydra's overrides write it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -10,6 +10,7 @@ from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, ReplayError, RunFolderError
 from envgen_exp.llm import ledger
 from envgen_exp.llm.ledger import Address
+from envgen_exp.llm.redaction import redact
 from envgen_exp.llm.source import Answer, Message
 from envgen_exp.run_folder import read_json
 
@@ -66,7 +67,7 @@ class Replay:
                     f"llm=replay: {address} asks something else than {self._folder / file} did: {difference};"
                     " llm.strict=false serves the recorded answer all the same"
                 )
-        return Answer(**{**record["answer"], "cost": 0.0})
+        return Answer(**{**record["answer"], "text": redact(record["answer"]["text"]), "cost": 0.0})
 
     def _list(self) -> str:
         return ", ".join(str(address) for address in self._files)
