@@ -100,13 +100,7 @@ def _check_key_is_meant(llm: LLMConfig, parsed: Sequence[Override], folder: Path
 
 def quoted(text: str) -> str:
     """A text as Hydra's overrides write it, taken literally; a plain one as it is."""
-    if re.fullmatch(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./~:@+-]*", text, re.ASCII) and text.lower() not in (
-        "null",
-        "true",
-        "false",
-        "nan",
-        "inf",
-    ):
+    if re.fullmatch(r"(?!(?i:null|true|false|nan|inf)$)(?:[A-Za-z_/]|\.{1,2}/)[\w./~:@+-]*", text, re.ASCII):
         return text
     text = re.sub(r"(\\*)(\$\{)", r"\1\1\\\2", text)
     return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"

@@ -534,13 +534,13 @@ def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:
 
 def _refuse_environment(name: Any, default: Any = None) -> Any:
     raise SecretError(
-        f"reads the environment variable {name}, and what a config says is written to files: let the shell fill in what "
-        f'is no secret ("${name}"); keys are read from environment variables alone (llm.key_variable names which)'
+        f"reads the environment variable {name}, and a config is written to files: let the shell fill in what is no "
+        f'secret ("${name}"); keys are read from environment variables alone (llm.key_variable names which)'
     )
 
 
 def literal(value: Any) -> Any:
-    """Plain values with each text that OmegaConf would interpret, e.g. ${seed} or ???, marked to be kept by `freeze`."""
+    """Plain values with each text that OmegaConf would interpret, e.g. ${seed} or ???, marked; `freeze` unmarks it."""
     if isinstance(value, dict):
         return {key: literal(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -151,20 +151,14 @@ def refuse_address(address: str) -> None:
     """Raise SecretError, which does not repeat it, if a server's address has a place where a key could stand."""
     if re.search(r"[@?#\\]", address):
         raise SecretError(
-            "llm.api_base takes an address alone, e.g. http://127.0.0.1:8000/v1, without @, ? and #; a key belongs into "
-            "the environment variable of llm.key_variable"
+            "llm.api_base takes an address alone, e.g. http://127.0.0.1:8000/v1, without @, ? and #; a key belongs "
+            "into the environment variable of llm.key_variable"
         )
 
 
 def refuse_secrets(argv: Sequence[str], environ: Mapping[str, str]) -> None:
     """Raise SecretError, which does not repeat it, if an argument holds a secret."""
-    use(
-        *(
-            argument.removeprefix("llm.key_variable=").strip("'\"")
-            for argument in argv
-            if "llm.key_variable=" in argument
-        )
-    )
+    use(*re.findall(r"[A-Za-z_]\w*", " ".join(word.partition("=")[2] for word in argv if "llm.key_variable=" in word)))
     for position, argument in enumerate(argv, start=1):
         if is_secret(argument, environ) or _ASSIGNED.search(argument):
             key, equals, _ = argument.partition("=")
