@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,7 +102,7 @@ def test_which_key_goes_where_is_typed_again(
     model = {"kind": "litellm", "model": "openai/x", **changes}
     folder = stored(base, tmp_path / "a run, ${seed}", **model)
     config = load_config(folder)
-    command = resume_command(RunFolder(folder, open("/dev/null")), config)  # noqa: SIM115
+    command = resume_command(SimpleNamespace(path=folder), config)
     _, _, resume, *further = shlex.split(command)
     assert " ".join(further) == words
     assert compose_run([resume, *further]).llm == config.llm

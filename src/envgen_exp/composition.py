@@ -54,7 +54,10 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool =
             raise ConfigError(
                 f"{override.input_line}: several values make several runs: add -m (a list is written [a,b])"
             )
-    resume = next((o.value() for o in reversed(parsed) if o.key_or_group == "resume"), None)
+    register()
+    with _one_line(parsed, conf):
+        typed = OmegaConf.create({o.key_or_group: o.value() for o in parsed if o.key_or_group == "resume"})
+        resume = typed.get("resume")
     stored = None if resume is None else load_config(Path(str(resume)))
     config = _frozen(parsed, conf) if stored is None else _resumed(stored, Path(str(resume)), parsed, conf)
     validate(config)
