@@ -159,7 +159,6 @@ def test_bad_input_gives_one_line(
         ("folder=${oc.env:OPENAI_API_KEY}", "its-value-2"),
         ("folder=${oc.env:HARMLESS}", "its-value-3"),
         ("tracker.tags=[a,'x${ oc.env : OPENAI_API_KEY }']", "its-value-2"),
-        (["folder=${${tracker.project}.env:OPENAI_API_KEY}", "tracker.project=oc"], "its-value-2"),
         ("llm.api_base=http://hunter22@host/v1", "hunter22"),
         ("llm.api_base=http://host/v1#hunter22", "hunter22"),
         ("llm.api_base=ftp://host/v1#hunter22", "hunter22"),

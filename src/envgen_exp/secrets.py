@@ -160,6 +160,8 @@ def refuse_secrets(argv: Sequence[str], environ: Mapping[str, str]) -> None:
     """Raise SecretError, which does not repeat it, if an argument holds a secret."""
     use(*re.findall(r"[A-Za-z_]\w*", " ".join(word.partition("=")[2] for word in argv if "llm.key_variable=" in word)))
     for position, argument in enumerate(argv, start=1):
+        if "api_base=" in argument:
+            refuse_address(argument)
         if is_secret(argument, environ) or _ASSIGNED.search(argument):
             key, equals, _ = argument.partition("=")
             # The key may be shown only if it is no secret itself, nor a part of one: base64 ends in "=".
