@@ -157,13 +157,19 @@ def test_bad_input_gives_one_line(
         ("folder=0123456789abcdef0123456789abcdef01234567", "0123456789abcdef0123456789abcdef01234567"),
         ("llm.api_base=https://me:hunter22@host/v1", "hunter22"),
         ("folder=${oc.env:OPENAI_API_KEY}", "its-value-2"),
+        ("folder=${oc.env:HARMLESS}", "its-value-3"),
+        ("tracker.tags=[a,'x${ oc.env : OPENAI_API_KEY }']", "its-value-2"),
+        ("llm.api_base=http://hunter22@host/v1", "hunter22"),
+        ("llm.api_base=http://host/v1#hunter22", "hunter22"),
+        ("llm.api_base=ftp://host/v1#hunter22", "hunter22"),
+        (["folder=x-its-value-4", "llm.key_variable=MY_MODEL_ACCESS"], "its-value-4"),
         ("folder=x-its-value-2-y", "its-value-2"),
         ("aXRzLXZhbHVl==", "aXRzLXZhbHVl"),
     ],
 )
 @pytest.mark.parametrize("before", [[], ["--help"], ["-m", "seed=0,1"], ["--cfg", "job"]])
 def test_a_secret_is_refused_and_not_repeated(
-    argument: str,
+    argument: str | list[str],
     secret: str,
     before: list[str],
     capsys: pytest.CaptureFixture[str],
@@ -172,8 +178,10 @@ def test_a_secret_is_refused_and_not_repeated(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "its-value-2")
     monkeypatch.setenv("SOME_TOKEN", "aXRzLXZhbHVl==")
-    line = refused([*before, argument], capsys, pipeline)
-    assert "environment variables" in line
+    monkeypatch.setenv("HARMLESS", "its-value-3")
+    monkeypatch.setenv("MY_MODEL_ACCESS", "its-value-4")
+    line = refused([*before, *([argument] if isinstance(argument, str) else argument)], capsys, pipeline)
+    assert "environment variable" in line
     assert secret not in line
 
 
@@ -185,7 +193,7 @@ def test_a_secret_is_refused_and_not_repeated(
         "llm.key_variable=OPENAI_API_KEY",
         "llm.max_tokens=100",
         "tracker.project=sk-learn-and-its-many-friends",
-        "folder=${oc.env:HOME}/runs",
+        "folder='\\${oc.env:HOME}/runs'",
         "folder=four",
         "tracker.group=0123456789abcdef",
     ],
@@ -215,7 +223,7 @@ def test_no_line_holds_a_secret_of_the_environment(
 
 def test_a_secret_in_a_file_of_conf_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "from-the-environment")
-    with pytest.raises(cli.EnvGenError, match=r"^tracker.entity holds a key") as caught:
+    with pytest.raises(cli.EnvGenError, match=r"^tracker.entity=\S+: reads the environment variable") as caught:
         compose_run(["tracker.entity=${oc.env:WANDB_API_KEY}"])
     assert "from-the-environment" not in str(caught.value)
 

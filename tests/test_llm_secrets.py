@@ -5,23 +5,34 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import subprocess
 import sys
+import time
 import traceback
 import urllib.parse
+import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import llm_server
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from llm_server import LLMServer
 
+from envgen_exp import preview, secrets
 from envgen_exp.config import LLMConfig
+from envgen_exp.designers.proposal import Proposal
+from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign
+from envgen_exp.envs.crafter.upstream import SKILLS
 from envgen_exp.errors import LLMError, SecretError
 from envgen_exp.llm.client import check_ready, make_client
+from envgen_exp.llm.prompt import Wording
 from envgen_exp.llm.provider import MAX_TEXT
 from envgen_exp.llm.redaction import redact
+from envgen_exp.llm.reply import parse_reply
 
 KEY = 'sk-planted/0123456789+abc"def'
 OTHER = "hunter2-correct-horse"
@@ -137,6 +148,8 @@ print(client.complete([{{"role": "user", "content": "hello"}}], cycle=1))
         {"key_variable": "c0ffee0123456789abcdefghij"},
         {"api_base": f"http://me:{OTHER}@127.0.0.1:1/v1"},
         {"api_base": f"http://127.0.0.1:1/v1?key={OTHER}"},
+        {"api_base": f"http://{OTHER}@127.0.0.1:1/v1"},
+        {"api_base": f"http://127.0.0.1:1/v1#{OTHER}"},
     ],
 )
 def test_a_key_in_the_config_is_refused_without_showing_it(changes: dict[str, str]) -> None:
@@ -178,3 +191,137 @@ def test_a_key_that_is_not_ours_is_hidden_too(text: str) -> None:
 )
 def test_plain_words_stay(text: str) -> None:
     assert redact(text) == text
+
+
+# A key that is escaped, broken or called otherwise
+
+CHARACTERS = st.characters(min_codepoint=33, max_codepoint=0x1F600, exclude_categories=["Cs", "Cc", "Zs"])
+SECRETS = st.text(st.one_of(st.characters(min_codepoint=33, max_codepoint=126), CHARACTERS), min_size=8, max_size=24)
+
+
+def escaped(text: str, which: list[bool]) -> str:
+    """A text inside JSON, some of its characters as \\u escapes."""
+    units = [text[at].encode("utf-16-be") for at in range(len(text))]
+    as_units = ["".join(f"\\u{unit[i : i + 2].hex()}" for i in range(0, len(unit), 2)) for unit in units]
+    return "".join(
+        long if which[at % len(which)] else json.dumps(text[at], ensure_ascii=False)[1:-1]
+        for at, long in enumerate(as_units)
+    )
+
+
+ENCODINGS = {
+    "escapes": lambda secret, which: escaped(secret, which),
+    "broken": lambda secret, which: json.dumps(secret[:3] + "\u200b" + secret[3:])[1:-1],
+    "url": lambda secret, which: json.dumps(urllib.parse.quote(secret, safe=""))[1:-1],
+    "base64": lambda secret, which: base64.b64encode(f"{'x' * len(which)}{secret}!".encode()).decode(),
+    "base64url": lambda secret, which: base64.urlsafe_b64encode(secret.encode()).decode(),
+    "hexadecimal": lambda secret, which: secret.encode().hex(),
+}
+
+
+def decoded(value: object) -> str:
+    """All texts of plain values, with what they say in URL form and in base64."""
+    if isinstance(value, str):
+        found = [value, urllib.parse.unquote(value)]
+        for word in re.findall(r"[A-Za-z0-9+/_=-]{8,}", value):
+            word = word.translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
+            found += [
+                base64.b64decode(word[at:] + "A" * (-len(word[at:]) % 4)).decode(errors="ignore") for at in range(4)
+            ]
+            if re.fullmatch("(?:[0-9a-f]{2})+", word):
+                found.append(bytes.fromhex(word).decode(errors="ignore"))
+        return "\n".join(found)
+    if isinstance(value, dict):
+        return "\n".join(decoded(item) for pair in value.items() for item in pair)
+    return "\n".join(map(decoded, value)) if isinstance(value, list) else ""
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(SECRETS, st.sampled_from(sorted(ENCODINGS)), st.lists(st.booleans(), min_size=1, max_size=6))
+@example("sk-planted/0123", "escapes", [True])
+@example("sk-planted/0123", "escapes", [False, True])
+def test_no_encoding_of_a_secret_reaches_a_phase(
+    monkeypatch: pytest.MonkeyPatch, secret: str, encoding: str, which: list[bool]
+) -> None:
+    assume("\\\\" not in secret)
+    monkeypatch.setenv("MY_MODEL_ACCESS", secret)
+    secrets.use("MY_MODEL_ACCESS")
+    said = ENCODINGS[encoding](secret, which)
+    text = redact(
+        f'{{"designs": [{{"purpose": "a {said} b", "targets": ["{said}"], "unheard": "{said}", '
+        f'"coal_rarity": "{said}"}},'
+        f'{{"purpose": "say {said}", "{said}": 3}}]}}'
+    )
+    reply = parse_reply(text, Wording.plain(VOCABULARY), CrafterDesign, SKILLS, 2)
+    phase = Proposal(reply.designs, reply.notes).to_json() | {"problems": list(map(str, reply.problems))}
+    assert reply.problems
+    written = json.dumps({"text": text, **phase})
+    for shown in (text, written, decoded(json.loads(written))):
+        assert secret not in shown.replace("[MY_MODEL_ACCESS]", "")
+
+
+def test_a_key_in_use_is_hidden_whatever_its_variable_is_called(
+    server: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, key in enumerate(("mine-and-no-other-s", "/slashed+0123", "ab12")):
+        monkeypatch.setenv(f"MY_ACCESS_{number}", key)
+        server.script("echo-reply")
+        asked = replace(config(server.url), key_variable=f"MY_ACCESS_{number}")
+        client = make_client(asked, tmp_path / f"{number}", NoRules(), run="secrets")
+        text = client.complete([{"role": "user", "content": "hello"}], cycle=1).text
+        assert server.seen[0].headers["Authorization"] == f"Bearer {key}"
+        assert text.startswith(f"You sent Bearer [MY_ACCESS_{number}]")
+        assert all(key not in file.read_text() for file in (tmp_path / f"{number}").rglob("*.json*"))
+
+
+def test_a_word_in_place_of_a_key_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_ACCESS_3", "EMPTY")
+    secrets.use("MY_ACCESS_3")
+    assert redact("an EMPTY world") == "an EMPTY world"
+
+
+def test_an_answer_of_another_form_is_not_quoted_in_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    whole = llm_server._completion
+    changed = lambda *args, **kwargs: whole(*args, **kwargs).replace(b'"model":', b'"id": ["planted"], "model":')  # noqa: E731
+    monkeypatch.setattr(llm_server, "_completion", changed)
+    warnings.simplefilter("always")
+    with LLMServer(lambda messages: "hello") as own:
+        client = make_client(config(own.url), tmp_path / "llm", NoRules(), run="secrets")
+        assert client.complete([{"role": "user", "content": "hello"}], cycle=1).text == "hello"
+    assert not [str(one.message) for one in recwarn if leaks(str(one.message))]
+
+
+@pytest.mark.parametrize("text", [f"purpose: {OTHER}", "purpose: say sk-abcdefghijklmnop0123456789", f"{OTHER}: 3"])
+def test_preview_shows_no_secret(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "design.yaml"
+    file.write_text(text)
+    for design in (text, str(file)):
+        assert preview.main([design, "--worlds", "1", "--out", str(tmp_path / "page.html")]) == 2
+        shown = "".join(capsys.readouterr())
+        assert not leaks(shown)
+        assert "sk-abc" not in shown
+    assert not (tmp_path / "page.html").exists()
+
+
+FRAGMENTS = [
+    *("sk-", "sk_a", "sk-a1", "eyJ-", "eyJaaaaaaaa.", "eyJaaaaaaaa-", "AKIA", "gh", "ghp_", "ghp_0", "github_pat_"),
+    *("a_", "key", "key ", "key=", "api_key '", "-key\n", "a-token ", "'\"", "bearer ", "bearer\t", "://", "://a:"),
+    *("0123456789abcdef", " 0", "\\", "\\u0073", "%", "%25", "&#", "sk-planted/", "c2stcGxhbnRlZC8w", "\\\\u0068"),
+]
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS)
+def test_twice_the_text_takes_at_most_about_twice_the_time(fragment: str) -> None:
+    def seconds(size: int) -> float:
+        text, times = fragment * (size // len(fragment)), []
+        for _ in range(3):
+            start = time.process_time()
+            redact(text)
+            secrets._ASSIGNED.search(text)
+            times.append(time.process_time() - start)
+        return min(times)
+
+    redact(fragment * 9)  # compiles
+    assert seconds(40_000) <= 3 * seconds(20_000) + 0.002

@@ -67,7 +67,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
     with stoppable() as stop, open_folder(config, chosen, argv) as folder:
 
         def stopped(why: str) -> None:
-            print(f"stopped by {why}; to go on:\n{resume_command(folder)}", flush=True)
+            print(f"stopped by {why}; to go on:\n{resume_command(folder, config)}", flush=True)
 
         stop.emergency = stopped
         try:
@@ -76,7 +76,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
             stopped(str(caught))
             return caught.exit_status
         except Exception:
-            print(f"to go on:\n{resume_command(folder)}", flush=True)
+            print(f"to go on:\n{resume_command(folder, config)}", flush=True)
             raise
     return 0
 

@@ -16,8 +16,9 @@ import yaml
 from envgen_exp import sweep, usage
 from envgen_exp.composition import CONF, compose_run
 from envgen_exp.config import plain
-from envgen_exp.errors import ConfigError, told
+from envgen_exp.errors import ConfigError
 from envgen_exp.explain import nearest
+from envgen_exp.failure import told
 from envgen_exp.secrets import refuse_secrets
 
 _FLAGS = ("--help", "--multirun", "--cfg", "--info", "--shell-completion")

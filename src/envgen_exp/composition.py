@@ -10,6 +10,8 @@ import dataclasses
 import itertools
 import math
 import os
+import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,12 +29,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from envgen_exp.config import RunConfig, freeze, identity, plain, register, schema
+from envgen_exp.config import LLMConfig, LLMKind, RunConfig, freeze, identity, literal, plain, register, schema, spoken
 from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
 from envgen_exp.explain import explain
 from envgen_exp.inputs import enclose, wants_source
 from envgen_exp.run_folder import read_config
-from envgen_exp.secrets import refuse_secrets_in
+from envgen_exp.secrets import refuse_secrets_in, use
 from envgen_exp.validation import validate
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -53,14 +55,59 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool =
             raise ConfigError(
                 f"{override.input_line}: several values make several runs: add -m (a list is written [a,b])"
             )
-    resume = next((o.value() for o in reversed(parsed) if o.key_or_group == "resume"), None)
+    register()
+    with _one_line(parsed, conf):
+        typed = OmegaConf.create({o.key_or_group: o.value() for o in parsed if o.key_or_group == "resume"})
+        resume = typed.get("resume")
     stored = None if resume is None else load_config(Path(str(resume)))
     config = _frozen(parsed, conf) if stored is None else _resumed(stored, Path(str(resume)), parsed, conf)
     validate(config)
+    if stored is not None:
+        _check_key_is_meant(config.llm, parsed, Path(str(resume)))
     if not (in_sweep and wants_source(config)):
         config = enclose(config, stored)
+    use(config.llm.key_variable)
     refuse_secrets_in(plain(config), os.environ)
     return config
+
+
+def told_again(llm: LLMConfig) -> list[str]:
+    """What has to be typed on resume, since it says which key goes where: a folder may come from anybody.
+
+    A provider's own key, sent to that provider, and a server that is sent none need no word.
+    """
+    if llm.kind is not LLMKind.litellm or not (llm.key_variable or _may_send_a_key(llm)):
+        return []
+    words = {
+        "api_base": llm.api_base,
+        "key_variable": llm.key_variable,
+        "model": llm.model if "://" in llm.model else "",
+    }
+    return [f"llm.{key}={quoted(value)}" for key, value in words.items() if value]
+
+
+def _may_send_a_key(llm: LLMConfig) -> bool:
+    # litellm has ways of its own to find a key, and models that are addresses.
+    keyless = ("openai", "hosted_vllm", "ollama", "ollama_chat", "lm_studio")
+    return "://" in llm.model or (llm.api_base is not None and llm.model.split("/")[0] not in keyless)
+
+
+def _check_key_is_meant(llm: LLMConfig, parsed: Sequence[Override], folder: Path) -> None:
+    typed = {override.key_or_group for override in parsed}
+    words = told_again(llm)
+    if "llm" not in typed and not {word.partition("=")[0] for word in words} <= typed:
+        raise ConfigError(
+            f"resume={folder}: its config says which key is sent where, and a folder may come from anybody: if this is "
+            f"meant, add {shlex.join(words)}"
+        )
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's overrides write it, taken literally; a plain one as it is."""
+    if re.fullmatch(r"(?!(?i:null|true|false|nan|inf)$)(?:[A-Za-z_/]|\.{1,2}/)[\w./~:@+-]*", text, re.ASCII):
+        return text
+    text = re.sub(r"(\\*)(\$\{)", r"\1\1\\\2", text)
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"
 
 
 @dataclass(frozen=True)
@@ -228,9 +275,11 @@ def _structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
         for group, section in values.items():
             if isinstance(section, dict) and OmegaConf.is_missing(base, group):
                 base[group] = OmegaConf.structured(_section_class(group, section))
-        base.merge_with(values)
+        base.merge_with(literal(dict(values)))
     except _ERRORS as error:
-        raise RunFolderError(f"{folder}/config.yaml is not of this version: {explain(error, [], CONF)}") from error
+        raise RunFolderError(
+            f"{folder}/config.yaml is not of this version: {spoken(explain(error, [], CONF))}"
+        ) from error
     assert isinstance(base, DictConfig)
     return base
 

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from envgen_exp.errors import ConfigError
+from envgen_exp.errors import ConfigError, SecretError
 
 
 class Engine(Enum):
@@ -505,10 +506,11 @@ def register() -> None:
     """Put the schemas into Hydra's store; conf/ refers to them as `schema` and `<group>/schema_<name>`.
 
     conf/ may also write ${steps:N}, the steps N at the run's scale; ${steps:N,PARTS}, a part of them; and
-    ${whole:N,SIZE}, how many times SIZE goes into N.
+    ${whole:N,SIZE}, how many times SIZE goes into N. OmegaConf's own ${oc.env:NAME} is refused.
     """
     OmegaConf.register_new_resolver("steps", _steps, replace=True)
     OmegaConf.register_new_resolver("whole", lambda number, size: number // size, replace=True)
+    OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
     store = ConfigStore.instance()
     for group, name, cls in (
         (None, "schema", RunConfig),
@@ -533,6 +535,29 @@ def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:
     return round(at_scale_one * float(_root_.schedule.scale) / parts)
 
 
+def _refuse_environment(name: Any, default: Any = None) -> Any:
+    raise SecretError(
+        f"reads the environment variable {name}, and a config is written to files: let the shell fill in what is no "
+        f'secret ("${name}"); keys are read from environment variables alone (llm.key_variable names which)'
+    )
+
+
+def literal(value: Any) -> Any:
+    """Plain values with each text that OmegaConf would interpret, e.g. ${seed} or ???, marked; `freeze` unmarks it."""
+    if isinstance(value, dict):
+        return {key: literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [literal(item) for item in value]
+    if isinstance(value, str) and ("${" in value or value == "???" or "\0" in value):
+        return f"\0{value.encode(errors='surrogatepass').hex()}\0"
+    return value
+
+
+def spoken(text: str) -> str:
+    """A text as it was before `literal` marked it, or one that quotes such a text."""
+    return re.sub(r"\0([0-9a-f]*)\0", lambda mark: bytes.fromhex(mark[1]).decode(errors="surrogatepass"), text)
+
+
 def freeze(composed: DictConfig) -> RunConfig:
     """The composed config as frozen dataclasses; raises ConfigError for a missing value."""
     missing = sorted(OmegaConf.missing_keys(composed))
@@ -547,7 +572,11 @@ def _freeze(value: Any) -> Any:
     if type(value) in frozen_types:
         names = [f.name for f in dataclasses.fields(value)]
         return frozen_types[type(value)](**{name: _freeze(getattr(value, name)) for name in names})
-    return value
+    if isinstance(value, dict):
+        return {key: _freeze(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_freeze(item) for item in value]
+    return spoken(value) if isinstance(value, str) else value
 
 
 def trains(config: RunConfig) -> bool:

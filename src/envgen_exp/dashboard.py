@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from envgen_exp.composition import compose_run
 from envgen_exp.config import TrackerConfig, TrackerKind
 from envgen_exp.envs import make_family
-from envgen_exp.errors import ConfigError, told
+from envgen_exp.errors import ConfigError
+from envgen_exp.failure import told
 from envgen_exp.llm.redaction import redact
 from envgen_exp.run_folder import write_atomic
 from envgen_exp.tracking import media

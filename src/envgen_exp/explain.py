@@ -144,7 +144,7 @@ def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith("raised while composing config:"):
         return _file(lines[0]) + lines[1]
-    return lines[0] if lines else type(error).__name__
+    return re.sub(r"^\w+ raised while resolving interpolation: ", "", lines[0]) if lines else type(error).__name__
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -79,7 +79,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
                 this.session.save_snapshot()
             with contextlib.suppress(RunFolderError):
                 this.close()
-            print(f"to go on:\n{resume_command(folder)}", flush=True)
+            print(f"to go on:\n{resume_command(folder, config)}", flush=True)
             if is_out_of_memory(error):
                 raise MemoryFullError(
                     f"no memory left in the phase {this.session.current.name}: smaller ppo.num_envs or ppo.num_steps "
@@ -139,7 +139,7 @@ class Run:
         except RunFolderError as error:
             self.session.progress.message(f"the last checkpoint that was written has to do: {error}")
         self.session.progress.close()
-        print(f"stopped by {why}; to go on:\n{resume_command(self.folder)}", flush=True)
+        print(f"stopped by {why}; to go on:\n{resume_command(self.folder, self.config)}", flush=True)
 
     def close(self) -> None:
         """Close the logs and the display."""

@@ -27,8 +27,9 @@ from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Design, Family, design_key
 from envgen_exp.envs.typed import parse_design
 from envgen_exp.envs.vector import EpisodeRecord
-from envgen_exp.errors import CheckpointError, ConfigError, RunFolderError, told
+from envgen_exp.errors import CheckpointError, ConfigError, RunFolderError
 from envgen_exp.export import export
+from envgen_exp.failure import told
 from envgen_exp.preparation import choose_device, use_threads
 from envgen_exp.reading import understood
 from envgen_exp.recording import Film, FilmedEnv, film_title, write_films

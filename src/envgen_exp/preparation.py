@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from envgen_exp import plan
+from envgen_exp.composition import quoted, told_again
 from envgen_exp.config import Device, LLMKind, Mixture, RunConfig, design_set
 from envgen_exp.designers import DESIGNERS, Means, make_designer
 from envgen_exp.envs import make_family
@@ -158,9 +159,9 @@ def open_folder(config: RunConfig, chosen: Mapping[str, Any], argv: Sequence[str
     return folder
 
 
-def resume_command(folder: RunFolder) -> str:
+def resume_command(folder: RunFolder, config: RunConfig) -> str:
     """What goes on with a run."""
-    return f"python run.py resume={shlex.quote(str(folder.path))}"
+    return shlex.join(["python", "run.py", f"resume={quoted(str(folder.path))}", *told_again(config.llm)])
 
 
 def choose_device(device: Device) -> torch.device:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,8 +27,9 @@ from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig
 from envgen_exp.envs import family_names, make_family
 from envgen_exp.envs.family import Design, DesignCheck, Family, design_key
 from envgen_exp.envs.typed import parse_design, read_design
-from envgen_exp.errors import ConfigError, DesignError, RunFolderError, told
+from envgen_exp.errors import ConfigError, DesignError, RunFolderError
 from envgen_exp.explain import nearest
+from envgen_exp.failure import told
 from envgen_exp.reading import MAX_YAML, load_yaml, read_text, understood
 from envgen_exp.reporting.designs import (
     Gallery,
@@ -42,6 +44,7 @@ from envgen_exp.reporting.page import Cell, Markup, Section, element, joined, pa
 from envgen_exp.reporting.pictures import slot_seed
 from envgen_exp.reporting.run_data import RunData
 from envgen_exp.run_folder import write_atomic
+from envgen_exp.secrets import refuse_secrets, refuse_secrets_in
 from envgen_exp.seeding import world_seed
 from envgen_exp.tracking.progress import make_console
 
@@ -64,9 +67,11 @@ class Shown:
 @told
 def main(argv: Sequence[str]) -> int:
     """Show the designs; exit status 0, 1 where one can't be played, 2 with one line for what is no design."""
+    refuse_secrets(argv, os.environ)
     asked = _parse(argv)
     env, designs = _find(asked.design, asked.family)
     family = make_family(env)
+    refuse_secrets_in({name: design.purpose for name, design in designs}, os.environ)
     shown = [Shown(name, design, family.check(design)) for name, design in designs]
     console = make_console()
     for one in shown:

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from envgen_exp.errors import told
+from envgen_exp.failure import told
 from envgen_exp.reading import understood
 from envgen_exp.reporting.analysis import Analysis
 from envgen_exp.reporting.claims import write_claims

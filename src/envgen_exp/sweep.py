@@ -38,11 +38,13 @@ from envgen_exp.composition import (
     compose_run,
     compose_sweep,
     load_config,
+    quoted,
     register_plain,
     spelled_out,
 )
 from envgen_exp.config import RunConfig, identity, identity_of, plain, trains
-from envgen_exp.errors import EnvGenError, MemoryFullError, RunFolderError, tell
+from envgen_exp.errors import EnvGenError, MemoryFullError, RunFolderError
+from envgen_exp.failure import tell
 from envgen_exp.reading import read_json
 from envgen_exp.run_folder import is_finished, write_atomic, write_json
 
@@ -108,7 +110,7 @@ def run_sweep(overrides: Sequence[str]) -> int:
         sweep, runs=tuple(dataclasses.replace(run, overrides=(*run.overrides, *shared)) for run in sweep.runs)
     )
     # Hydra would read the time of day, and so the folder's name, anew.
-    argv = [*overrides, f"hydra.sweep.dir={_quoted(str(sweep.folder))}", *shared]
+    argv = [*overrides, f"hydra.sweep.dir={quoted(str(sweep.folder))}", *shared]
     if sweep.launcher == "joblib":
         argv.append("hydra.launcher.batch_size=1")  # else it takes runs that end at once for what all are like
     begin(sweep)
@@ -345,7 +347,7 @@ def _failure(sweep: Sweep, run: SweptRun) -> Path:
 
 def _told(overrides: Sequence[str], source: Path | str | None) -> RunConfig:
     """A run's config; `source` is the folder of the run whose rates it is told, where it is told another's."""
-    return compose_run([*overrides, *([f"designer.placebo_from={_quoted(str(source))}"] if source else [])])
+    return compose_run([*overrides, *([f"designer.placebo_from={quoted(str(source))}"] if source else [])])
 
 
 def _key(overrides: Sequence[str]) -> str:
@@ -356,8 +358,3 @@ def _key(overrides: Sequence[str]) -> str:
 def _treatment(config: RunConfig) -> str:
     """What a run and its repetitions with other seeds have in common."""
     return identity(dataclasses.replace(config, seed=0, design_set=None))
-
-
-def _quoted(text: str) -> str:
-    """A text as Hydra's overrides write it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -9,10 +9,10 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from envgen_exp.config import LLMKind, RunConfig, plain
 from envgen_exp.errors import ConfigError
+from envgen_exp.secrets import refuse_address
 
 _Rule = tuple[Callable[[Any], bool], str]
 
@@ -136,9 +136,10 @@ def _check_llm(config: RunConfig) -> None:
         # The value is not shown: it may be the key itself.
         raise ConfigError("llm.key_variable is not the name of an environment variable, e.g. OPENAI_API_KEY")
     if llm.api_base is not None:
-        address = urlsplit(llm.api_base)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise ConfigError(f"llm.api_base={llm.api_base}: allowed is an address, e.g. http://127.0.0.1:8000/v1")
+        refuse_address(llm.api_base)
+        if not re.fullmatch(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[!-~]*)?", llm.api_base):
+            shown = f"={llm.api_base}" if re.fullmatch(r"[\w./:-]{1,100}", llm.api_base) else ""
+            raise ConfigError(f"llm.api_base{shown}: allowed is an address, e.g. http://127.0.0.1:8000/v1")
 
 
 def _flat(prefix: str, section: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import datetime
 import email.utils
 import functools
+import itertools
 import logging
 import math
 import os
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, MissingKeyError, SecretError
@@ -24,6 +25,7 @@ from envgen_exp.llm import prices
 from envgen_exp.llm.ledger import MODEL, Address
 from envgen_exp.llm.redaction import redact
 from envgen_exp.llm.source import Answer, Message, RequestFailed, sampling_seed
+from envgen_exp.secrets import refuse_address, use
 
 MAX_TEXT = 200_000
 """Characters of a reply that are kept; the longest useful ones have some thousands."""
@@ -51,6 +53,8 @@ KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
 }
 """The variables of which one must hold a provider's key. Other providers are looked up in litellm."""
 
+use(*itertools.chain(*KEY_VARIABLES.values()))
+
 _SERVERS_OF_ONES_OWN = "llm=offline needs none, llm=ollama and llm=local ask a server of your own"
 
 
@@ -60,6 +64,7 @@ class Provider:
     client = MODEL
 
     def __init__(self, config: LLMConfig) -> None:
+        use(config.key_variable)
         self._config = config
         self.model = config.model
         self.max_repairs = config.max_repairs
@@ -84,6 +89,8 @@ class Provider:
         """Send one request and wait at most `llm.timeout` seconds for the whole answer. Raises RequestFailed."""
         config = self._config
         litellm = load_litellm()
+        # What pydantic says of an answer that is not of the form it should be quotes the answer.
+        warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
         arguments: dict[str, Any] = {
             "model": request["model"],
             "messages": request["messages"],
@@ -166,8 +173,7 @@ def check_key(config: LLMConfig) -> None:
     """
     if config.key_variable and not re.fullmatch(r"[A-Z][A-Z0-9_]*", config.key_variable):
         raise SecretError("llm.key_variable takes the name of a variable such as MY_KEY, never the key itself")
-    if config.api_base and (urlsplit(config.api_base).password or urlsplit(config.api_base).query):
-        raise SecretError("llm.api_base takes an address alone; a key belongs into the variable of llm.key_variable")
+    refuse_address(config.api_base or "")
     needed = _key_variables(config)
     if needed is None:
         needed = _look_up(config)

@@ -1,16 +1,14 @@
 """Keeps keys out of everything that is written or shown.
 
-Whatever comes back from a server, an error's text included, passes through `redact` before anyone else sees it.
+Whatever comes back from a server, an error's text included, passes through `redact` before anyone else sees it, and
+what is read from a reply does once more: an escape or a character that is dropped may have broken a key in two.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import urllib.parse
 
-from envgen_exp.secrets import ISSUED, secret_values
+from envgen_exp.secrets import ISSUED, secret_forms
 
 
 def redact(text: str) -> str:
@@ -19,13 +17,6 @@ def redact(text: str) -> str:
     One of this process's environment is replaced by its variable's name in brackets; what only looks like a key, say a
     proxy's, by '[hidden]'.
     """
-    for name, value in sorted(secret_values(os.environ).items(), key=lambda item: -len(item[1])):
-        for form in _forms(value):
-            text = text.replace(form, f"[{name}]")
+    for name, form in secret_forms(os.environ):
+        text = form.sub(f"[{name}]", text)
     return ISSUED.sub("[hidden]", text)
-
-
-def _forms(value: str) -> set[str]:
-    """A secret as it is, in a URL, inside JSON, and in base64."""
-    encoded = base64.b64encode(value.encode()).decode()
-    return {value, urllib.parse.quote(value, safe=""), json.dumps(value)[1:-1], encoded, encoded.rstrip("=")}

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from envgen_exp.envs.family import Design, Setting, design_key
 from envgen_exp.llm.lenient import Cut, Doubled, find_values
 from envgen_exp.llm.prompt import Wording
+from envgen_exp.llm.redaction import redact
 
 MAX_CHARACTERS = 100_000
 """A longer reply is not read; the longest useful ones have some thousands."""
@@ -359,10 +360,11 @@ def _clean(value: Any) -> str:
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     text = value if isinstance(value, str) else "" if value is None else str(value)
-    text = " ".join(text[: 4 * MAX_PURPOSE].split())
-    return "".join(character for character in text if character.isprintable())[:MAX_PURPOSE].strip()
+    text = " ".join(text.split())
+    # Hidden before it is cut, so that no part of a key stays.
+    return redact("".join(character for character in text if character.isprintable()))[:MAX_PURPOSE].strip()
 
 
 def _quote(value: Any) -> str:
-    text = _clean(value) if isinstance(value, str) else _clean(repr(value)[: 4 * _SHOWN])
+    text = _clean(value) if isinstance(value, str) else _clean(repr(value))
     return f"'{text[:_SHOWN]}{'...' if len(text) > _SHOWN else ''}'"
