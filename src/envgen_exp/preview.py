@@ -11,10 +11,8 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from rich.color import Color
@@ -26,8 +24,8 @@ from rich.text import Text
 from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig
 from envgen_exp.envs import family_names, make_family
 from envgen_exp.envs.family import Design, DesignCheck, Family, design_key
-from envgen_exp.envs.typed import parse_design, read_design
-from envgen_exp.errors import ConfigError, DesignError, EnvGenError, RunFolderError
+from envgen_exp.envs.typed import parse_designs
+from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
 from envgen_exp.explain import nearest
 from envgen_exp.reporting.designs import (
     Gallery,
@@ -96,11 +94,10 @@ def _find(text: str, family_name: str | None) -> tuple[EnvConfig, list[tuple[str
     if len(text) < 1000 and Path(text).is_dir():
         return _of_run(Path(text), family_name)
     env = _env(family_name or "crafter")
-    family = make_family(env)
-    several = _several(text)
-    if several is None:
-        return env, [("Design", parse_design(text, family))]
-    return env, [(f"Design {number}", read_design(raw, family)) for number, raw in enumerate(several, start=1)]
+    designs = parse_designs(text, make_family(env))
+    if len(designs) == 1:
+        return env, [("Design", designs[0])]
+    return env, [(f"Design {number}", design) for number, design in enumerate(designs, start=1)]
 
 
 def _env(name: str) -> EnvConfig:
@@ -122,24 +119,6 @@ def _of_run(folder: Path, family_name: str | None) -> tuple[EnvConfig, list[tupl
     if not found:
         raise RunFolderError(f"{folder} has no designs to show: none is made yet, or its designer makes none")
     return data.config.env, found
-
-
-def _several(text: str) -> list[Mapping[str, Any]] | None:
-    """The designs of a file that holds a list of them, alone or below `designs`; None for anything else."""
-    file = Path(text)
-    try:
-        if len(text) > 1000 or not file.is_file():
-            return None
-        value = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return None  # parse_design says what is wrong with it
-    if isinstance(value, dict) and list(value) == ["designs"]:
-        value = value["designs"]
-    if not isinstance(value, list):
-        return None
-    if not value or not all(isinstance(one, dict) for one in value):
-        raise DesignError(f"{text}: needs a list of designs, each with its settings by name")
-    return value
 
 
 # In the terminal
