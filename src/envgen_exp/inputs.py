@@ -134,8 +134,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(None, None, f"the alias *{event.anchor} is not read", event.start_mark)
+            raise yaml.YAMLError("an alias is not read; write its value where it is used")
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 

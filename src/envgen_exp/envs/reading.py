@@ -169,7 +169,7 @@ class Reader:
             else:
                 unknown.append(name)
         if left_out:
-            reading.notes.append(f"{listed(left_out)} {_be(left_out)} a remark and left out")
+            reading.notes.append(f"{listed(left_out)} {'is' if len(left_out) == 1 else 'are'} left out")
         if unknown:
             names = ", ".join(shown.name for shown in self._vocabulary)
             text = f"there is no setting {listed(unknown)}; the settings are {names}"
@@ -317,7 +317,3 @@ def _names(value: Any) -> Iterator[str]:
             yield from _names(inner)
         if name and not isinstance(inner, dict):
             yield str(name)
-
-
-def _be(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are each"

@@ -30,8 +30,8 @@ def parse_designs(text: str, family: Family) -> list[Design]:
     """The designs that `text` is: settings, or the name of a YAML or JSON file of them. Raises DesignError.
 
     Settings are `name: value`, with commas between them in one line, and may stand in braces; what is left out has its
-    default; in Crafter even all defaults together are not the original, whose generator differs. A file holds one design,
-    a list of them or, for each cycle, a list of lists.
+    default; in Crafter even all defaults together are not the original, whose generator differs. A file holds one
+    design, a list of them or, for each cycle, a list of lists.
     """
     try:
         source = _read(text)

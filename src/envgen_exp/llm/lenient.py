@@ -1,8 +1,8 @@
 """A bounded parser for what is nearly JSON: comments, other quotes, Python's words, missing and trailing commas.
 
-It only ever makes data (dict, list, str, int, float, bool, None); nothing is evaluated. Time grows with the text's length
-and no faster: what stands at a bracket is read once and remembered, no expression goes back over what it has matched, and
-depth, values and characters looked at are capped.
+It only ever makes data (dict, list, str, int, float, bool, None); nothing is evaluated. Time grows with the text's
+length and no faster: what stands at a bracket is read once and remembered, no expression goes back over what it has
+matched, and depth, values and characters looked at are capped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any
 MAX_DEPTH = 24
 MAX_VALUES = 20_000
 """Values in one text; a set of designs has some hundreds."""
+
+_STARTS = 400
+"""Brackets at which a value is looked for."""
 
 _PASSES = 20
 """How often the characters of a text are looked at, on average, before the rest of it is given up."""
@@ -69,7 +72,10 @@ def find_values(text: str) -> list[Any]:
     """
     values: list[Any] = []
     parser, position = _Parser(text), 0
-    while parser.work > 0 and parser.values > 0 and (match := _BRACKET.search(text, position)):
+    for _ in range(_STARTS):
+        match = _BRACKET.search(text, position)
+        if not match or parser.work <= 0 or parser.values <= 0:
+            break
         value, position = parser.at(match.start())
         if value is not None:
             values.append(value)

@@ -1,7 +1,7 @@
 """From what a model wrote to designs: what can be read without guessing is taken and noted, the rest is a problem.
 
-Nothing in the text is ever evaluated: `lenient` makes data of it, here its designs are found, `envs.reading` checks names
-and values, and the family's strict design model has the last word.
+Nothing in the text is ever evaluated: `lenient` makes data of it, here its designs are found, `envs.reading` checks
+names and values, and the family's strict design model has the last word.
 """
 
 from __future__ import annotations
@@ -208,10 +208,11 @@ def _sets_in(value: Any, reader: Reader, depth: int = 0) -> list[_Set]:
         for each in found:
             each.loose = False
     else:
-        names = {
-            name for name, inner in value.items() if squeeze(name) in _WRAPPERS and _sets_with(inner, reader, depth)
+        inside = {
+            name: _sets_in(inner, reader, depth + 1) for name, inner in value.items() if squeeze(name) in _WRAPPERS
         }
-        found = [each for name in names for each in _sets_in(value[name], reader, depth + 1)]
+        names = [name for name, sets in inside.items() if any(each.designs for each in sets)]
+        found = [each for name in names for each in inside[name]]
     beside = [(str(name), inner) for name, inner in value.items() if name not in names]
     if beside and not found:
         return [_Set([], beside)]
@@ -221,22 +222,18 @@ def _sets_in(value: Any, reader: Reader, depth: int = 0) -> list[_Set]:
 
 
 def _sets_in_list(value: list[Any], reader: Reader, depth: int) -> list[_Set]:
-    designs = [item for item in value if _held_or_none(item, reader) and reader.is_design(item)]
-    if not designs:
-        return [each for item in value for each in _sets_in(item, reader, depth + 1)]
-    chosen = set(map(id, designs))
-    return [_Set(designs, [("", item) for item in value if id(item) not in chosen])]
+    designs = [item for item in value if reader.is_design(item) and _held(item, reader) is None]
+    if designs:
+        chosen = set(map(id, designs))
+        return [_Set(designs, [("", item) for item in value if id(item) not in chosen])]
+    found = [each for item in value for each in _sets_in(item, reader, depth + 1)]
+    if not found or not all(len(each.designs) <= 1 for each in found):
+        return found
+    beside = [one for each in found for one in each.beside]  # [{"design 1": {...}}, {"design 2": {...}}]
+    return [_Set([design for each in found for design in each.designs], beside)]
 
 
-def _held_or_none(item: Any, reader: Reader) -> bool:
-    return isinstance(item, dict) and _held(item, reader) is None
-
-
-def _sets_with(value: Any, reader: Reader, depth: int) -> bool:
-    return any(each.designs for each in _sets_in(value, reader, depth + 1))
-
-
-def _held(value: dict[str, Any], reader: Reader) -> tuple[set[str], list[_Set]] | None:
+def _held(value: dict[str, Any], reader: Reader) -> tuple[list[str], list[_Set]] | None:
     """The names below which an object holds a set by its form: `designs` or the like, or numbers; and the set."""
     for name, inner in value.items():
         if squeeze(name) not in SETS:
@@ -245,18 +242,18 @@ def _held(value: dict[str, Any], reader: Reader) -> tuple[set[str], list[_Set]] 
             items = [item for part in inner for item in (part if isinstance(part, list) else [part])]
             designs = [item for item in items if isinstance(item, dict)]
             if designs:
-                return {name}, [_Set(designs, [(name, item) for item in items if not isinstance(item, dict)])]
+                return [name], [_Set(designs, [("", item) for item in items if not isinstance(item, dict)])]
         elif isinstance(inner, dict) and squeeze(name) != "settings":
             if reader.is_design(inner) and not any(map(numbered, inner)):
-                return {name}, [_Set([inner])]
+                return [name], [_Set([inner])]
             members = {label: item for label, item in inner.items() if isinstance(item, dict)}
             if members:
                 called = [label for label in members if not numbered(label)]
                 note = [f"{listed(called)} {'is a design' if len(called) == 1 else 'are designs'}"] if called else []
                 others = [(label, item) for label, item in inner.items() if label not in members]
-                return {name}, [_Set(list(members.values()), others, note)]
+                return [name], [_Set(list(members.values()), others, note)]
     members = {name: inner for name, inner in value.items() if numbered(name) and reader.is_design(inner)}
-    return (set(members), [_Set(list(members.values()))]) if members else None
+    return (list(members), [_Set(list(members.values()))]) if members else None
 
 
 def _choose(sets: Sequence[_Set], reader: Reader, num_designs: int) -> tuple[_Set, list[str], list[Problem]]:
@@ -270,8 +267,8 @@ def _choose(sets: Sequence[_Set], reader: Reader, num_designs: int) -> tuple[_Se
     if too_many > 0 and best.loose:
         # Nothing says which of them are examples or drafts; those come first as a rule.
         best.designs = best.designs[too_many:]
-        why = f"{too_many + num_designs} designs stand alone in the answer, {num_designs} were asked for: which are meant?"
-        problems.append(Problem(f"{why} Put all of them, and nothing else, into one list", fatal=False))
+        why = f"{too_many + num_designs} designs stand alone in the answer, {num_designs} were asked for"
+        problems.append(Problem(f"{why}: put those that are meant, and nothing else, into one list", fatal=False))
     elif too_many > 0:
         notes.append(
             f"{too_many + num_designs} designs came, {num_designs} were asked for: the first {num_designs} are taken"
