@@ -188,7 +188,6 @@ FRAGMENTS = [
         '{"a',
         "[a=",
         "\\u00",
-        "} ,",
     ),
 ]
 
@@ -244,7 +243,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...]
     return [(path, value)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(nested())
 @example({"environment_settings": {"target_biome": "mountain"}, "inventory_settings": {"wood": 3}})
 @example({"world_settings": {"target_biome": "mountain"}, "starting_items": {"wood": 3}})
@@ -254,16 +253,15 @@ def test_every_leaf_is_used_noted_or_a_problem(value: dict[str, Any]) -> None:
     reply = read(json.dumps(value), 8)
     made = [design for design in reply.designs if design is not None]
     used = {(name, value) for design in made for name, value in design.settings().items()}
-    used |= {(name, DEFAULTS[name]) for design in made for name in DEFAULTS}
     said = " ".join([*reply.notes, *map(str, reply.problems)])
     refused = any(problem.fatal and problem.design for problem in reply.problems)
     for path, leaf in leaves(value):
         own = path[-1]
         names = {own, f"starting_{own}", f"{own}_rarity"} & set(DEFAULTS)
-        taken = any((name, leaf) in used for name in names) or any(leaf == design.purpose for design in made)
+        taken = any((name, leaf) in used for name in names) or any(str(leaf) in design.purpose for design in made)
         told = [name for name in path if name not in WRAPPERS or name in said.split("groups are")[0]]
         named = any(f"'{name}'" in said or f"{name}=" in said or f"{name}:" in said for name in told)
-        assert taken or named or f"'{leaf}'" in said or (refused and names), (path, leaf)
+        assert taken or named or f"'{leaf}'" in said or (refused and (names or "purpose" in path)), (path, leaf)
 
 
 def test_groups_are_the_vocabulary_s_in_heist_too() -> None:
