@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign
 from envgen_exp.envs.crafter.upstream import SKILLS
 from envgen_exp.envs.family import Design
+from envgen_exp.envs.heist.design import SKILLS as HEIST_SKILLS
+from envgen_exp.envs.heist.design import VOCABULARY as HEIST
+from envgen_exp.envs.heist.design import HeistDesign
 from envgen_exp.llm import lenient
 from envgen_exp.llm.prompt import Wording
 from envgen_exp.llm.reply import MAX_CHARACTERS, Reply, parse_reply
@@ -167,6 +170,106 @@ def test_no_text_takes_long(piece: str) -> None:
     for text in (piece * size, '{"designs": [' + piece * (size - 20), '{"purpose": "' + piece * (size - 20)):
         check_whole(read(text), 2)
     assert time.process_time() - start < 3.0
+
+
+FRAGMENTS = [
+    *"{}[]()\"'`“”:,;=#\\/\n \t.-+_",
+    *("1", "12345678", "1.", "1e9", "x", "word", "design", "env", "world", "null", "é", "٣", "\x00"),
+    *(
+        "//",
+        "/*",
+        "*/",
+        "<think>",
+        "</think>",
+        "```json",
+        '{"a": ',
+        '"designs": [',
+        "'a' ",
+        '{"a',
+        "[a=",
+        "\\u00",
+    ),
+]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=4).map("".join),
+    st.sampled_from(["%s", '{"designs": [%s', '{"%s": {"starting_wood": 1}}', "{'starting_wood': %sx}"]),
+)
+@example("1", "{'starting_wood': %sx}")
+@example("env", '{"%s": {"starting_wood": 1}}')
+@example("a=", "{%s")
+def test_twice_the_text_takes_at_most_three_times_as_long(piece: str, frame: str) -> None:
+    """Whatever is repeated: the reader is linear. Below some milliseconds there is nothing to compare."""
+
+    def seconds(size: int) -> float:
+        text = frame.replace("%s", piece * (size // len(piece)))
+        taken = []
+        for _ in range(3):
+            start = time.process_time()
+            read(text)
+            taken.append(time.process_time() - start)
+            if taken[-1] < 0.01:
+                break
+        return min(taken)
+
+    assert seconds(16_000) <= 3 * max(seconds(8_000), 0.01)
+
+
+# Nothing is lost
+
+WRAPPERS = ["settings", "config", "environment_settings", "inventory_settings", "world", "rarity", "designs"]
+LEAVES = st.one_of(st.integers(0, 12), st.sampled_from(["rare", "mountain", "some other", "a remark of five words"]))
+
+
+@st.composite
+def nested(draw: st.DrawFn, depth: int = 3) -> dict[str, Any]:
+    """An object of settings, groups, labels and unknown names, each unknown name once."""
+    names = st.one_of(
+        st.sampled_from([*DEFAULTS, "wood", "coal", "purpose", "name", "environment 1", "answer", *WRAPPERS]),
+        st.integers(100, 999).map("q{}z".format),
+    )
+    inner = st.one_of(LEAVES, LEAVES, nested(depth - 1), st.lists(nested(depth - 1), max_size=2)) if depth else LEAVES
+    return draw(st.dictionaries(names, inner, min_size=1, max_size=3))
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """Every leaf with the names that lead to it."""
+    if isinstance(value, dict):
+        return [leaf for name, inner in value.items() for leaf in leaves(inner, (*path, name))]
+    if isinstance(value, list):
+        return [leaf for inner in value for leaf in leaves(inner, path)]
+    return [(path, value)]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(nested())
+@example({"environment_settings": {"target_biome": "mountain"}, "inventory_settings": {"wood": 3}})
+@example({"world_settings": {"target_biome": "mountain"}, "starting_items": {"wood": 3}})
+@example({"designs": [{"do_not_use": {"starting_wood": 9}}]})
+def test_every_leaf_is_used_noted_or_a_problem(value: dict[str, Any]) -> None:
+    """A leaf's setting has its value in a design, or a note or problem names it or what holds it."""
+    reply = read(json.dumps(value), 8)
+    made = [design for design in reply.designs if design is not None]
+    used = {(name, value) for design in made for name, value in design.settings().items()}
+    said = " ".join([*reply.notes, *map(str, reply.problems)])
+    refused = any(problem.fatal and problem.design for problem in reply.problems)
+    for path, leaf in leaves(value):
+        own = path[-1]
+        names = {own, f"starting_{own}", f"{own}_rarity"} & set(DEFAULTS)
+        taken = any((name, leaf) in used for name in names) or any(str(leaf) in design.purpose for design in made)
+        told = [name for name in path if name not in WRAPPERS or name in said.split("groups are")[0]]
+        named = any(f"'{name}'" in said or f"{name}=" in said or f"{name}:" in said for name in told)
+        assert taken or named or f"'{leaf}'" in said or (refused and (names or "purpose" in path)), (path, leaf)
+
+
+def test_groups_are_the_vocabulary_s_in_heist_too() -> None:
+    level = {"size": "7x7", "locks": "two"}
+    text = json.dumps({"environment_settings": level, "inventory_settings": {"keys": 1}, "gem_distance": {"least": 5}})
+    reply = parse_reply(text, Wording.plain(HEIST), HeistDesign, HEIST_SKILLS, 1)
+    assert reply.designs == (HeistDesign(maze_size="7x7", locks="two", keys_held=1, gem_distance_least=5),)
+    assert not reply.problems
 
 
 def test_depth_and_number_of_values_are_capped() -> None:

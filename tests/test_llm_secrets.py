@@ -31,8 +31,8 @@ from envgen_exp.errors import LLMError, SecretError
 from envgen_exp.llm.client import check_ready, make_client
 from envgen_exp.llm.prompt import Wording
 from envgen_exp.llm.provider import MAX_TEXT
-from envgen_exp.llm.redaction import redact
 from envgen_exp.llm.reply import parse_reply
+from envgen_exp.redaction import redact
 
 KEY = 'sk-planted/0123456789+abc"def'
 OTHER = "hunter2-correct-horse"

@@ -396,7 +396,7 @@ def test_a_design_can_be_typed_or_in_a_file(tmp_path: Path) -> None:
     for text in (inline, f"{{{inline}}}", inline.replace(", ", "\n"), whole, str(written), str(lines)):
         assert parse_design(text, FAMILY).settings() == wanted.settings()
     (tmp_path / "image.png").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DesignError, match="can't read"):
+    with pytest.raises(DesignError, match="can't be read"):
         parse_design(str(tmp_path / "image.png"), FAMILY)
     assert parse_design("targets: [collect_coal], purpose: coal", FAMILY).targets == ("collect_coal",)
 

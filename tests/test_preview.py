@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,10 @@ from envgen_exp import plan
 from envgen_exp.config import CrafterConfig
 from envgen_exp.designers import Proposal
 from envgen_exp.envs import make_family
+from envgen_exp.envs.typed import parse_designs, read_design
+from envgen_exp.inputs import enclose
+from envgen_exp.llm.prompt import Wording
+from envgen_exp.llm.reply import parse_reply
 from envgen_exp.preview import Shown, blocks, main, print_design
 from envgen_exp.reporting.designs import amount
 from envgen_exp.run_folder import RunFolder
@@ -94,6 +100,36 @@ def test_a_file_of_one_design_or_several(form: str, here: Path, capsys: pytest.C
     assert printed.count("starting_iron: 2") == (form != "yaml")
 
 
+PAPER = [
+    {"environment_settings": {"target_biome": "Mountain"}, "inventory_settings": {"wood": 3, "stone_pickaxe": True}},
+    {"environment_settings": {"coal_rarity": "very_common"}},
+]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [PAPER, {"designs": PAPER}, {"Environment 1": PAPER[0], "Environment 2": PAPER[1]}, {"environments": PAPER}],
+    ids=["list", "designs", "numbered", "environments"],
+)
+def test_all_entrances_read_the_same_forms(written: Any, here: Path) -> None:
+    """A model's reply, the file of designer=human, preview's and play's text, and the dicts of gymnasium.make."""
+    family = make_family(CrafterConfig())
+    wanted = (
+        family.design_model(target_biome="mountain", starting_wood=3, starting_stone_pickaxe=1),
+        family.design_model(coal_rarity="very common"),
+    )
+    text = json.dumps(written)
+    (here / "designs.json").write_text(text)
+    reply = parse_reply(text, Wording.plain(family.vocabulary), family.design_model, family.skills, 2)
+    assert reply.designs == wanted
+    assert not reply.problems
+    assert tuple(parse_designs("designs.json", family)) == wanted
+    words = ["arm=human", "designer.file=designs.json", "designer.num_designs=2"]
+    sets = enclose(runs.composed(*words)).designer.sets
+    assert [tuple(read_design(raw, family) for raw in designs) for designs in sets] == [wanted] * len(sets)
+    assert tuple(read_design(raw, family) for raw in PAPER) == wanted
+
+
 def test_the_latest_designs_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run"
     family = make_family(CrafterConfig())
@@ -132,6 +168,15 @@ def test_heist(capsys: pytest.CaptureFixture[str]) -> None:
         (["nosuch"], ["'nosuch' is neither a file nor settings"]),
         (["empty"], ["is not a run's folder"]),
         (["bad.json"], ["needs a list of designs"]),
+        (["alias"], ["an alias is not read"]),
+        (["twice"], ["'starting_wood' stands twice", "line 2"]),
+        (["large"], ["200,001 bytes are too many, at most 200,000"]),
+        (["digits"], ["digits"]),
+        (["pipe"], ["it is a folder or a device, not a file"]),
+        (["/dev/zero"], ["it is a folder or a device, not a file"]),
+        (["do_not_use: {starting_wood: 9}"], ["'do_not_use' is no group of settings", "inventory_settings"]),
+        (["inventory_settings: {axe: 1}"], ["there is no setting 'axe'", "starting_wood"]),
+        (["targets: [fly]"], ["'fly' is not a skill", "collect_coal"]),
         (["target_biome: {{"], ["design:"]),
         ([MOUNTAIN, "--family", "heits"], ["heits", "crafter, heist", "did you mean heist?"]),
         ([MOUNTAIN, "--worlds", "0"], ["--worlds 0: allowed are 1 to 16"]),
@@ -142,6 +187,11 @@ def test_what_is_no_design_is_one_line_and_exit_status_2(
 ) -> None:
     (here / "empty").mkdir()
     (here / "bad.json").write_text('{"designs": [1, 2]}')
+    (here / "alias").write_text("- &a {starting_wood: 1}\n- *a\n")
+    (here / "twice").write_text("starting_wood: 1\nstarting_wood: 2\n")
+    (here / "large").write_text("#" * 200_001)
+    (here / "digits").write_text(f"starting_wood: {'1' * 5000}")
+    os.mkfifo(here / "pipe")
     assert main(arguments) == 2
     output = capsys.readouterr()
     assert output.out == ""

@@ -20,7 +20,7 @@ from envgen_exp.config import TrackerConfig, TrackerKind
 from envgen_exp.envs import make_family
 from envgen_exp.errors import ConfigError
 from envgen_exp.failure import told
-from envgen_exp.llm.redaction import redact
+from envgen_exp.redaction import redact
 from envgen_exp.run_folder import write_atomic
 from envgen_exp.tracking import media
 from envgen_exp.tracking.metrics import METRICS

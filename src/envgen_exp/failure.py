@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from envgen_exp.errors import EnvGenError
-from envgen_exp.llm.redaction import redact
+from envgen_exp.redaction import redact
 
 
 def tell(error: EnvGenError, where: str = "") -> None:

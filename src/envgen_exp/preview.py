@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +25,11 @@ from rich.text import Text
 from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig
 from envgen_exp.envs import family_names, make_family
 from envgen_exp.envs.family import Design, DesignCheck, Family, design_key
-from envgen_exp.envs.typed import parse_design, read_design
-from envgen_exp.errors import ConfigError, DesignError, RunFolderError
+from envgen_exp.envs.typed import parse_designs
+from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.explain import nearest
 from envgen_exp.failure import told
-from envgen_exp.reading import MAX_YAML, load_yaml, read_text, understood
+from envgen_exp.reading import understood
 from envgen_exp.reporting.designs import (
     Gallery,
     amount,
@@ -99,11 +98,10 @@ def _find(text: str, family_name: str | None) -> tuple[EnvConfig, list[tuple[str
         with understood(text):
             return _of_run(Path(text), family_name)
     env = _env(family_name or "crafter")
-    family = make_family(env)
-    several = _several(text)
-    if several is None:
-        return env, [("Design", parse_design(text, family))]
-    return env, [(f"Design {number}", read_design(raw, family)) for number, raw in enumerate(several, start=1)]
+    designs = parse_designs(text, make_family(env))
+    if len(designs) == 1:
+        return env, [("Design", designs[0])]
+    return env, [(f"Design {number}", design) for number, design in enumerate(designs, start=1)]
 
 
 def _env(name: str) -> EnvConfig:
@@ -125,24 +123,6 @@ def _of_run(folder: Path, family_name: str | None) -> tuple[EnvConfig, list[tupl
     if not found:
         raise RunFolderError(f"{folder} has no designs to show: none is made yet, or its designer makes none")
     return data.config.env, found
-
-
-def _several(text: str) -> list[Mapping[str, Any]] | None:
-    """The designs of a file that holds a list of them, alone or below `designs`; None for anything else."""
-    file = Path(text)
-    try:
-        if len(text) > 1000 or not file.exists():
-            return None
-        value = load_yaml(read_text(file, MAX_YAML))
-    except (OSError, ValueError, RunFolderError):
-        return None  # parse_design says what is wrong with it
-    if isinstance(value, dict) and list(value) == ["designs"]:
-        value = value["designs"]
-    if not isinstance(value, list):
-        return None
-    if not value or not all(isinstance(one, dict) for one in value):
-        raise DesignError(f"{text}: needs a list of designs, each with its settings by name")
-    return value
 
 
 # In the terminal

@@ -59,6 +59,10 @@ class Setting:
     choices: tuple[str, ...] = ()
     low: int = 0
     high: int = 0
+    groups: tuple[str, ...] = ()
+    """Names of groups in which a design may have it among others, e.g. inventory_settings."""
+    short: str = ""
+    """Its name inside those groups, where that is another one."""
 
     def allowed(self) -> str:
         """The allowed values in words, for prompts and error lines."""

@@ -1,12 +1,11 @@
 """A design as a person types it: `target_biome: mountain, iron_rarity: common`, or a file of such settings.
 
-What a person types is taken as it stands or refused; a model's replies are read with more patience in llm/reply.py.
+It is read as a model's reply is, in any spelling and with groups, but nothing is clamped or left out: that is refused.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,53 +13,65 @@ from typing import Any
 from pydantic import ValidationError
 
 from envgen_exp.envs.family import Design, Family
-from envgen_exp.errors import DesignError, RunFolderError
-from envgen_exp.reading import MAX_YAML, load_yaml, read_text
-
-MAX_CHARACTERS = 20_000
-"""A longer text or file is not read."""
+from envgen_exp.envs.reading import Reader
+from envgen_exp.errors import ConfigError, DesignError
+from envgen_exp.inputs import MAX_BYTES, SETS, listed, load, read_file, squeeze
 
 
 def parse_design(text: str, family: Family) -> Design:
-    """The design that `text` is: settings, or the name of a YAML or JSON file of them. Raises DesignError.
+    """The one design that `text` is, as in `parse_designs`."""
+    designs = parse_designs(text, family)
+    if len(designs) != 1:
+        raise DesignError(f"design: {text!r} holds {len(designs)} designs, needs one")
+    return designs[0]
+
+
+def parse_designs(text: str, family: Family) -> list[Design]:
+    """The designs that `text` is: settings, or the name of a YAML or JSON file of them. Raises DesignError.
 
     Settings are `name: value`, with commas between them in one line, and may stand in braces; what is left out has its
-    default; in Crafter even all defaults together are not the original, whose generator differs.
+    default; in Crafter even all defaults together are not the original, whose generator differs. A file holds one
+    design, a list of them or, for each cycle, a list of lists.
     """
-    source = _read(text)
-    if source is None:
-        if ":" not in text:
-            raise DesignError(f"design: {text!r} is neither a file nor settings like '{_example(family)}'")
-        source = text.strip()
-        if "\n" not in source and not source.startswith("{"):
-            source = f"{{{source}}}"
-    if len(source) > MAX_CHARACTERS:
-        raise DesignError(f"design: {len(source):,} characters are too many, at most {MAX_CHARACTERS:,}")
     try:
-        settings = load_yaml(source)
-    except ValueError as error:
-        raise DesignError(f"design: can't be read as '{_example(family)}': {error}") from error
-    if not isinstance(settings, dict):
-        raise DesignError(f"design: needs settings like '{_example(family)}', not {str(settings)[:60]!r}")
-    return read_design(settings, family)
+        source = _read(text)
+        if source is None:
+            if ":" not in text:
+                raise DesignError(f"design: {text!r} is neither a file nor settings like '{_example(family)}'")
+            source = text.strip()
+            if "\n" not in source and not source.startswith("{"):
+                source = f"{{{source}}}"
+        if len(source) > MAX_BYTES:
+            raise DesignError(f"design: {len(source):,} characters are too many, at most {MAX_BYTES:,}")
+        value = load(source, "design")
+    except ConfigError as error:
+        raise DesignError(str(error)) from error
+    if isinstance(value, list) and value and all(isinstance(one, list) for one in value):
+        value = [design for designs in value for design in designs]
+    found = listed(value)
+    if found is None and isinstance(value, dict) and not any(squeeze(name) in SETS - {"settings"} for name in value):
+        found = [value]
+    if found is None:
+        raise DesignError(
+            f"design: needs a list of designs or settings like '{_example(family)}', not {str(value)[:60]!r}"
+        )
+    return [read_design(settings, family) for settings in found]
 
 
 def read_design(settings: Mapping[str, Any], family: Family) -> Design:
     """The design with these settings, and its purpose and targets if they are there; DesignError names what is wrong
     and what is allowed."""
-    model = family.design_model
-    allowed = {setting.name: setting.allowed() for setting in family.vocabulary}
-    for name, value in settings.items():
-        if name not in model.model_fields:
-            raise DesignError(f"design: there is no setting {name!r}, allowed: {_choices(str(name), allowed)}")
-        try:
-            _validate(model, {name: value})
-        except (ValidationError, TypeError, ValueError):
-            what = allowed.get(name, "a text" if name == "purpose" else "a list of skills")
-            choices = next((setting.choices for setting in family.vocabulary if setting.name == name), ())
-            raise DesignError(f"design: {name}={value!r}, allowed: {what}{_nearest(str(value), choices)}") from None
+    reading = Reader(family.vocabulary, family.skills, strict=True).read(settings)
+    for fault in reading.faults:
+        if fault.setting is not None:
+            allowed = fault.setting.allowed() + _nearest(str(fault.value), fault.setting.choices)
+            raise DesignError(f"design: {fault.setting.name}={fault.value!r}, allowed: {allowed}")
+        names = [setting.name for setting in family.vocabulary]
+        if fault.name:
+            raise DesignError(f"design: there is no setting {fault.name!r}, allowed: {_choices(fault.name, names)}")
+        raise DesignError(f"design: {fault.text}")
     try:
-        return _validate(model, settings)
+        return family.design_model(purpose=reading.purpose, targets=reading.targets, **reading.values)
     except ValidationError as error:
         wrong = "; ".join(problem["msg"] for problem in error.errors())
         raise DesignError(f"design: these settings can't stand together: {wrong}") from None
@@ -72,17 +83,9 @@ def _read(name: str) -> str | None:
     try:
         if not file.exists():
             return None
-    except OSError:  # too long for a name
+    except (OSError, ValueError):  # too long for a name, or with a character that no name has
         return None
-    try:
-        return read_text(file, MAX_YAML)
-    except RunFolderError as error:
-        raise DesignError(f"design: {error}") from error
-
-
-def _validate(model: type[Design], settings: Mapping[str, Any]) -> Design:
-    # As JSON, since a strict model takes a list for a tuple only there.
-    return model.model_validate_json(json.dumps(dict(settings)))
+    return read_file(file, f"design: {name}")
 
 
 def _choices(name: str, allowed: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """A bounded parser for what is nearly JSON: comments, other quotes, Python's words, missing and trailing commas.
 
-It only ever makes data (dict, list, str, int, float, bool, None); nothing is evaluated. Depth, number of values and
-work are capped, so that no text takes longer than a few tenths of a second.
+It only ever makes data (dict, list, str, int, float, bool, None); nothing is evaluated. Time grows with the text's
+length and no faster: what stands at a bracket is read once and remembered, no expression goes back over what it has
+matched, and depth, values and characters looked at are capped.
 """
 
 from __future__ import annotations
@@ -13,23 +14,32 @@ MAX_DEPTH = 24
 MAX_VALUES = 20_000
 """Values in one text; a set of designs has some hundreds."""
 
-_STARTS = 200
+_STARTS = 400
 """Brackets at which a value is looked for."""
+
+_PASSES = 20
+"""How often the characters of a text are looked at, on average, before the rest of it is given up."""
 
 _CLOSING = {"{": "}", "[": "]", "(": ")"}
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "”": "”", "„": "“", "‘": "’", "’": "’", "«": "»"}
 _SKIPPED = re.compile(r"(?:\s+|//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z))+", re.DOTALL)
 _SPACE = re.compile(r"\s*")
 _BRACKET = re.compile(r"[{\[]")
-_BARE = re.compile(r"[^,:{}\[\]()\n\"“”]+")
+_BARE = re.compile(r"(?:[^,:{}\[\]()\n\"“”=#/]+|/(?!/))+")
 _WORDS = {"true": True, "false": False, "null": None, "none": None, "nil": None, "undefined": None}
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
 
 class Cut(dict[str, Any]):
     """An object that the text's end cut short: its last member may be missing or half."""
+
+    why = "the answer ends inside it"
+
+
+class Open(list[Any]):
+    """An array that nothing closes: it was cut short, or its bracket was no bracket."""
 
 
 class Doubled(dict[str, Any]):
@@ -37,9 +47,18 @@ class Doubled(dict[str, Any]):
 
     names: list[str]
 
+    @property
+    def why(self) -> str:
+        """What is wrong with it."""
+        return f"{', '.join(map(repr, self.names[:5]))} stands twice with different values"
+
 
 class _NotJson(Exception):  # noqa: N818 - control flow inside this file
     """What stands here is no value."""
+
+
+class _Given(_NotJson):
+    """A cap is reached; elsewhere, or with less around it, what stands here may be a value."""
 
 
 class _EndInString(Exception):  # noqa: N818
@@ -47,54 +66,69 @@ class _EndInString(Exception):  # noqa: N818
 
 
 def find_values(text: str) -> list[Any]:
-    """Every object and array in a text, in order, outermost only; text around them is skipped."""
+    """Every object and array in a text, in order, outermost only; text around them is skipped.
+
+    What nothing closes (`Cut`, `Open`) may have begun in prose: what stands inside it follows behind it.
+    """
     values: list[Any] = []
-    position, starts = 0, 0
-    budget = [MAX_VALUES]
-    while starts < _STARTS and budget[0] > 0:
+    parser, position = _Parser(text), 0
+    for _ in range(_STARTS):
         match = _BRACKET.search(text, position)
-        if not match:
+        if not match or parser.work <= 0 or parser.values <= 0:
             break
-        starts += 1
-        position = match.start()
-        value, position = _value_at(text, position, budget)
+        value, position = parser.at(match.start())
         if value is not None:
             values.append(value)
     return values
 
 
-def _value_at(text: str, start: int, budget: list[int]) -> tuple[Any, int]:
-    """The value that begins at a bracket and where it ends, or None and the next place to look at."""
-    for inner_quotes in (False, True):
-        parser = _Parser(text, start, budget, inner_quotes)
-        try:
-            return parser.value(0), parser.position
-        except _NotJson:
-            continue
-    return None, start + 1
-
-
 class _Parser:
     """Recursive descent from one position; `inner_quotes` takes a quote for the string's end only before , : } ] ."""
 
-    def __init__(self, text: str, position: int, budget: list[int], inner_quotes: bool) -> None:
+    def __init__(self, text: str) -> None:
         self.text = text
-        self.position = position
-        self.budget = budget
-        self.inner_quotes = inner_quotes
+        self.position = 0
+        self.inner_quotes = False
+        self.values = MAX_VALUES
+        self.work = _PASSES * len(text) + 10_000
+        self.known: dict[tuple[int, bool], tuple[Any, int] | None] = {}
+        """What stands at a bracket and where it ends; None for no value."""
+
+    def at(self, start: int) -> tuple[Any, int]:
+        """The value that begins at a bracket, or None, and the next place to look at."""
+        for self.inner_quotes in (False, True):
+            self.position = start
+            try:
+                value = self.value(0)
+            except _NotJson:
+                continue
+            return value, start + 1 if isinstance(value, Cut | Open) else self.position
+        return None, start + 1
 
     def value(self, depth: int) -> Any:
-        self.budget[0] -= 1
-        if depth > MAX_DEPTH or self.budget[0] <= 0:
-            raise _NotJson
+        self.values -= 1
+        if depth > MAX_DEPTH or self.values <= 0 or self.work <= 0:
+            raise _Given
         character = self._peek()
-        if character == "{":
-            return self._object(depth)
-        if character in "[(":
-            return self._array(depth)
         if character in _QUOTES:
             return self._string()
-        return self._bare_value()
+        if character not in _CLOSING:
+            return self._bare_value()
+        key = self.position, self.inner_quotes
+        if key not in self.known:
+            try:
+                value = self._object(depth) if character == "{" else self._array(depth)
+            except _Given:
+                raise
+            except _NotJson:
+                self.known[key] = None
+                raise
+            self.known[key] = value, self.position
+        known = self.known[key]
+        if known is None:
+            raise _NotJson
+        value, self.position = known
+        return value
 
     def _object(self, depth: int) -> dict[str, Any]:
         self.position += 1
@@ -147,13 +181,13 @@ class _Parser:
                 self.position += 1
                 return items
             if not character:
-                return items
+                return Open(items)
             if character in "}])":
                 raise _NotJson
             try:
                 items.append(self.value(depth + 1))
             except _EndInString:
-                return items
+                return Open(items)
             self._separated(closing)
 
     def _string(self) -> str:
@@ -164,6 +198,7 @@ class _Parser:
         special = re.compile("[" + re.escape(closing) + r"\\]")
         while True:
             match = special.search(self.text, at)
+            self.work -= (match.end() if match else len(self.text)) - at
             if not match:
                 self.position = len(self.text)
                 raise _EndInString
@@ -199,10 +234,9 @@ class _Parser:
 
     def _bare(self) -> str:
         match = _BARE.match(self.text, self.position)
-        if not match or not match.group().strip():
-            raise _NotJson
-        word = match.group().split("//")[0].split("#")[0].split("=")[0]
+        word = match.group() if match else ""
         self.position += len(word)
+        self.work -= len(word)
         if not word.strip():
             raise _NotJson
         return word.strip()
@@ -219,7 +253,9 @@ class _Parser:
 
     def _peek(self) -> str:
         match = _SKIPPED.match(self.text, self.position)
+        self.work -= 1
         if match:
+            self.work -= len(match.group())
             self.position = match.end()
         return self.text[self.position : self.position + 1]
 

@@ -23,8 +23,8 @@ from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, MissingKeyError, SecretError
 from envgen_exp.llm import prices
 from envgen_exp.llm.ledger import MODEL, Address
-from envgen_exp.llm.redaction import redact
 from envgen_exp.llm.source import Answer, Message, RequestFailed, sampling_seed
+from envgen_exp.redaction import redact
 from envgen_exp.secrets import refuse_address, use
 
 MAX_TEXT = 200_000

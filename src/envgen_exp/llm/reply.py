@@ -1,49 +1,37 @@
 """From what a model wrote to designs: what can be read without guessing is taken and noted, the rest is a problem.
 
-Nothing in the text is ever evaluated: `lenient` makes data of it, the vocabulary checks names and values, and the
-family's strict design model has the last word.
+Nothing in the text is ever evaluated: `lenient` makes data of it, here its designs are found, `envs.reading` checks
+names and values, and the family's strict design model has the last word.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from envgen_exp.envs.family import Design, Setting, design_key
-from envgen_exp.llm.lenient import Cut, Doubled, find_values
+from envgen_exp.envs.family import Design, design_key
+from envgen_exp.envs.reading import Reader, listed, quote
+from envgen_exp.inputs import SETS, numbered, squeeze
+from envgen_exp.llm.lenient import Cut, Open, find_values
 from envgen_exp.llm.prompt import Wording
-from envgen_exp.llm.redaction import redact
 
 MAX_CHARACTERS = 100_000
 """A longer reply is not read; the longest useful ones have some thousands."""
 
-MAX_PURPOSE = 400
-"""Characters of a purpose that are kept."""
+_MOST = 40
+"""Notes, and problems, of one reply."""
 
-_SHOWN = 60
-"""Characters of a bad value that a problem quotes."""
-
-_WORDS = 3
-"""Most words that a setting's value has; an unknown member with more is a remark."""
-
-_PURPOSE = ("purpose", "goal", "objective", "rationale", "reason", "reasoning", "description", "explanation", "focus")
-_TARGETS = ("targets", "target", "targetskills", "targetedskills", "skills", "skill", "trains", "achievements")
-_LABELS = {
-    *("name", "title", "id", "index", "number", "no", "label", "design", "designid", "designname", "designnumber"),
-    *("env", "envid", "environment", "environmentid", "environmentname", "config", "configid", "configname"),
-    *("comment", "comments", "note", "notes", "difficulty", "expectedoutcome", "why", "summary", "thought", "thoughts"),
+_WRAPPERS = {
+    *("answer", "finalanswer", "final", "response", "result", "results", "reply", "output", "json", "data"),
+    *("content", "message", "solution"),
 }
-_GROUPS = {"settings", "config", "configuration", "parameters", "params", "environment", "design", "options", "values"}
-_SETS = {"designs", "environments", "envs", "configs", "configurations", "worlds", "environmentconfigs", "settings"}
-_NUMBERED = re.compile(r"\d|(?:design|env|world|config)\w*[\W_]+\w", re.IGNORECASE)
-"""Names that tell designs apart, e.g. design_1 or "World B"; those of groups inside a design don't."""
+"""Names of objects around a set of designs."""
 
-_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_THINKING = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -77,25 +65,37 @@ class Reply:
         return sum(design is not None for design in self.designs)
 
 
+@dataclass
+class _Set:
+    """The designs that stand together in a text."""
+
+    designs: list[dict[str, Any]]
+    beside: list[tuple[str, Any]] = field(default_factory=list)
+    """What stands around them."""
+    notes: list[str] = field(default_factory=list)
+    loose: bool = False
+    """Whether they are objects that nothing holds together."""
+
+
 def parse_reply(
     text: str, wording: Wording, model: type[Design], skills: Sequence[str], num_designs: int, *, finish: str = "stop"
 ) -> Reply:
     """Read `num_designs` designs from a model's text; `finish` is why the model stopped writing. Raises nothing."""
-    reader = _Reader(wording, model, skills)
-    found = _find_designs(text, reader, num_designs)
-    problems = list(_whole(text, finish, found, num_designs))
-    notes = []
-    if len(found) > num_designs:
-        notes.append(f"{len(found)} designs came, {num_designs} were asked for: the first {num_designs} are taken")
+    reader = Reader(wording.settings, skills)
+    found, notes, aside = _choose(_find_sets(text, reader), reader, num_designs)
+    problems = [*_whole(text, finish, found.designs, num_designs), *aside]
     designs: list[Design | None] = []
-    for number, raw in enumerate(found[:num_designs], start=1):
-        design, remarks, wrong = reader.design(raw, number)
+    for number, raw in enumerate(found.designs[:num_designs], start=1):
+        design, remarks, wrong = _design(raw, number, reader, wording, model)
         designs.append(design)
         notes += [f"design {number}: {remark}" for remark in remarks]
         problems += wrong
-    twins = _twins(designs)
-    notes += [f"designs {' and '.join(map(str, numbers))} are the same" for numbers in twins]
+    notes += [f"designs {' and '.join(map(str, numbers))} are the same" for numbers in _twins(designs)]
     designs += [None] * (num_designs - len(designs))
+    if len(problems) > _MOST:
+        problems[_MOST:] = [Problem(f"and {len(problems) - _MOST} more problems", fatal=False)]
+    if len(notes) > _MOST:
+        notes[_MOST:] = [f"and {len(notes) - _MOST} more notes"]
     return Reply(tuple(designs), tuple(notes), tuple(problems))
 
 
@@ -118,227 +118,182 @@ def _whole(text: str, finish: str, found: Sequence[Any], num_designs: int) -> li
     return [Problem(why, fatal=not found)]
 
 
-def _find_designs(text: str, reader: _Reader, num_designs: int) -> list[dict[str, Any]]:
-    """The objects in a text that are its designs: the last whole set, or else the last of the largest."""
+def _design(
+    raw: Mapping[str, Any], number: int, reader: Reader, wording: Wording, model: type[Design]
+) -> tuple[Design | None, list[str], list[Problem]]:
+    """A design from an object; with notes and problems."""
+    reading = reader.read(raw)
+    problems = [Problem(fault.text, number, fault.fatal) for fault in reading.faults]
+    if any(problem.fatal for problem in problems):
+        return None, reading.notes, problems
+    values = dict(wording.read(name, value) for name, value in reading.values.items())
+    try:
+        return model(purpose=reading.purpose, targets=reading.targets, **values), reading.notes, problems
+    except ValidationError as error:
+        text = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+        return None, reading.notes, [*problems, Problem(f"not a design: {text}", number)]
+
+
+# Which objects are designs
+
+
+def _find_sets(text: str, reader: Reader) -> list[_Set]:
+    """Every set of designs in a text, in order; objects that are none have no designs in theirs."""
     if len(text) > MAX_CHARACTERS:
         return []
-    text = _THINKING.sub(" ", text)
-    values = find_values(text)
-    if not any(reader.sets(value) for value in values) and '\\"' in text:
-        values = find_values(text.replace('\\"', '"').replace("\\n", "\n"))  # JSON inside a string
-    sets: list[list[dict[str, Any]]] = []
-    singles: list[dict[str, Any]] = []
+    text = _spoken(text)
+    found = _sets_of(find_values(text), reader)
+    if not any(each.designs for each in found) and '\\"' in text:
+        found = _sets_of(find_values(text.replace('\\"', '"').replace("\\n", "\n")), reader)  # JSON inside a string
+    return found
+
+
+def _spoken(text: str) -> str:
+    """A text without its thoughts: those between tags, behind one that is left open, and before a lone closing one."""
+    parts: list[str] = []
+    start, thinks = 0, False
+    for tag in _THINKING.finditer(text):
+        if not tag[1] and not thinks:
+            parts.append(text[start : tag.start()])
+        elif tag[1] and not thinks:
+            parts = []
+        thinks, start = not tag[1], tag.end()
+    return " ".join(parts if thinks else [*parts, text[start:]])
+
+
+def _sets_of(values: Sequence[Any], reader: Reader) -> list[_Set]:
+    sets: list[_Set] = []
     for value in values:
-        if isinstance(value, dict) and reader.is_design(value) and not reader.sets(value):
-            singles.append(value)
-        else:
-            sets += reader.sets(value)
-    if singles:
-        sets.append(singles)
-    best: list[dict[str, Any]] = []
-    for candidate in sets:
-        if min(len(candidate), num_designs) >= min(len(best), num_designs):
-            best = candidate
-    return best
+        is_open = isinstance(value, Cut | Open)
+        if is_open and isinstance(value, list) and not all(isinstance(item, dict | list) for item in value):
+            continue  # a bracket in prose
+        found = _sets_in(value, reader)
+        if is_open and not any(each.designs for each in found):
+            continue  # what stands inside it follows
+        for each in found:
+            if not (each.loose and sets and sets[-1].loose):
+                sets.append(each)
+            elif not _joined(sets[-1], each, reader):
+                sets[-1].designs += each.designs
+        if is_open:
+            break
+    return sets
 
 
-class _Reader:
-    """Reads one design after another against a vocabulary."""
+def _joined(before: _Set, after: _Set, reader: Reader) -> bool:
+    """Whether a block of groups goes on with the design of the block before it, which has none of these groups."""
+    last, (more,) = before.designs[-1], after.designs
+    names = {squeeze(name) for name in last}
+    groups = any(isinstance(value, dict) for value in last.values())
+    if not groups or not reader.only_groups(more) or names & {squeeze(name) for name in more}:
+        return False
+    before.designs[-1] = {**last, **more}
+    before.notes.append(f"design {len(before.designs)}: {listed(list(more))} of the next block belongs to it")
+    return True
 
-    def __init__(self, wording: Wording, model: type[Design], skills: Sequence[str]) -> None:
-        self._wording = wording
-        self._model = model
-        self._settings = {_squeeze(setting.name): setting for setting in wording.settings}
-        self._skills = {_squeeze(skill): skill for skill in skills}
 
-    # Which objects are designs
+def _sets_in(value: Any, reader: Reader, depth: int = 0) -> list[_Set]:
+    """The sets inside a value, each with what stands beside it; what is no set at all is beside an empty one."""
+    if depth > 4:
+        return []
+    if isinstance(value, list):
+        return _sets_in_list(value, reader, depth)
+    if not isinstance(value, dict):
+        return []
+    held = _held(value, reader)
+    if held is None and reader.is_design(value):
+        return [_Set([value], loose=True)]
+    if held is not None:
+        names, found = held
+        for each in found:
+            each.loose = False
+    else:
+        inside = {
+            name: _sets_in(inner, reader, depth + 1) for name, inner in value.items() if squeeze(name) in _WRAPPERS
+        }
+        names = [name for name, sets in inside.items() if any(each.designs for each in sets)]
+        found = [each for name in names for each in inside[name]]
+    beside = [(str(name), inner) for name, inner in value.items() if name not in names]
+    if beside and not found:
+        return [_Set([], beside)]
+    if beside:
+        found[0].beside += beside
+    return found
 
-    def is_design(self, value: Any) -> bool:
-        """Whether an object speaks of this vocabulary, itself or in a group."""
-        if not isinstance(value, dict):
-            return False
-        groups = [(name, inner) for name, inner in value.items() if isinstance(inner, dict)]
-        return self._direct(value) or any(self._grouped(name, member) for name, inner in groups for member in inner)
 
-    def _direct(self, value: Mapping[str, Any]) -> bool:
-        """Whether an object has a setting, a purpose or targets as its own members."""
-        own = [_squeeze(name) for name, inner in value.items() if not isinstance(inner, dict)]
-        return any(name in self._settings or name in _PURPOSE or name in _TARGETS for name in own)
+def _sets_in_list(value: list[Any], reader: Reader, depth: int) -> list[_Set]:
+    designs = [item for item in value if reader.is_design(item) and _held(item, reader) is None]
+    if designs:
+        chosen = set(map(id, designs))
+        return [_Set(designs, [("", item) for item in value if id(item) not in chosen])]
+    found = [each for item in value for each in _sets_in(item, reader, depth + 1)]
+    if not found or not all(len(each.designs) <= 1 for each in found):
+        return found
+    beside = [one for each in found for one in each.beside]  # [{"design 1": {...}}, {"design 2": {...}}]
+    return [_Set([design for each in found for design in each.designs], beside)]
 
-    def sets(self, value: Any, depth: int = 0) -> list[list[dict[str, Any]]]:
-        """The lists of designs inside a value."""
-        if depth > 3:
-            return []
-        if isinstance(value, list):
-            designs = [item for item in value if self.is_design(item) and not self.sets(item, depth + 1)]
+
+def _held(value: dict[str, Any], reader: Reader) -> tuple[list[str], list[_Set]] | None:
+    """The names below which an object holds a set by its form: `designs` or the like, or numbers; and the set."""
+    for name, inner in value.items():
+        if squeeze(name) not in SETS:
+            continue
+        if isinstance(inner, list):
+            items = [item for part in inner for item in (part if isinstance(part, list) else [part])]
+            designs = [item for item in items if isinstance(item, dict)]
             if designs:
-                return [designs]
-            return [found for item in value for found in self.sets(item, depth + 1)]
-        if not isinstance(value, dict):
-            return []
-        if self._direct(value):
-            return []
-        for name, inner in value.items():
-            if _squeeze(name) not in _SETS or not isinstance(inner, list | dict):
-                continue
-            if isinstance(inner, dict) and self._direct(inner):
-                return [] if _squeeze(name) in _GROUPS else [[inner]]
-            members = inner if isinstance(inner, list) else list(inner.values())
-            designs = [item for item in members if isinstance(item, dict)]
-            if designs:
-                return [designs]
-        named = [item for name, item in value.items() if _NUMBERED.search(name) and self.is_design(item)]
-        if named:  # {"design 1": {...}, "design 2": {...}}
-            return [named]
-        if self.is_design(value):
-            return []
-        return [found for item in value.values() for found in self.sets(item, depth + 1)]
-
-    # One design
-
-    def design(self, raw: Mapping[str, Any], number: int) -> tuple[Design | None, list[str], list[Problem]]:
-        """A design from an object; with notes and problems."""
-        notes: list[str] = []
-        problems: list[Problem] = []
-        if isinstance(raw, Cut):
-            return None, notes, [Problem("the answer ends inside it", number)]
-        if isinstance(raw, Doubled):
-            names = ", ".join(_quote(name) for name in raw.names[:5])
-            return None, notes, [Problem(f"{names} stands twice with different values", number)]
-        purpose, targets = "", tuple[str, ...]()
-        values: dict[str, str | int] = {}
-        for name, value, setting in self._members(raw, notes, number, problems):
-            if setting is None:
-                key = _squeeze(name)
-                if key in _TARGETS:
-                    targets = self._targets(value, notes)
-                elif key in _PURPOSE and (not purpose or key == "purpose"):
-                    purpose = _clean(value)
-                elif isinstance(value, str) and len(value.split()) > _WORDS:
-                    notes.append(f"{_quote(name)} is a remark and is left out")
-                elif key not in _PURPOSE and key not in _LABELS:
-                    names = ", ".join(shown.name for shown in self._wording.settings)
-                    wrong = f"there is no setting {_quote(name)}; the settings are {names}"
-                    problems.append(Problem(wrong, number, fatal=False))
-                continue
-            if name != setting.name:
-                notes.append(f"{_quote(name)} is read as {setting.name}")
-            read = _value(setting, value)
-            if isinstance(read, _Wrong):
-                wrong = f"{setting.name}={_quote(value)} {read.why}; allowed: {setting.allowed()}"
-                problems.append(Problem(wrong, number))
-                continue
-            if read.note:
-                notes.append(f"{setting.name}: {read.note}")
-            meant, allowed = self._wording.read(setting.name, read.value)
-            if meant in values and values[meant] != allowed:
-                problems.append(Problem(f"{setting.name} stands twice with different values", number))
-            values[meant] = allowed
-        if any(problem.fatal for problem in problems):
-            return None, notes, problems
-        try:
-            return self._model(purpose=purpose, targets=targets, **values), notes, problems
-        except ValidationError as error:
-            text = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
-            return None, notes, [*problems, Problem(f"not a design: {text}", number)]
-
-    def _members(
-        self, raw: Mapping[str, Any], notes: list[str], number: int, problems: list[Problem]
-    ) -> list[tuple[str, Any, Setting | None]]:
-        """A design's members with the settings that they name, members of groups taken out of them."""
-        members: list[tuple[str, Any, Setting | None]] = []
-        for name, value in raw.items():
-            setting = self._settings.get(_squeeze(name))
-            if setting is not None or not isinstance(value, dict):
-                members.append((name, value, setting))
-                continue
-            if isinstance(value, Cut | Doubled):
-                problems.append(Problem(f"{_quote(name)} is cut off or names a setting twice", number))
-                continue
-            notes.append(f"the settings inside {_quote(name)} are taken out of it")
-            for inner, inner_value in value.items():
-                found = self._grouped(name, inner)
-                if found is None and _squeeze(name) in _GROUPS and isinstance(inner_value, dict):
-                    for deep, deep_value in inner_value.items():
-                        setting = self._grouped(inner, deep)
-                        members.append((deep if setting is None else setting.name, deep_value, setting))
-                else:
-                    members.append((inner if found is None else found.name, inner_value, found))
-        return members
-
-    def _grouped(self, group: str, name: str) -> Setting | None:
-        """The setting meant by a member of a group, e.g. rarity: {coal: ...} or starting_items: {wood: ...}."""
-        outer, inner = _squeeze(group), _squeeze(name)
-        if inner in self._settings:
-            return self._settings[inner]
-        stems = {outer, outer.removesuffix("s"), outer.removesuffix("items"), outer.removesuffix("inventory")}
-        stems |= {stem.replace("rarities", "rarity") for stem in stems}
-        named = {inner + stem for stem in stems} | {stem + inner for stem in stems}
-        found = [self._settings[key] for key in sorted(named) if key in self._settings]
-        return found[0] if len(found) == 1 else None
-
-    def _targets(self, value: Any, notes: list[str]) -> tuple[str, ...]:
-        words = re.split(r"[,;]", value) if isinstance(value, str) else value if isinstance(value, list) else []
-        targets = []
-        for word in words:
-            skill = self._skills.get(_squeeze(word)) if isinstance(word, str) else None
-            if skill is None:
-                notes.append(f"target {_quote(word)} is not a skill and is left out")
-            elif skill not in targets:
-                targets.append(skill)
-        return tuple(targets)
+                return [name], [_Set(designs, [("", item) for item in items if not isinstance(item, dict)])]
+        elif isinstance(inner, dict) and squeeze(name) != "settings":
+            if reader.is_design(inner) and not any(map(numbered, inner)):
+                return [name], [_Set([inner])]
+            members = {label: item for label, item in inner.items() if isinstance(item, dict)}
+            if members:
+                called = [label for label in members if not numbered(label)]
+                note = [f"{listed(called)} {'is a design' if len(called) == 1 else 'are designs'}"] if called else []
+                others = [(label, item) for label, item in inner.items() if label not in members]
+                return [name], [_Set(list(members.values()), others, note)]
+    members = {name: inner for name, inner in value.items() if numbered(name) and reader.is_design(inner)}
+    return (list(members), [_Set(list(members.values()))]) if members else None
 
 
-@dataclass(frozen=True)
-class _Read:
-    value: str | int
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class _Wrong:
-    why: str
-
-
-def _value(setting: Setting, value: Any) -> _Read | _Wrong:
-    """A setting's value as the vocabulary has it, if the text leaves no doubt."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if value is None:
-        return _Read(setting.default, "null is read as left out")
-    if setting.choices:
-        if not isinstance(value, str):
-            return _Wrong("is not one of its words")
-        if value in setting.choices:
-            return _Read(value)
-        found = [choice for choice in setting.choices if _squeeze(choice) == _squeeze(value)]
-        return _Read(found[0], f"{_quote(value)} is read as {found[0]}") if len(found) == 1 else _Wrong("is unknown")
-    return _whole_number(setting, value)
-
-
-def _whole_number(setting: Setting, value: Any) -> _Read | _Wrong:
-    note = ""
-    if isinstance(value, bool):
-        if (setting.low, setting.high) != (0, 1):
-            return _Wrong("is not a number")
-        value, note = int(value), f"{value} is read as {int(value)}"
-    if isinstance(value, str):
-        if not re.fullmatch(r"\s*[+-]?\d{1,18}(?:\.0+)?\s*", value):
-            return _Wrong("is not a whole number")
-        note = f"{_quote(value)} is read as a number"
-        value = int(float(value)) if "." in value else int(value)
-    if isinstance(value, float):
-        # A number too long for the parser's integers comes as a float, infinity included: far out of range.
-        if math.isnan(value) or (abs(value) < 1e15 and value != int(value)):
-            return _Wrong("is not a whole number")
-        bounded = int(max(min(value, 1e15), -1e15))
-        value, note = bounded, f"{value:g} is read as {bounded}"
-    if not isinstance(value, int):
-        return _Wrong("is not a whole number")
-    clamped = min(max(value, setting.low), setting.high)
-    if clamped != value:
-        note = f"{value} is clamped to {clamped}"
-    return _Read(clamped, note)
+def _choose(sets: Sequence[_Set], reader: Reader, num_designs: int) -> tuple[_Set, list[str], list[Problem]]:
+    """The set that counts, the last whole one or else the last of the largest; what became of all others."""
+    best = _Set([])
+    for each in sets:
+        if each.designs and min(len(each.designs), num_designs) >= min(len(best.designs), num_designs):
+            best = each
+    notes, problems = list(best.notes), list[Problem]()
+    too_many, behind = len(best.designs) - num_designs, False
+    if too_many > 0 and best.loose:
+        # Nothing says which of them are examples or drafts; those come first as a rule.
+        best.designs = best.designs[too_many:]
+        why = f"{too_many + num_designs} designs stand alone in the answer, {num_designs} were asked for"
+        problems.append(Problem(f"{why}: put those that are meant, and nothing else, into one list", fatal=False))
+    elif too_many > 0:
+        notes.append(
+            f"{too_many + num_designs} designs came, {num_designs} were asked for: the first {num_designs} are taken"
+        )
+    for each in sets:
+        count = f"{len(each.designs)} design{'' if len(each.designs) == 1 else 's'}"
+        if each is best:
+            behind = True
+        elif each.designs and behind:
+            why = f"behind {len(best.designs)} designs come {count} more: which are meant? Write only those that are"
+            problems.append(Problem(why, fatal=False))
+        elif each.designs:
+            notes.append(f"an earlier answer with {count} is left out")
+        left_out = []
+        for name, value in each.beside:
+            if isinstance(value, dict | list) and (reader.speaks(value) or reader.speaks({name: None})):
+                problems.append(Problem(reader.refused(name, value).text, fatal=False))
+            elif reader.names(name):
+                text = f"{quote(name)} stands outside of the designs and is not used; put it into each of them"
+                problems.append(Problem(text, fatal=False))
+            else:
+                left_out.append(name or value)
+        if left_out:
+            notes.append(f"{listed(left_out)} beside the designs {'is' if len(left_out) == 1 else 'are'} left out")
+    return best, notes, problems
 
 
 def _twins(designs: Sequence[Design | None]) -> list[list[int]]:
@@ -348,23 +303,3 @@ def _twins(designs: Sequence[Design | None]) -> list[list[int]]:
         if design is not None:
             groups.setdefault(design_key(design), []).append(number)
     return [numbers for numbers in groups.values() if len(numbers) > 1]
-
-
-def _squeeze(text: Any) -> str:
-    """Letters and digits alone, in lower case: what names and words are compared by."""
-    return re.sub(r"[\W_]+", "", str(text)).casefold()
-
-
-def _clean(value: Any) -> str:
-    """A purpose as one printable line that can be shown in a terminal and written as UTF-8."""
-    if isinstance(value, list):
-        value = ", ".join(map(str, value))
-    text = value if isinstance(value, str) else "" if value is None else str(value)
-    text = " ".join(text.split())
-    # Hidden before it is cut, so that no part of a key stays.
-    return redact("".join(character for character in text if character.isprintable()))[:MAX_PURPOSE].strip()
-
-
-def _quote(value: Any) -> str:
-    text = _clean(value) if isinstance(value, str) else _clean(repr(value))
-    return f"'{text[:_SHOWN]}{'...' if len(text) > _SHOWN else ''}'"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from envgen_exp import plan
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, arm, design_set
 from envgen_exp.errors import ConfigError
-from envgen_exp.llm.redaction import redact
 from envgen_exp.reading import read_json, read_text
+from envgen_exp.redaction import redact
 from envgen_exp.run_folder import read_config, write_atomic
 from envgen_exp.tracking import media
 

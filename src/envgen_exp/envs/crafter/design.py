@@ -61,6 +61,11 @@ PREREQUISITES: tuple[tuple[str, str], ...] = (
 )
 """Whoever starts with an item whose name begins with the first word also gets the second, in this order."""
 
+_WORLD = ("environment_settings", "world_settings", "biome_settings")
+_RARITY = (*_WORLD, "rarity", "rarities", "rarity_settings", "resources")
+_INVENTORY = ("inventory_settings", "inventory", "starting", "starting_items", "starting_inventory")
+"""Groups of settings; those of the paper's prompt come first."""
+
 _BIOME = Setting(
     name="target_biome",
     doc=(
@@ -69,15 +74,17 @@ _BIOME = Setting(
     ),
     default="natural",
     choices=("grassland", "mountain", "beaches", "natural"),
+    groups=_WORLD,
+    short="biome",
 )
 
 
 def _rarity(resource: str, default: str, doc: str) -> Setting:
-    return Setting(f"{resource}_rarity", doc, default, choices=tuple(RARITIES[resource]))
+    return Setting(f"{resource}_rarity", doc, default, tuple(RARITIES[resource]), groups=_RARITY, short=resource)
 
 
 def _start(item: str, high: int, doc: str) -> Setting:
-    return Setting(f"starting_{item}", doc, 0, low=0, high=high)
+    return Setting(f"starting_{item}", doc, 0, low=0, high=high, groups=_INVENTORY, short=item)
 
 
 VOCABULARY: tuple[Setting, ...] = (

@@ -24,12 +24,18 @@ SKILLS: tuple[str, ...] = (
 LONGEST_WAY = 126
 """Steps from cell to cell that no shortest way in a maze of 15 x 15 exceeds: its 64 rooms in one row."""
 
+_LEVEL = ("environment_settings", "world_settings", "level_settings", "maze_settings")
+_INVENTORY = ("inventory_settings", "inventory", "starting_items", "starting_inventory")
+"""Groups of settings; those of the paper's prompt come first."""
+
 VOCABULARY: tuple[Setting, ...] = (
     Setting(
         "maze_size",
         "Width and height of the maze in cells; in the original it differs from level to level.",
         "9x9",
         choices=tuple(f"{size}x{size}" for size in MAZE_SIZES),
+        groups=_LEVEL,
+        short="size",
     ),
     Setting(
         "world_size",
@@ -38,14 +44,16 @@ VOCABULARY: tuple[Setting, ...] = (
         9,
         low=5,
         high=15,
+        groups=_LEVEL,
     ),
-    Setting("locks", "How many locks lie between the start and the gem.", "one", choices=LOCKS),
+    Setting("locks", "How many locks lie between the start and the gem.", "one", choices=LOCKS, groups=_LEVEL),
     Setting(
         "locks_open",
         "How many of the locks, counted from the first, are gone from the start, and their keys with them.",
         0,
         low=0,
         high=MAX_LOCKS,
+        groups=(*_LEVEL, *_INVENTORY),
     ),
     Setting(
         "keys_held",
@@ -53,6 +61,8 @@ VOCABULARY: tuple[Setting, ...] = (
         0,
         low=0,
         high=MAX_LOCKS,
+        groups=_INVENTORY,
+        short="keys",
     ),
     Setting(
         "walls_removed",
@@ -61,6 +71,7 @@ VOCABULARY: tuple[Setting, ...] = (
         0,
         low=0,
         high=100,
+        groups=_LEVEL,
     ),
     Setting(
         "gem_distance_least",
@@ -68,6 +79,7 @@ VOCABULARY: tuple[Setting, ...] = (
         1,
         low=1,
         high=LONGEST_WAY,
+        groups=_LEVEL,
     ),
     Setting(
         "gem_distance_most",
@@ -75,13 +87,15 @@ VOCABULARY: tuple[Setting, ...] = (
         LONGEST_WAY,
         low=1,
         high=LONGEST_WAY,
+        groups=_LEVEL,
     ),
-    Setting("timeout", "Steps after which an episode ends without the gem.", 1000, low=20, high=1000),
+    Setting("timeout", "Steps after which an episode ends without the gem.", 1000, low=20, high=1000, groups=_LEVEL),
     Setting(
         "view",
         "Whether the agent sees the whole world, as in the original, or only the 8 x 8 cells around it.",
         "whole",
         choices=("whole", "partial"),
+        groups=_LEVEL,
     ),
 )
 """Every word that a Heist design may use, with what it takes and its default."""
