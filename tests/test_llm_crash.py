@@ -17,7 +17,7 @@ from llm_server import LLMServer
 
 from envgen_exp.llm import ledger
 
-OPERATIONS = 24
+OPERATIONS = 36
 """More writes, syncs and renames than three calls make."""
 
 
@@ -88,6 +88,7 @@ def kill_and_resume(
     totals = resumed.totals()
     assert (totals.calls, totals.unknown) == (len(sent), unknown)
     assert totals.cost_known is (unknown == 0)
+    assert not list(folder.rglob(".*"))
     # A third process buys nothing.
     again = child.ask_all(child.client(server.url, folder))
     assert again == answers
