@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from llm_server import LLMServer
 from test_llm_client import CHAT, FAMILY, REPLY, client, config, statuses
 
-from envgen_exp.config import LLMConfig, PromptStyle
+from envgen_exp.config import LLMConfig, Prompt
 from envgen_exp.errors import RunFolderError, UnavailableError
 from envgen_exp.llm import body, ledger, parameters, prices, provider
 from envgen_exp.llm.client import RecordedClient
@@ -78,9 +78,8 @@ class Says(provider.Provider):
         )
 
 
-@pytest.mark.parametrize("own_price", [True, False])
 @settings(max_examples=25, deadline=None)
-@given(said=st.lists(st.tuples(ANYTHING, ANYTHING, ANYTHING), min_size=1, max_size=3))
+@given(own_price=st.booleans(), said=st.lists(st.tuples(ANYTHING, ANYTHING, ANYTHING), min_size=1, max_size=3))
 def test_no_counts_and_costs_make_what_is_spent_fall_or_less_than_our_own_count(
     own_price: bool, said: list[tuple[Any, Any, Any]]
 ) -> None:
@@ -144,7 +143,7 @@ def test_the_larger_count_and_our_price_are_what_counts(server: LLMServer, tmp_p
     # The second cost more than the most that it should have: what was spent counts.
     reserve = prices.most_cost(known, CHAT)
     assert reserve is not None
-    assert Ledger(tmp_path / "llm", "test").committed() == pytest.approx(asking.totals().cost) > 3 * reserve
+    assert Ledger(tmp_path / "llm", "test").committed() == asking.totals().cost > 3 * reserve
 
 
 def test_a_schema_is_part_of_the_most_that_a_request_can_cost() -> None:
@@ -189,7 +188,7 @@ def test_thoughts_in_the_text_itself_are_thoughts(tmp_path: Path) -> None:
 
 
 def _problem(text: str, finish: str, reasoning: int) -> str:
-    prompter = Prompter(FAMILY, PromptStyle.paper, 1)
+    prompter = Prompter(FAMILY, Prompt.paper, 1)
     reply = parse_reply(
         text, prompter.wording, FAMILY.design_model, FAMILY.skills, 1, finish=finish, reasoning=reasoning
     )
