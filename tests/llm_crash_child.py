@@ -90,7 +90,7 @@ def _die_at(operation: int, how: str) -> None:
 
         setattr(os, name, call)
 
-    for name in ("write", "fsync", "replace"):
+    for name in ("write", "fsync", "replace", "posix_fallocate", "ftruncate"):
         wrap(name)
 
 

@@ -29,7 +29,7 @@ FAULTS = {
     "500": "internal server error",
     "503": "overloaded; after=SECONDS as for 429",
     "401": "key refused; the body repeats the Authorization header",
-    "400": "bad request; the body repeats the Authorization header",
+    "400": "bad request; the body repeats the Authorization header; names=PARAMETER says that it is not supported",
     "echo": "internal server error whose body and reason repeat the Authorization header",
     "echo-reply": "a good answer whose text repeats the Authorization header",
     "slow": "a good answer, for=SECONDS later",
@@ -49,6 +49,11 @@ FAULTS = {
     "refusal": "a refusal in place of content",
     "no-usage": "a good answer without token counts",
     "broken": "a good answer cut in the middle of its JSON, finish_reason stop",
+    "bad-usage": "a good answer with prompt=JSON and completion=JSON for its token counts",
+    "named-cost": "a good answer whose header and body name a cost of -9 dollars",
+    "parts": "a good answer whose content is a list of parts",
+    "reasoning": "thoughts alone, no content",
+    "cut-thinking": "thoughts cut by max_tokens, no content, finish_reason length",
 }
 
 
@@ -151,6 +156,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(int(fault), text, extra)
         elif fault == "500":
             self._error(500, "The server had an error", {})
+        elif fault == "400" and "names" in options:
+            name = options["names"]
+            advice = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
+            self._error(
+                400, f"Unsupported parameter: '{name}' is not supported with this model.{advice}", {}, param=name
+            )
         elif fault in ("401", "400"):
             text = "Incorrect API key provided" if fault == "401" else "This model does not exist"
             self._error(int(fault), f"{text} (you sent {authorization})", {})
@@ -199,7 +210,27 @@ class _Handler(BaseHTTPRequestHandler):
             usage = False
         elif fault == "echo-reply":
             text = f"You sent {authorization}. {text}"
+        elif fault == "cut-thinking":
+            finish = "length"
         data = _completion(body, text, finish=finish, refusal=refusal, usage=usage)
+        extra = {}
+        if fault in ("bad-usage", "named-cost", "parts", "reasoning", "cut-thinking"):
+            value = json.loads(data)
+            message = value["choices"][0]["message"]
+            if fault == "bad-usage":
+                counts = {f"{name}_tokens": json.loads(options[name]) for name in ("prompt", "completion")}
+                value["usage"].update(counts)
+            elif fault == "named-cost":
+                extra = {"x-litellm-response-cost": "-9"}
+                value |= {"_hidden_params": {"response_cost": -9}, "response_cost": -9}
+                value["usage"]["cost"] = -9
+            elif fault == "parts":
+                half = len(str(text)) // 2
+                texts = [{"type": "text", "text": part} for part in (str(text)[:half], str(text)[half:])]
+                message["content"] = [{"type": "thinking", "thinking": "hmm"}, *texts]
+            else:
+                message.update(content=None, reasoning_content=str(text))
+            data = json.dumps(value).encode()
         if fault == "cut":
             self._send(200, data, "application/json", until=len(data) // 2)
             self._reset()
@@ -211,15 +242,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes([byte]))
                 self.wfile.flush()
         else:
-            self._send(200, data, "application/json", until=len(data) // 2)
+            self._send(200, data, "application/json", until=len(data) // 2, extra=extra)
             self.wfile.flush()
             owner.on_stage("half")
             self.wfile.write(data[len(data) // 2 :])
             self.wfile.flush()
             owner.on_stage("answered")
 
-    def _error(self, status: int, text: str, extra: dict[str, str], reason: str | None = None) -> None:
-        data = json.dumps({"error": {"message": text, "type": "error", "param": None, "code": None}}).encode()
+    def _error(
+        self, status: int, text: str, extra: dict[str, str], reason: str | None = None, param: str | None = None
+    ) -> None:
+        data = json.dumps({"error": {"message": text, "type": "error", "param": param, "code": None}}).encode()
         self._send(status, data, "application/json", extra=extra, reason=reason)
 
     def _send(

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
 FLOORS = (
     # What everything else is built on.
-    "__init__ config errors reading lock run_folder seeding stopping secrets validation explain inputs composition "
+    "__init__ redaction config errors reading lock run_folder seeding stopping secrets validation explain inputs composition "
     "usage",
     # The games.
     "envs",

@@ -126,6 +126,19 @@ MATRIX = (
     Row("no-usage", ("no-usage",), 1, ("ok",), "stop"),
     Row("echo", ("echo", "ok"), 2, ("server error", "ok"), "stop"),
     Row("echo-reply", ("echo-reply",), 1, ("ok",), "stop"),
+    Row("bad-usage", ("bad-usage prompt=-5 completion=1e308",), 1, ("ok",), "stop"),
+    Row("named-cost", ("named-cost",), 1, ("ok",), "stop"),
+    Row("parts", ("parts",), 1, ("ok",), "stop"),
+    Row("reasoning", ("reasoning",), 1, ("ok",), "stop"),
+    Row("cut-thinking", ("cut-thinking",), 1, ("ok",), "length"),
+    Row(
+        "400 that names a parameter",
+        ("400 names=temperature", "ok"),
+        2,
+        ("refused a parameter", "ok"),
+        "stop",
+        changes=(("model", "openai/matrix"), ("max_attempts", 1)),
+    ),
 )
 
 
@@ -192,17 +205,19 @@ def test_a_request_as_the_server_sees_it(server: LLMServer, tmp_path: Path) -> N
     body = server.seen[0].body
     assert (body["model"], body["temperature"], body["seed"], body["max_tokens"]) == ("default", 0.3, 7, 99)
     assert body["messages"] == CHAT
-    # Nobody knows whether this model can be held to a schema, so it is asked in plain text.
-    assert "response_format" not in body
+    # Nobody knows whether this model can be held to a schema, so the server is asked.
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
     assert completion.text == REPLY
     assert completion.model == "default"
     assert completion.cost == pytest.approx((completion.prompt_tokens * 2 + completion.completion_tokens * 10) / 1e6)
 
 
-def test_structured_output_where_the_model_supports_it(server: LLMServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "openai/gpt-4", "openai/nobody-s"])
+def test_structured_output_where_the_model_supports_it(server: LLMServer, tmp_path: Path, model: str) -> None:
+    """A name says nothing of what stands behind an address: litellm's table has no schema for gpt-4."""
     schema = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
-    client(config(server.url, model="openai/gpt-4o"), tmp_path / "a").complete(CHAT, schema, cycle=1)
-    client(config(server.url, model="openai/gpt-4o", structured=False), tmp_path / "b").complete(CHAT, schema, cycle=1)
+    client(config(server.url, model=model), tmp_path / "a").complete(CHAT, schema, cycle=1)
+    client(config(server.url, model=model, structured=False), tmp_path / "b").complete(CHAT, schema, cycle=1)
     asked, plain = (seen.body for seen in server.seen)
     assert asked["response_format"]["type"] == "json_schema"
     assert asked["response_format"]["json_schema"]["schema"] == schema

@@ -17,8 +17,8 @@ from llm_server import LLMServer
 
 from envgen_exp.llm import ledger
 
-OPERATIONS = 24
-"""More writes, syncs and renames than three calls make."""
+OPERATIONS = 33
+"""Writes, syncs, renames and what is taken or cut of the disk, in three calls."""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,7 @@ def kill_and_resume(
     totals = resumed.totals()
     assert (totals.calls, totals.unknown) == (len(sent), unknown)
     assert totals.cost_known is (unknown == 0)
+    assert not list(folder.rglob(".*"))
     # A third process buys nothing.
     again = child.ask_all(child.client(server.url, folder))
     assert again == answers

@@ -57,7 +57,7 @@ class Adaptive:
                 purpose="repair" if repairs else "design",
                 draw=self._draw(cycle),
             )
-            reply = self._read(completion.text, completion.finish)
+            reply = self._read(completion.text, completion.finish, completion.reasoning)
             if best is None or reply.usable >= best[0].usable:
                 best = reply, completion.text
             if not reply.problems or repairs == self._client.max_repairs:
@@ -121,7 +121,7 @@ class Adaptive:
         checks = self._last.checks if self._last else ()
         return [{"role": "user", "content": prompter.feedback(feedback, checks)}]
 
-    def _read(self, text: str, finish: str) -> Reply:
+    def _read(self, text: str, finish: str, reasoning: int) -> Reply:
         """A reply's designs, with the family's objections among the problems."""
         reply = parse_reply(
             text,
@@ -130,6 +130,7 @@ class Adaptive:
             self._family.skills,
             self._num_designs,
             finish=finish,
+            reasoning=reasoning,
         )
         designs = list(reply.designs)
         problems = list(reply.problems)

@@ -17,7 +17,7 @@ from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.envs.family import Family
 from envgen_exp.errors import BudgetError, ConfigError, LLMError, UnavailableError
 from envgen_exp.llm import prices, provider
-from envgen_exp.llm.ledger import MODEL, Address, Ledger, Totals, call_key, digest
+from envgen_exp.llm.ledger import MODEL, Address, Ledger, Totals, call_key, digest, record_bytes
 from envgen_exp.llm.offline import Offline
 from envgen_exp.llm.provider import Provider
 from envgen_exp.llm.replay import Replay
@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 
 _FIRST_WAIT = 1.0
 """Seconds before the second attempt; each further wait is twice as long, with jitter, up to llm.max_wait."""
+
+_MOST_ANSWER_BYTES = 12 * provider.MAX_TEXT + 4096
+"""Of a record without its request: JSON needs up to 12 bytes for a character."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Completion:
     """Its number in the ledger, from 1."""
     finish: str = "stop"
     """stop, length (cut by llm.max_tokens), refusal, content_filter, or what else the provider says."""
+    reasoning: int = 0
+    """Tokens that the model thought before its text, where the server shows or counts them."""
 
 
 class Client(Protocol):
@@ -117,6 +122,8 @@ class RecordedClient:
         self._ledger = ledger
         self._positions: Counter[tuple[int, str]] = Counter()
         self._opened = False
+        self._adapted = 0
+        """Attempts of the present call that only taught what the server does not take."""
 
     @property
     def max_repairs(self) -> int:
@@ -152,6 +159,7 @@ class RecordedClient:
             attempts=record["attempts"],
             call=record["call"],
             finish=answer.finish,
+            reasoning=answer.reasoning,
         )
 
     def _buy(self, address: Address, request: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -160,6 +168,7 @@ class RecordedClient:
             self._ledger.opened(self._source.client, self._source.model, self._source.max_repairs)
             self._opened = True
         call = self._ledger.next_call()
+        self._adapted = 0
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, RequestFailed) and error.again),
             stop=self._no_more,
@@ -174,7 +183,8 @@ class RecordedClient:
                     number = attempt.retry_state.attempt_number
                     return self._attempt(address, request, key, call, number)
         except RequestFailed as failure:
-            line = self._epitaph(failure, retrying.statistics.get("attempt_number", 1), time.monotonic() - start)
+            attempts = retrying.statistics.get("attempt_number", 1) - self._adapted
+            line = self._epitaph(failure, attempts, time.monotonic() - start)
         raise UnavailableError(line)
 
     def _attempt(
@@ -184,7 +194,16 @@ class RecordedClient:
         reserve = self._source.reserve(request)
         self._keep_caps(reserve)
         ledger, source = self._ledger, self._source
-        ledger.sent(address, call, attempt, digest(request), client=source.client, model=source.model, reserve=reserve)
+        ledger.sent(
+            address,
+            call,
+            attempt,
+            digest(request),
+            client=source.client,
+            model=source.model,
+            reserve=reserve,
+            room=len(record_bytes({"request": request})) + _MOST_ANSWER_BYTES if source.client == MODEL else 0,
+        )
         start = time.monotonic()
         try:
             answer = source.ask(request, address)
@@ -216,6 +235,14 @@ class RecordedClient:
             "answer": dataclasses.asdict(answer),
         }
         ledger.answered(call, attempt, key, record)
+        if answer.reasoning and answer.finish == "length":
+            _log.warning(
+                "llm=%s: the answer was cut off after %d tokens, of which %d were reasoning: raise llm.max_tokens=%d",
+                self._config.name,
+                answer.completion_tokens,
+                answer.reasoning,
+                self._config.max_tokens,
+            )
         return record
 
     def _keep_caps(self, reserve: float | None) -> None:
@@ -238,23 +265,34 @@ class RecordedClient:
     # tenacity's questions
 
     def _no_more(self, state: tenacity.RetryCallState) -> bool:
-        wait = _failure(state).retry_after
-        return state.attempt_number >= self._config.max_attempts or (wait is not None and wait > self._config.max_wait)
+        failure = _failure(state)
+        if failure.adapted:
+            self._adapted += 1
+            return False
+        wait = failure.retry_after
+        attempts = state.attempt_number - self._adapted
+        return attempts >= self._config.max_attempts or (wait is not None and wait > self._config.max_wait)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
+        if _failure(state).adapted:
+            return 0.0
         most = self._config.max_wait
         backoff = tenacity.wait_exponential_jitter(initial=_FIRST_WAIT, max=most)(state)
         return max(min(backoff, most), _failure(state).retry_after or 0.0)
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
+        failure = _failure(state)
+        if failure.adapted:
+            _log.warning("llm=%s: %s: %s", self._config.name, failure.status, failure.detail)
+            return
         seconds = state.next_action.sleep if state.next_action else 0.0
         _log.warning(
             "llm=%s: %s (%s); next attempt in %.1f s, %d of %d are used",
             self._config.name,
-            _failure(state).status,
-            _failure(state).detail,
+            failure.status,
+            failure.detail,
             seconds,
-            state.attempt_number,
+            state.attempt_number - self._adapted,
             self._config.max_attempts,
         )
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from envgen_exp.errors import RunFolderError
+from envgen_exp.llm.room import Room, write_all
 from envgen_exp.reading import read_bytes, read_json, understood
-from envgen_exp.run_folder import disk_errors, open_own, sync_folder, write_json
+from envgen_exp.run_folder import disk_errors, open_own
 
 LEDGER = "ledger.jsonl"
 CALLS = "calls"
@@ -74,10 +75,12 @@ class Ledger:
         self._folder = folder
         self._run = run
         self._file = folder / LEDGER
+        self._room = Room(folder / CALLS)
         self._events = read(folder, cut_torn_end=True)
         with understood(self._file):
             self._settle()
             self.totals(), self.committed(), self.next_call()
+        self._room.free()
 
     # Writing
 
@@ -86,29 +89,49 @@ class Ledger:
         self._append({"event": "opened", "client": client, "model": model, "max_repairs": max_repairs})
 
     def sent(
-        self, address: Address, call: int, attempt: int, request: str, *, client: str, model: str, reserve: float | None
+        self,
+        address: Address,
+        call: int,
+        attempt: int,
+        request: str,
+        *,
+        client: str,
+        model: str,
+        reserve: float | None,
+        room: int,
     ) -> None:
-        """A request is about to go out; `reserve` is the most that it can cost in dollars, None where unknown."""
+        """A request is about to go out.
+
+        `reserve` is the most that it can cost in dollars, None where unknown; `room` the most bytes that its record can
+        have, which are taken from the disk now, or 0 for an answer that costs nothing.
+        """
         where = {"cycle": address.cycle, "purpose": address.purpose, "position": address.position}
         request_of = {"call": call, "attempt": attempt, "request": request}
-        self._append(
-            {"event": "sent", **where, **request_of, "client": client, "model": model, "reserve": reserve, "at": _now()}
-        )
+        of = {"client": client, "model": model, "reserve": reserve, "at": _now()}
+        if room:
+            self._room.take(room)
+        try:
+            self._append({"event": "sent", **where, **request_of, **of})
+        except RunFolderError:
+            self._room.free()
+            raise
 
     def answered(self, call: int, attempt: int, key: str, record: Mapping[str, Any]) -> None:
         """A request was answered: the answer goes to its file, then its line to the ledger."""
-        write_json(self._call_file(key), record)
+        self._room.fill(self._call_file(key), record_bytes(record))
         self._append({"event": "answered", "call": call, "attempt": attempt, **_outcome(key, record)})
 
     def failed(
         self, call: int, attempt: int, *, status: str, http: int | None, error: str, seconds: float, billed: bool
     ) -> None:
         """A request ended without an answer; `billed` where the provider may charge for it all the same."""
+        self._room.free()
         outcome = {"status": status, "http": http, "error": error, "seconds": round(seconds, 3), "billed": billed}
         self._append({"event": "failed", "call": call, "attempt": attempt, **outcome})
 
     def ended_unseen(self, call: int, attempt: int, why: str) -> None:
         """Nobody saw how a request ended: the process was killed or interrupted."""
+        self._room.free()
         self._append({"event": "unknown", "call": call, "attempt": attempt, "status": "unknown", "error": why})
 
     # Reading
@@ -149,7 +172,8 @@ class Ledger:
             if event is None or event["event"] == "unknown" or event.get("billed"):
                 total += sent["reserve"] or 0.0
             elif event["event"] == "answered":
-                total += (sent["reserve"] or 0.0) if event["cost"] is None else event["cost"]
+                # Never less than nothing, whatever an earlier version believed.
+                total += (sent["reserve"] or 0.0) if event["cost"] is None else max(event["cost"], 0.0)
         return total
 
     def _requests(self) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
@@ -194,9 +218,7 @@ class Ledger:
             try:
                 size = os.lseek(handle, 0, os.SEEK_END)
                 try:
-                    written = os.write(handle, data)
-                    if written < len(data):
-                        os.write(handle, data[written:])
+                    write_all(handle, data)
                     os.fsync(handle)
                 except OSError:
                     os.ftruncate(handle, size)
@@ -211,6 +233,11 @@ class Ledger:
 def call_key(address: Address, request: str) -> str:
     """The name of a finished call's file: a hash of where it stands in the run and of what was asked."""
     return digest([address.cycle, address.purpose, address.position, request])
+
+
+def record_bytes(record: Mapping[str, Any]) -> bytes:
+    """What a finished call's file holds."""
+    return (json.dumps(record, indent=1) + "\n").encode()
 
 
 def read(folder: Path, *, cut_torn_end: bool = False) -> list[dict[str, Any]]:

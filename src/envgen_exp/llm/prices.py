@@ -78,10 +78,11 @@ def count_text(text: str) -> int:
     return len(encoding.encode(text, disallowed_special=()))
 
 
-def most_cost(config: LLMConfig, messages: Sequence[Message]) -> float | None:
+def most_cost(config: LLMConfig, messages: Sequence[Message], schema: Mapping[str, Any] | None = None) -> float | None:
     """The most dollars that one request can cost; None where the price is unknown."""
     price = prices(config)
-    return price.cost(math.ceil(count_tokens(messages) * _MARGIN), config.max_tokens) if price else None
+    tokens = count_tokens(messages) + (count_text(json.dumps(schema)) if schema else 0)
+    return price.cost(math.ceil(tokens * _MARGIN), config.max_tokens) if price else None
 
 
 def expected_cost(

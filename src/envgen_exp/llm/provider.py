@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, MissingKeyError, SecretError
-from envgen_exp.llm import prices
+from envgen_exp.llm import body, parameters, prices
 from envgen_exp.llm.ledger import MODEL, Address
 from envgen_exp.llm.source import Answer, Message, RequestFailed, sampling_seed
 from envgen_exp.redaction import redact
@@ -83,7 +83,8 @@ class Provider:
 
     def reserve(self, request: Mapping[str, Any]) -> float | None:
         """The most dollars that the request can cost; None where the price is unknown."""
-        return prices.most_cost(self._config, request["messages"])
+        _import_all()  # now, since the ledger says next that the request is out
+        return prices.most_cost(self._config, request["messages"], request["schema"])
 
     def ask(self, request: Mapping[str, Any], address: Address) -> Answer:
         """Send one request and wait at most `llm.timeout` seconds for the whole answer. Raises RequestFailed."""
@@ -101,16 +102,19 @@ class Provider:
             # tenacity owns retries; left alone, litellm and the OpenAI client under it send up to three requests.
             "max_retries": 0,
             "num_retries": 0,
-            # Some models refuse a temperature or a seed: rather without than not at all.
+            # Some providers know no temperature or seed: rather without than not at all.
             "drop_params": True,
         }
         if config.api_base:
             arguments["api_base"] = config.api_base
         if request["seed"] is not None:
             arguments["seed"] = request["seed"]
-        if request["schema"] is not None and litellm.supports_response_schema(model=config.model):
+        if request["schema"] is not None and self._may_take_a_schema(litellm):
             form = {"name": "designs", "strict": True, "schema": request["schema"]}
             arguments["response_format"] = {"type": "json_schema", "json_schema": form}
+        arguments = parameters.adapted(config.model, config.api_base, arguments)
+        if config.api_base and "response_format" in arguments:
+            arguments["allowed_openai_params"] = ["response_format"]  # else litellm drops it by the model's name
 
         start = time.monotonic()
         failure: RequestFailed
@@ -121,6 +125,10 @@ class Provider:
             failure = failed
         except Exception as error:  # noqa: BLE001 - litellm raises whatever lies under it
             failure = _classify(error)
+            done = failure.http in (400, 422) and parameters.learn(config.model, config.api_base, arguments, error)
+            if done:
+                detail = f"{done} from now on: {failure.detail}"
+                failure = RequestFailed("refused a parameter", detail, http=failure.http, again=True, adapted=True)
         # Raised here, so that no traceback carries the library's error, which may quote the key.
         raise failure
 
@@ -133,35 +141,35 @@ class Provider:
         refusal = (getattr(message, "provider_specific_fields", None) or {}).get("refusal")
         if not text and isinstance(refusal, str):
             text, finish = refusal, "refusal"
-        usage = getattr(response, "usage", None)
-        prompt_tokens = int(getattr(usage, "prompt_tokens", 0) or 0)
-        completion_tokens = int(getattr(usage, "completion_tokens", 0) or 0)
         # Hidden before it is cut, so that no part of a key stays; half a character pair could not be sent again.
         text = redact(text[: 2 * MAX_TEXT])[:MAX_TEXT].encode(errors="replace").decode()
-        estimated = prompt_tokens == 0
-        if estimated:
-            prompt_tokens = prices.count_tokens(request["messages"])
-            completion_tokens = prices.count_text(text)
+        usage = getattr(response, "usage", None)
+        counted = body.counted(usage)
+        thoughts = body.thoughts(message, text)
+        reasoning = prices.count_text(thoughts[:MAX_TEXT])
+        own = prices.count_text(text) + (0 if thoughts == text else reasoning)
+        # The larger count of the server's and ours: a cap must hold whatever a server says.
+        prompt_tokens, completion_tokens = counted or (0, 0)
+        prompt_tokens = max(prompt_tokens, prices.count_tokens(request["messages"]))
+        completion_tokens = max(completion_tokens, own)
+        price = prices.prices(self._config)
         return Answer(
             text=text,
             finish=redact(str(finish))[:40],
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
-            estimated=estimated,
-            cost=self._cost(response, prompt_tokens, completion_tokens, estimated),
+            estimated=counted is None,
+            cost=price.cost(prompt_tokens, completion_tokens) if price else None,
             seconds=round(seconds, 3),
             model=redact(str(getattr(response, "model", None) or self.model))[:200],
+            reasoning=max(reasoning, body.thought_tokens(usage)),
         )
 
-    def _cost(self, response: Any, prompt_tokens: int, completion_tokens: int, estimated: bool) -> float | None:
-        config = self._config
-        own = config.input_price is not None and config.output_price is not None
-        price = prices.prices(config)
-        # litellm knows what cached and reasoning tokens cost, so its number goes before the plain product.
-        cost = (getattr(response, "_hidden_params", None) or {}).get("response_cost")
-        if not own and not estimated and price is not None and isinstance(cost, int | float):
-            return float(cost)
-        return price.cost(prompt_tokens, completion_tokens) if price else None
+    def _may_take_a_schema(self, litellm: Any) -> bool:
+        """Whether to try: only of a provider's own model does litellm's table know that it can't."""
+        model = self._config.model
+        unknown = self._config.api_base or not prices.known_model(model)
+        return bool(unknown or litellm.supports_response_schema(model=model))
 
 
 def check_key(config: LLMConfig) -> None:
@@ -258,8 +266,16 @@ def load_litellm() -> Any:
         seconds = response.request.extensions.get("timeout", {}).get("read")
         response.stream = Capped(response.stream, math.inf if seconds is None else seconds)
 
-    litellm.client_session = httpx.Client(event_hooks={"response": [cap]}, follow_redirects=True)
+    litellm.client_session = httpx.Client(event_hooks={"response": [cap, body.make_plain]}, follow_redirects=True)
     return litellm
+
+
+@functools.cache
+def _import_all() -> None:
+    """Import litellm and what it puts off until its first request, which together takes seconds."""
+    import openai.resources  # noqa: F401
+
+    load_litellm().completion(model="openai/none", messages=[{"role": "user", "content": ""}], mock_response="none")
 
 
 _T = TypeVar("_T")

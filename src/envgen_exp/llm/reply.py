@@ -78,12 +78,22 @@ class _Set:
 
 
 def parse_reply(
-    text: str, wording: Wording, model: type[Design], skills: Sequence[str], num_designs: int, *, finish: str = "stop"
+    text: str,
+    wording: Wording,
+    model: type[Design],
+    skills: Sequence[str],
+    num_designs: int,
+    *,
+    finish: str = "stop",
+    reasoning: int = 0,
 ) -> Reply:
-    """Read `num_designs` designs from a model's text; `finish` is why the model stopped writing. Raises nothing."""
+    """Read `num_designs` designs from a model's text. Raises nothing.
+
+    `finish` is why the model stopped writing, `reasoning` the tokens that it thought before.
+    """
     reader = Reader(wording.settings, skills)
     found, notes, aside = _choose(_find_sets(text, reader), reader, num_designs)
-    problems = [*_whole(text, finish, found.designs, num_designs), *aside]
+    problems = [*_whole(text, finish, reasoning, found.designs, num_designs), *aside]
     designs: list[Design | None] = []
     for number, raw in enumerate(found.designs[:num_designs], start=1):
         design, remarks, wrong = _design(raw, number, reader, wording, model)
@@ -99,13 +109,16 @@ def parse_reply(
     return Reply(tuple(designs), tuple(notes), tuple(problems))
 
 
-def _whole(text: str, finish: str, found: Sequence[Any], num_designs: int) -> list[Problem]:
+def _whole(text: str, finish: str, reasoning: int, found: Sequence[Any], num_designs: int) -> list[Problem]:
     """What is wrong with a reply as a whole."""
     if len(text) > MAX_CHARACTERS:
         return [Problem(f"the answer has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")]
     if found and len(found) >= num_designs:
         return []
-    if finish == "length":
+    if reasoning and not _THINKING.sub("", text).strip():
+        more = "; think less, or llm.max_tokens has to be raised" if finish == "length" else ""
+        why = f"the answer was empty after {reasoning:,} tokens of reasoning{more}"
+    elif finish == "length":
         why = "the answer was cut off before its end; write shorter purposes"
     elif finish in ("refusal", "content_filter"):
         why = "the answer was a refusal: these are only settings of a computer game"

@@ -27,12 +27,14 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     estimated: bool
-    """Whether the tokens were counted here because the server did not say."""
+    """Whether the tokens were counted here because the server did not say, or nothing that can be."""
     cost: float | None
     """Dollars; None where the price is unknown."""
     seconds: float
     model: str
     """The name that the server gave."""
+    reasoning: int = 0
+    """Tokens that the model thought before its text, where the server shows or counts them."""
 
 
 def sampling_seed(seed: int | None, draw: int) -> int | None:
@@ -52,6 +54,7 @@ class RequestFailed(Exception):  # noqa: N818 - an outcome that the client deals
         again: bool = False,
         billed: bool = False,
         retry_after: float | None = None,
+        adapted: bool = False,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -65,6 +68,8 @@ class RequestFailed(Exception):  # noqa: N818 - an outcome that the client deals
         """Whether the provider may charge for it."""
         self.retry_after = retry_after
         """Seconds that the server asks to wait."""
+        self.adapted = adapted
+        """Whether the next request leaves out what was refused: it goes at once and is not counted as a repetition."""
 
 
 class Source(Protocol):
