@@ -16,7 +16,7 @@ import tenacity
 from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.envs.family import Family
 from envgen_exp.errors import BudgetError, ConfigError, LLMError, UnavailableError
-from envgen_exp.llm import prices, provider
+from envgen_exp.llm import keys, prices
 from envgen_exp.llm.ledger import MODEL, Address, Ledger, Totals, call_key, digest
 from envgen_exp.llm.offline import Offline
 from envgen_exp.llm.provider import Provider
@@ -79,13 +79,13 @@ class Client(Protocol):
 def check_ready(config: LLMConfig) -> None:
     """Refuse, before anything is written, what the first call would fail on.
 
-    Raises MissingKeyError without a key, ConfigError for a cap that can't be kept or an unknown provider,
-    RunFolderError for a folder that can't be replayed.
+    Raises MissingKeyError without a key or a setting that the provider needs, ConfigError for a cap that can't be kept,
+    an unknown provider or a wrong variable of a proxy, RunFolderError for a folder that can't be replayed.
     """
     if config.kind is LLMKind.replay:
         Replay(config)
     if config.kind is LLMKind.litellm:
-        provider.check_key(config)
+        keys.check_key(config)
         if config.max_dollars is not None and prices.prices(config) is None:
             raise ConfigError(
                 f"llm.max_dollars={config.max_dollars} can't be kept: the price of {config.model} is unknown;"
