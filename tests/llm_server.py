@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         self, owner: LLMServer, fault: str, options: dict[str, str], body: dict[str, Any], authorization: str
     ) -> None:
         owner.on_stage("arrived")
-        text: str | None = owner.reply(body["messages"])
+        text: str | None = owner.reply(body.get("messages", []))
         finish, refusal, usage = "stop", None, True
         if fault == "slow":
             owner.closing.wait(float(options["for"]))

@@ -146,7 +146,7 @@ def test_a_key_in_the_config_is_refused_without_showing_it(changes: dict[str, st
 
 
 def test_a_key_that_could_be_a_variable_s_name_is_not_shown() -> None:
-    with pytest.raises(MissingKeyError, match="set the environment variable that llm.key_variable names") as caught:
+    with pytest.raises(MissingKeyError, match=r"set the environment variable that llm\.key_variable names") as caught:
         check_ready(LLMConfig(name="local", model="openai/x", key_variable="c0ffee0123456789abcdefghij"))
     assert "c0ffee" not in str(caught.value)
 

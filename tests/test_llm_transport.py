@@ -14,8 +14,10 @@ from envgen_exp.envs.crafter.family import CrafterFamily
 from envgen_exp.errors import EnvGenError, LLMError
 from envgen_exp.llm import ledger
 from envgen_exp.llm.client import check_ready, make_client
+from envgen_exp.llm.source import Message
 
 KEY = "token-of-my-server-42"
+HELLO: Message = {"role": "user", "content": "hello"}
 FAMILY = CrafterFamily(CrafterConfig(engine=Engine.reference))
 WAYS = {
     "openai/default": "Authorization",
@@ -28,8 +30,11 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[tuple[LLMServer, LLMServer]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LLMServer, LLMServer]]:
     with LLMServer(lambda messages: "a reply") as one, LLMServer(lambda messages: "a reply") as other:
+        # The first request imports what litellm puts off; no time-out of a test is for that.
+        warm = LLMConfig("x", model="openai/default", api_base=one.url, timeout=300.0)
+        make_client(warm, tmp_path_factory.mktemp("warm"), FAMILY, run="test").complete([HELLO], cycle=1)
         yield one, other
 
 
@@ -44,9 +49,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(model: str, url: str, folder: Path) -> str:
     """The one line that a request ends with."""
-    config = LLMConfig("x", model=model, api_base=url, key_variable="MY_SERVER_KEY", max_attempts=1, timeout=60.0)
+    config = LLMConfig("x", model=model, api_base=url, key_variable="MY_SERVER_KEY", max_attempts=1, timeout=300.0)
     with pytest.raises(LLMError) as caught:
-        make_client(config, folder, FAMILY, run="test").complete([{"role": "user", "content": "hello"}], cycle=1)
+        make_client(config, folder, FAMILY, run="test").complete([HELLO], cycle=1)
     assert "\n" not in str(caught.value)
     assert KEY not in str(caught.value)
     return str(caught.value)
@@ -64,7 +69,7 @@ def test_a_key_does_not_follow_a_redirect(model: str, servers: tuple[LLMServer, 
     assert "t0p" not in line
 
 
-@pytest.mark.parametrize("model", WAYS)
+@pytest.mark.parametrize("model", ["openai/default", "anthropic/default", "gemini/default"])
 def test_a_compressed_answer_takes_no_more_memory_than_a_plain_one(
     model: str, servers: tuple[LLMServer, LLMServer], tmp_path: Path
 ) -> None:
@@ -98,10 +103,10 @@ def test_what_fails_before_anything_leaves_is_not_repeated_and_costs_nothing(
 ) -> None:
     servers[0].script()
     monkeypatch.setenv("MY_SERVER_KEY", "a-key-with\nanother-line")
-    config = LLMConfig("x", model=model, api_base=servers[0].url, key_variable="MY_SERVER_KEY", timeout=60.0)
+    config = LLMConfig("x", model=model, api_base=servers[0].url, key_variable="MY_SERVER_KEY", timeout=300.0)
     client = make_client(config, tmp_path, FAMILY, run="test")
     with pytest.raises(LLMError, match="not sent: ") as caught:
-        client.complete([{"role": "user", "content": "hello"}], cycle=1)
+        client.complete([HELLO], cycle=1)
     assert "another-line" not in str(caught.value)
     assert servers[0].seen == []
     (failed,) = (event for event in ledger.read(tmp_path) if event["event"] == "failed")
@@ -116,11 +121,8 @@ def test_a_proxy_that_refuses_to_connect_is_named(
     servers[0].script(status)
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2@127.0.0.1:{servers[0].port}")
     line = ask("anthropic/default", "https://model.invalid:8443/v1", tmp_path)
-    assert (
-        f"not connected 1 times in 0 s, llm.max_attempts=1: the proxy 127.0.0.1:{servers[0].port} (HTTPS_PROXY): "
-        in (line.replace("not connected: ", "not connected 1 times in 0 s, llm.max_attempts=1: "))
-    )
-    assert status in line
+    assert ": not connected" in line
+    assert f": the proxy 127.0.0.1:{servers[0].port} (HTTPS_PROXY): {status} " in line
     assert "hunter2" not in line
     assert servers[0].seen[0].path == "model.invalid:8443"
 
@@ -177,12 +179,17 @@ def test_a_proxy_that_does_not_stand_before_the_server_does_not_matter(monkeypat
             {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION_NAME": "eu-west-1"},
             "",
         ),
-        ("watsonx/ibm/granite", {"WATSONX_APIKEY": "k"}, "WATSONX"),
+        ("watsonx/ibm/granite", {"WATSONX_APIKEY": "k"}, "WX_PROJECT_ID"),
         ("cloudflare/x", {"CLOUDFLARE_API_KEY": "k"}, "CLOUDFLARE_API_BASE"),
     ],
 )
 def test_all_that_a_provider_needs_is_checked_before_the_run(
-    model: str, given: dict[str, str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str,
+    given: dict[str, str],
+    says: str,
+    servers: tuple[LLMServer, LLMServer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in given.items():

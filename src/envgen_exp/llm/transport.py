@@ -212,7 +212,7 @@ def complete(arguments: Mapping[str, Any], seconds: float) -> Any:
     raise failure
 
 
-def rehearse(arguments: Mapping[str, Any], seconds: float = 30.0) -> str | None:
+def rehearse(arguments: Mapping[str, Any], seconds: float = 60.0) -> str | None:
     """Prepare a request as far as its first byte. What keeps it from leaving, in litellm's words, or None."""
     exchange = Exchange(time.monotonic() + seconds, rehearsal=True)
     try:
