@@ -17,6 +17,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,6 +44,12 @@ FAULTS = {
     "empty": "a completion with an empty text",
     "null": "a completion whose content is null",
     "html": "status 200 with a page in place of JSON",
+    "redirect": "another address, to=URL",
+    "gzip": "a good answer, compressed though nobody asked; size=BYTES of spaces after it",
+    "brotli": "an answer that says to be compressed by brotli",
+    "error-200": "status 200 with a JSON body that reports an error and repeats the key",
+    "407": "as a proxy: wants a name and a password",
+    "502": "as a proxy: did not get through",
     "stream": "server-sent events though none were asked for",
     "huge": "a completion with a text of size=BYTES",
     "length": "a good answer cut by max_tokens, finish_reason length",
@@ -134,6 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
 
+    def do_CONNECT(self) -> None:
+        self.do_POST()
+
     def do_POST(self) -> None:
         owner = self.server.owner
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
@@ -179,6 +189,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, _completion(body, "", choices=[]), "application/json")
         elif fault == "html":
             self._send(200, b"<html><body>Welcome to the captive portal</body></html>", "text/html")
+        elif fault == "redirect":
+            self._send(307, b"", "text/plain", extra={"Location": options["to"]})
+        elif fault == "brotli":
+            self._send(200, b"\x0b\x02\x80{}\x03", "application/json", extra={"Content-Encoding": "br"})
+        elif fault == "error-200":
+            self._error(200, f"The model is asleep (you sent {authorization})", {})
+        elif fault in ("407", "502"):
+            self._error(int(fault), "The proxy is strict" if fault == "407" else "The proxy got no answer", {})
         elif fault == "stream":
             text = owner.reply(body["messages"])
             events = b"".join(_event(body, text[i : i + 40]) for i in range(0, len(text), 40)) + b"data: [DONE]\n\n"
@@ -190,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         self, owner: LLMServer, fault: str, options: dict[str, str], body: dict[str, Any], authorization: str
     ) -> None:
         owner.on_stage("arrived")
-        text: str | None = owner.reply(body["messages"])
+        text: str | None = owner.reply(body.get("messages", []))
         finish, refusal, usage = "stop", None, True
         if fault == "slow":
             owner.closing.wait(float(options["for"]))
@@ -231,7 +249,10 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 message.update(content=None, reasoning_content=str(text))
             data = json.dumps(value).encode()
-        if fault == "cut":
+        if fault == "gzip":
+            data = compressed(data, int(options.get("size", 0)))
+            self._send(200, data, "application/json", extra={"Content-Encoding": "gzip"})
+        elif fault == "cut":
             self._send(200, data, "application/json", until=len(data) // 2)
             self._reset()
         elif fault == "drip":
@@ -309,6 +330,15 @@ def _event(body: dict[str, Any], text: str) -> bytes:
     delta = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
     value = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": body.get("model"), "choices": [delta]}
     return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def compressed(data: bytes, spaces: int) -> bytes:
+    """The data in gzip, followed by so many spaces; gigabytes of them take no time."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    start = b"\x1f\x8b\x08" + bytes(7) + deflate.compress(data) + deflate.flush(zlib.Z_FULL_FLUSH)
+    block = deflate.compress(b" " * 2**20) + deflate.flush(zlib.Z_FULL_FLUSH)
+    end = zlib.crc32(data).to_bytes(4, "little") + len(data).to_bytes(4, "little")
+    return start + block * (spaces >> 20) + deflate.flush() + end
 
 
 def free_port() -> int:

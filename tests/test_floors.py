@@ -13,8 +13,8 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
 FLOORS = (
     # What everything else is built on.
-    "__init__ redaction config errors reading lock run_folder seeding stopping secrets validation explain inputs composition "
-    "usage",
+    "__init__ redaction config errors reading lock run_folder seeding stopping secrets validation explain inputs "
+    "composition usage",
     # The games.
     "envs",
     # Learning and asking.

@@ -20,7 +20,7 @@ from llm_server import FAULTS, LLMServer, free_port
 from envgen_exp.config import CrafterConfig, Engine, LLMConfig, LLMKind
 from envgen_exp.envs.crafter.family import CrafterFamily
 from envgen_exp.errors import BudgetError, ConfigError, LLMError, MissingKeyError, RunFolderError, UnavailableError
-from envgen_exp.llm import ledger, prices, provider
+from envgen_exp.llm import ledger, prices, provider, transport
 from envgen_exp.llm.client import Client, check_ready, make_client
 from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.source import Message
@@ -87,6 +87,8 @@ class Row:
     """The completion's finish, or a part of the error that the user sees."""
     answered: bool = True
     changes: tuple[tuple[str, Any], ...] = ()
+    proxy: bool = False
+    """Whether the server, or nobody where the fault is that, stands as a proxy before the model's address."""
 
 
 SOON = (("timeout", 1.5),)
@@ -116,6 +118,36 @@ MATRIX = (
     Row("no-choices", ("no-choices", "ok"), 2, ("not a completion", "ok"), "stop"),
     Row("empty-choices", ("empty-choices", "ok"), 2, ("not a completion", "ok"), "stop"),
     Row("html", ("html", "html", "html"), 3, ("not a completion",) * 3, "captive portal", answered=False),
+    Row(
+        "redirect",
+        ("redirect to=http://127.0.0.1:9/v1?key=2",),
+        1,
+        ("redirected",),
+        "redirected (HTTP 307): to http://127.0.0.1:9, which",
+        answered=False,
+    ),
+    Row("gzip", ("gzip",), 1, ("ok",), "stop"),
+    Row("gzip bomb", ("gzip size=3000000000", "ok"), 2, ("connection lost", "ok"), "stop"),
+    Row("brotli", ("brotli",), 1, ("not a completion",), "compressed by br although", answered=False),
+    Row(
+        "error-200",
+        ("error-200",) * 3,
+        3,
+        ("not a completion",) * 3,
+        "an error with HTTP 200: The model is asleep",
+        answered=False,
+    ),
+    Row("refused proxy", (), 0, ("not connected",) * 3, "the proxy 127.0.0.1:", answered=False, proxy=True),
+    Row(
+        "proxy 407",
+        ("407",),
+        1,
+        ("not connected",),
+        "not connected (HTTP 407): the proxy 127.0.0.1:",
+        answered=False,
+        proxy=True,
+    ),
+    Row("proxy 502", ("502",) * 3, 3, ("server error",) * 3, "(through the proxy 127", answered=False, proxy=True),
     Row("stream", ("stream", "ok"), 2, ("not a completion", "ok"), "stop"),
     Row("huge", ("huge size=20000000", "ok"), 2, ("connection lost", "ok"), "stop"),
     Row("empty", ("empty",), 1, ("ok",), "stop"),
@@ -143,9 +175,13 @@ MATRIX = (
 
 
 @pytest.mark.parametrize("row", MATRIX, ids=lambda row: row.fault)
-def test_fault_matrix(row: Row, server: LLMServer, tmp_path: Path) -> None:
+def test_fault_matrix(row: Row, server: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.script(*row.script)
-    url = f"http://127.0.0.1:{free_port()}/v1" if row.fault == "refused connection" else server.url
+    url = f"http://127.0.0.1:{free_port()}/v1" if row.fault.startswith("refused") else server.url
+    if row.proxy:
+        monkeypatch.setenv("http_proxy", url)
+        monkeypatch.setenv("no_proxy", "")
+        url = "http://model.invalid/v1"
     asking = client(config(url, **dict(row.changes)), tmp_path)
     start = time.monotonic()
     if row.answered:
@@ -162,7 +198,7 @@ def test_fault_matrix(row: Row, server: LLMServer, tmp_path: Path) -> None:
     assert statuses(tmp_path) == list(row.ledger)
     # What never reached the server is the only difference allowed between ledger and server.
     arrived = [status for status in statuses(tmp_path) if status != "not connected"]
-    assert len(arrived) == len(server.seen)
+    assert len(arrived) == len(server.seen) or row.proxy
     assert asking.totals().calls == len(row.ledger)
 
 
@@ -186,7 +222,7 @@ def test_retry_after_is_waited_for(server: LLMServer, tmp_path: Path) -> None:
     [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("soon", None), ("", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)],
 )
 def test_retry_after_header(value: str, seconds: float | None) -> None:
-    assert provider._retry_after(value) == seconds
+    assert transport.retry_after(value) == seconds
 
 
 def test_a_wait_is_announced(server: LLMServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,7 +22,7 @@ from test_llm_client import CHAT, FAMILY, REPLY, client, config, statuses
 
 from envgen_exp.config import LLMConfig, Prompt
 from envgen_exp.errors import RunFolderError, UnavailableError
-from envgen_exp.llm import body, ledger, parameters, prices, provider
+from envgen_exp.llm import body, ledger, parameters, prices, provider, transport
 from envgen_exp.llm.client import RecordedClient
 from envgen_exp.llm.ledger import Address, Ledger
 from envgen_exp.llm.prompt import Prompter
@@ -262,14 +262,14 @@ def test_which_parameter_a_refusal_names(
 def test_what_sending_needs_is_imported_before_the_ledger_says_sent(
     server: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, seen = provider.load_litellm, list[list[str]]()
+    load, seen = transport.load_litellm, list[list[str]]()
 
     def spy() -> Any:
         seen.append([event["event"] for event in ledger.read(tmp_path / "llm")])
         return load()
 
-    monkeypatch.setattr(provider, "load_litellm", spy)
-    provider._import_all.cache_clear()
+    monkeypatch.setattr(transport, "load_litellm", spy)
+    transport.import_all.cache_clear()
     client(config(server.url), tmp_path).complete(CHAT, cycle=1)
     assert seen[0] == ["opened"]
 

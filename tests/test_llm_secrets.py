@@ -27,7 +27,8 @@ from envgen_exp.config import LLMConfig
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign
 from envgen_exp.envs.crafter.upstream import SKILLS
-from envgen_exp.errors import LLMError, SecretError
+from envgen_exp.errors import LLMError, MissingKeyError, SecretError
+from envgen_exp.llm import keys
 from envgen_exp.llm.client import check_ready, make_client
 from envgen_exp.llm.prompt import Wording
 from envgen_exp.llm.provider import MAX_TEXT
@@ -145,7 +146,6 @@ print(client.complete([{{"role": "user", "content": "hello"}}], cycle=1))
     "changes",
     [
         {"key_variable": KEY},
-        {"key_variable": "c0ffee0123456789abcdefghij"},
         {"api_base": f"http://me:{OTHER}@127.0.0.1:1/v1"},
         {"api_base": f"http://127.0.0.1:1/v1?key={OTHER}"},
         {"api_base": f"http://{OTHER}@127.0.0.1:1/v1"},
@@ -156,7 +156,19 @@ def test_a_key_in_the_config_is_refused_without_showing_it(changes: dict[str, st
     with pytest.raises(SecretError) as caught:
         check_ready(LLMConfig(**{"name": "local", "model": "openai/x", **changes}))
     assert not leaks(str(caught.value))
+
+
+def test_a_key_that_could_be_a_variable_s_name_is_not_shown() -> None:
+    with pytest.raises(MissingKeyError, match=r"set the environment variable that llm\.key_variable names") as caught:
+        check_ready(LLMConfig(name="local", model="openai/x", key_variable="c0ffee0123456789abcdefghij"))
     assert "c0ffee" not in str(caught.value)
+
+
+def test_a_variable_in_lower_case_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = LLMConfig(name="local", model="openai/x", key_variable="my_server_key")
+    monkeypatch.setenv("my_server_key", OTHER)
+    check_ready(named)
+    assert keys.key(named) == OTHER
 
 
 @settings(deadline=None)

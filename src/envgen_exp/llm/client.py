@@ -16,10 +16,10 @@ import tenacity
 from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.envs.family import Family
 from envgen_exp.errors import BudgetError, ConfigError, LLMError, UnavailableError
-from envgen_exp.llm import prices, provider
+from envgen_exp.llm import keys, prices
 from envgen_exp.llm.ledger import MODEL, Address, Ledger, Totals, call_key, digest, record_bytes
 from envgen_exp.llm.offline import Offline
-from envgen_exp.llm.provider import Provider
+from envgen_exp.llm.provider import MAX_TEXT, Provider
 from envgen_exp.llm.replay import Replay
 from envgen_exp.llm.source import Answer, Message, RequestFailed, Source
 
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _FIRST_WAIT = 1.0
 """Seconds before the second attempt; each further wait is twice as long, with jitter, up to llm.max_wait."""
 
-_MOST_ANSWER_BYTES = 12 * provider.MAX_TEXT + 4096
+_MOST_ANSWER_BYTES = 12 * MAX_TEXT + 4096
 """Of a record without its request: JSON needs up to 12 bytes for a character."""
 
 
@@ -84,13 +84,13 @@ class Client(Protocol):
 def check_ready(config: LLMConfig) -> None:
     """Refuse, before anything is written, what the first call would fail on.
 
-    Raises MissingKeyError without a key, ConfigError for a cap that can't be kept or an unknown provider,
-    RunFolderError for a folder that can't be replayed.
+    Raises MissingKeyError without a key or a setting that the provider needs, ConfigError for a cap that can't be kept,
+    an unknown provider or a wrong variable of a proxy, RunFolderError for a folder that can't be replayed.
     """
     if config.kind is LLMKind.replay:
         Replay(config)
     if config.kind is LLMKind.litellm:
-        provider.check_key(config)
+        keys.check_key(config)
         if config.max_dollars is not None and prices.prices(config) is None:
             raise ConfigError(
                 f"llm.max_dollars={config.max_dollars} can't be kept: the price of {config.model} is unknown;"

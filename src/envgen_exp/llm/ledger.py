@@ -20,7 +20,7 @@ from typing import Any
 from envgen_exp.errors import RunFolderError
 from envgen_exp.llm.room import Room, write_all
 from envgen_exp.reading import read_bytes, read_json, understood
-from envgen_exp.run_folder import disk_errors, open_own
+from envgen_exp.run_folder import disk_errors, open_own, sync_folder
 
 LEDGER = "ledger.jsonl"
 CALLS = "calls"

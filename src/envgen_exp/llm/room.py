@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from envgen_exp.run_folder import UNFINISHED, disk_errors
+from envgen_exp.run_folder import UNFINISHED, disk_errors, sync_folder
 
 _PART = b"\0" * 2**16
 
@@ -67,12 +67,3 @@ def write_all(handle: int, data: bytes) -> None:
     """Write all of `data`: a disk that is nearly full takes a part first."""
     while data:
         data = data[os.write(handle, data) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Have a folder's entries on disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

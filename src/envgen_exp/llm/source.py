@@ -55,6 +55,7 @@ class RequestFailed(Exception):  # noqa: N818 - an outcome that the client deals
         billed: bool = False,
         retry_after: float | None = None,
         adapted: bool = False,
+        param: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -68,6 +69,8 @@ class RequestFailed(Exception):  # noqa: N818 - an outcome that the client deals
         """Whether the provider may charge for it."""
         self.retry_after = retry_after
         """Seconds that the server asks to wait."""
+        self.param = param
+        """The parameter that a refusal names."""
         self.adapted = adapted
         """Whether the next request leaves out what was refused: it goes at once and is not counted as a repetition."""
 
