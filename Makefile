@@ -16,11 +16,12 @@ SCALE ?= laptop
 JOBS  ?= 2
 ARGS  ?=
 
-# Every package is one that locks/ has a hash of. The extras' and those of torch's CUDA build are constraints alone: taken
-# where something that is installed asks for them.
-LOCK        := locks/install.txt
+# Every package is one that locks/ has a hash of. TORCH=cpu or TORCH=cuda is torch's build; without it, the CPU build where
+# pip finds that one, as on a machine whose package index has it, else the CUDA build.
+LOCKS       := $(wildcard locks/*.txt)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
-HASHED      := $(PIP_INSTALL) --require-hashes --no-build-isolation --constraint locks/optional.txt
+HASHED      := $(PIP_INSTALL) --require-hashes --no-build-isolation
+EXTRAS      := $(HASHED) --constraint locks/install.txt --constraint locks/optional.txt
 
 CXX_FILES := $(wildcard native/*.h native/*.cc)
 SLOW      = chaos or parity or long or launchers
@@ -33,7 +34,7 @@ SLOW      = chaos or parity or long or launchers
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-$(STAMP): pyproject.toml $(LOCK) locks/optional.txt native/CMakeLists.txt $(CXX_FILES)
+$(STAMP): pyproject.toml $(LOCKS) native/CMakeLists.txt $(CXX_FILES)
 	@for python in $(or $(PYTHON),python3.11 python3.12 python3); do \
 	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
@@ -43,9 +44,10 @@ $(STAMP): pyproject.toml $(LOCK) locks/optional.txt native/CMakeLists.txt $(CXX_
 	@echo "Installing into $(VENV): about 2 GB, a few minutes the first time"
 	@# First what builds a package that has no wheel: a build in isolation would fetch its tools without hashes. A new
 	@# environment's pip is an old one, to which a pipe is the shortest way to hand a part of the lock.
-	@awk '/^[^ ]/ { wanted = /^(pip|setuptools)==/ } wanted' $(LOCK) \
+	@awk '/^[^ ]/ { wanted = /^(pip|setuptools)==/ } wanted' locks/install.txt \
 	    | $(PIP_INSTALL) --disable-pip-version-check --require-hashes --no-deps --requirement /dev/stdin \
-	  && $(HASHED) --requirement $(LOCK) \
+	  && torch=$(or $(TORCH),$$($(HASHED) --dry-run --no-deps --requirement locks/cpu.txt >/dev/null 2>&1 && echo cpu || echo cuda)) \
+	  && $(HASHED) --requirement locks/install.txt --requirement locks/$$torch.txt \
 	  && $(PIP_INSTALL) --no-deps --no-build-isolation --editable . \
 	  || { rm -f $(VENV)/.installing; exit 2; }
 	@rm $(VENV)/.installing
@@ -75,8 +77,8 @@ sweep-all: $(STAMP) ## every study at SCALE=laptop, one after another: hours (do
 
 # hydra-ray-launcher asks for cloudpickle below 3, though only its way to AWS uses cloudpickle; so it goes in by itself.
 $(VENV)/.launchers: $(STAMP)
-	@$(HASHED) --constraint $(LOCK) $$($(BIN)/python -c 'import tomllib; e = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*e["slurm"], *e["ray"])')
-	@$(HASHED) --constraint $(LOCK) --no-deps hydra-ray-launcher
+	@$(EXTRAS) $$($(BIN)/python -c 'import tomllib; e = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*e["slurm"], *e["ray"])')
+	@$(EXTRAS) --no-deps hydra-ray-launcher
 	@touch $@
 
 launchers: $(VENV)/.launchers ## sweeps by each launcher: joblib, submitit on this machine, a local Ray
@@ -128,7 +130,7 @@ benchmark-gpu: $(STAMP) ## steps a second of training on a CUDA device; says so 
 
 # The extra's packages alone: installing the project with it would build the engine anew.
 $(VENV)/.examples: $(STAMP)
-	@$(HASHED) --constraint $(LOCK) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["examples"])')
+	@$(EXTRAS) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["examples"])')
 	@touch $@
 
 examples: $(VENV)/.examples ## short trainings on the Gymnasium environments: CleanRL's manner and Stable-Baselines3

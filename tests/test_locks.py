@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from runs import ROOT
-
+ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
+ASKED = PROJECT["build-system"]["requires"] + PROJECT["project"]["dependencies"] + EXTRAS["dev"]
 
 
 def locked(name: str) -> dict[str, Requirement]:
@@ -34,10 +35,12 @@ def canonical(name: str) -> str:
 @pytest.mark.parametrize(
     ("locks", "wanted"),
     [
-        (["install.txt"], PROJECT["build-system"]["requires"] + PROJECT["project"]["dependencies"] + EXTRAS["dev"]),
+        (["install.txt", "cpu.txt"], ASKED),
+        (["install.txt", "cuda.txt"], ASKED),
         (["install.txt", "optional.txt"], [line for extra in EXTRAS.values() for line in extra]),
         (["install.txt"], ["pip"]),  # takes the rest, and is itself taken from the lock
-        (["optional.txt"], ["hydra-ray-launcher", "nvidia-cublas", "triton"]),
+        (["optional.txt"], ["hydra-ray-launcher"]),
+        (["cuda.txt"], ["nvidia-cublas", "triton"]),
     ],
 )
 def test_the_locks_hold_an_allowed_version_of_all_that_is_asked_for(locks: list[str], wanted: list[str]) -> None:
@@ -50,17 +53,20 @@ def test_the_locks_hold_an_allowed_version_of_all_that_is_asked_for(locks: list[
         assert Version(pin.version) in requirement.specifier, f"{requirement}, locked is {pin}: make lock"
 
 
-def test_the_cuda_builds_libraries_are_forced_on_nobody() -> None:
-    always = locked("install.txt")
-    assert not [name for name in always if re.match(r"nvidia-|cuda-|triton$", name)]
-    assert not set(always) & set(locked("optional.txt"))
+def test_no_package_is_in_two_locks_but_torch() -> None:
+    names = [name for lock in ("install.txt", "cuda.txt", "optional.txt") for name in locked(lock)]
+    assert len(set(names)) == len(names)
+    assert list(locked("cpu.txt")) == ["torch"]
+    assert not [name for name in locked("install.txt") if re.match(r"torch$|nvidia-|cuda-|triton$", name)]
 
 
 def test_the_locks_hold_for_both_pythons() -> None:
-    for requirement in [*locked("install.txt").values(), *locked("optional.txt").values()]:
+    for requirement in [r for lock in ("install.txt", "cuda.txt", "optional.txt") for r in locked(lock).values()]:
         marker = requirement.marker or Marker("python_version > '3'")
         here = {"sys_platform": "linux", "platform_machine": "x86_64"}
-        ours = [marker.evaluate(here | {"python_version": v, "python_full_version": f"{v}.1"}) for v in ("3.11", "3.12")]
+        ours = [
+            marker.evaluate(here | {"python_version": v, "python_full_version": f"{v}.1"}) for v in ("3.11", "3.12")
+        ]
         assert ours[0] == ours[1]
 
 
@@ -71,8 +77,10 @@ def test_no_litellm_known_for_a_leak_is_allowed(version: str) -> None:
 
 
 def test_nothing_is_installed_without_the_locks() -> None:
-    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if re.search(r"PIP_INSTALL\)|pip install", line)]
+    lines = [
+        line for line in (ROOT / "Makefile").read_text().splitlines() if re.search(r"PIP_INSTALL\)|pip install", line)
+    ]
     own = "$(PIP_INSTALL) --no-deps --no-build-isolation --editable ."
     assert sum(own in line for line in lines) == 1
     for line in lines:
-        assert "--require-hashes" in line or own in line or line.startswith("PIP_INSTALL :="), line
+        assert "--require-hashes" in line or own in line or line.startswith("PIP_INSTALL "), line
