@@ -18,7 +18,7 @@ HEAD = "# Made by `make lock`, which locks/lock.py describes.\n"
 INSTALLER = "pip\n"
 ALONE = "hydra-ray-launcher"  # without what it asks for, which Makefile tells of
 CUDA = re.compile(r"torch==|cuda-|nvidia-|triton==")
-OPTIONS = "--universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet".split()
+OPTIONS = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header", "--quiet"]
 
 
 def resolve(known: str, requirements: str, *options: str) -> dict[str, str]:
