@@ -28,7 +28,7 @@ SLOW      = chaos or parity or long or launchers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run sweep sweep-smoke sweep-all launchers check test test-all parity chaos sanitize benchmark benchmark-gpu
+.PHONY: help install run sweep sweep-smoke sweep-all launchers check test test-all test-isa parity chaos sanitize benchmark benchmark-gpu
 .PHONY: examples dashboard reference studies pictures lock clean
 
 help: ## this list
@@ -111,6 +111,9 @@ test: $(STAMP) ## the tests that every change must pass
 
 test-all: $(STAMP) ## every test, the slow ones included
 	$(BIN)/pytest -n 2 $(ARGS)
+
+test-isa: $(STAMP) ## the tests of float arithmetic under each set of instructions that this processor has
+	$(BIN)/python tests/instruction_sets.py $(ARGS)
 
 parity: $(STAMP) ## the engines against each other, step by step, at length
 	$(BIN)/pytest -m parity $(ARGS)
