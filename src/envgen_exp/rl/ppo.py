@@ -228,7 +228,7 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
     means = torch.stack(rows).mean(dim=0)
     read = torch.stack([failed[-1], *means, residual, *value_norm.mean_and_std(), *advantage]).tolist()
     if read.pop(0):
-        pg, v, entropy, *_, norm = rows[failed.index(1) - 1].tolist()
+        pg, v, entropy, *_, norm = rows[[bool(flag) for flag in failed].index(True) - 1].tolist()
         raise NumericsError(
             f"update {learner.updates + 1} is not finite: policy loss {pg}, value loss {v}, entropy {entropy}, "
             f"gradient norm {norm}; the step is not taken"
