@@ -1,5 +1,5 @@
 # What a developer and CI type. The first target that needs it makes the virtual environment, and builds the native engine
-# into it; after that it costs nothing until pyproject.toml, constraints.txt or native/ change.
+# into it; after that it costs nothing until pyproject.toml, locks/ or native/ change.
 #
 # PYTHON=python3.12 takes that Python, in an environment of its own (.venv-3.12). Without it, the first of python3.11,
 # python3.12 and python3 that fits is taken, in .venv. ARGS are handed on: make run ARGS="seed=1", make test ARGS="-k ppo".
@@ -16,18 +16,25 @@ SCALE ?= laptop
 JOBS  ?= 2
 ARGS  ?=
 
+# Every package is one that locks/ has a hash of. TORCH=cpu or TORCH=cuda is torch's build; without it, the CPU build where
+# pip finds that one, as on a machine whose package index has it, else the CUDA build.
+LOCKS       := $(wildcard locks/*.txt)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet
+HASHED      := $(PIP_INSTALL) --require-hashes --no-build-isolation
+EXTRAS      := $(HASHED) --constraint locks/install.txt --constraint locks/optional.txt
+
 CXX_FILES := $(wildcard native/*.h native/*.cc)
 SLOW      = chaos or parity or long or launchers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run sweep sweep-smoke sweep-all launchers check test test-all parity chaos sanitize benchmark benchmark-gpu
-.PHONY: examples dashboard reference studies pictures clean
+.PHONY: help install run sweep sweep-smoke sweep-all launchers check test test-all test-isa parity chaos sanitize benchmark benchmark-gpu
+.PHONY: examples dashboard reference studies pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-$(STAMP): pyproject.toml constraints.txt native/CMakeLists.txt $(CXX_FILES)
+$(STAMP): pyproject.toml $(LOCKS) native/CMakeLists.txt $(CXX_FILES)
 	@for python in $(or $(PYTHON),python3.11 python3.12 python3); do \
 	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
@@ -35,8 +42,13 @@ $(STAMP): pyproject.toml constraints.txt native/CMakeLists.txt $(CXX_FILES)
 	if [ -e $(VENV)/.installing ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then "$$found" -m venv --clear $(VENV); fi
 	@touch $(VENV)/.installing  # left behind by a kill, in which pip leaves half a package that it takes for whole
 	@echo "Installing into $(VENV): about 2 GB, a few minutes the first time"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip \
-	  && $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[dev]' \
+	@# First what builds a package that has no wheel: a build in isolation would fetch its tools without hashes. A new
+	@# environment's pip is an old one, to which a pipe is the shortest way to hand a part of the lock.
+	@awk '/^[^ ]/ { wanted = /^(pip|setuptools)==/ } wanted' locks/install.txt \
+	    | $(PIP_INSTALL) --disable-pip-version-check --require-hashes --no-deps --requirement /dev/stdin \
+	  && torch=$(or $(TORCH),$$($(HASHED) --dry-run --no-deps --requirement locks/cpu.txt >/dev/null 2>&1 && echo cpu || echo cuda)) \
+	  && $(HASHED) --requirement locks/install.txt --requirement locks/$$torch.txt \
+	  && $(PIP_INSTALL) --no-deps --no-build-isolation --editable . \
 	  || { rm -f $(VENV)/.installing; exit 2; }
 	@rm $(VENV)/.installing
 	@touch $@
@@ -65,9 +77,8 @@ sweep-all: $(STAMP) ## every study at SCALE=laptop, one after another: hours (do
 
 # hydra-ray-launcher asks for cloudpickle below 3, though only its way to AWS uses cloudpickle; so it goes in by itself.
 $(VENV)/.launchers: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-	  $$($(BIN)/python -c 'import tomllib; e = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*e["slurm"], *e["ray"])')
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps hydra-ray-launcher
+	@$(EXTRAS) $$($(BIN)/python -c 'import tomllib; e = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*e["slurm"], *e["ray"])')
+	@$(EXTRAS) --no-deps hydra-ray-launcher
 	@touch $@
 
 launchers: $(VENV)/.launchers ## sweeps by each launcher: joblib, submitit on this machine, a local Ray
@@ -101,6 +112,9 @@ test: $(STAMP) ## the tests that every change must pass
 test-all: $(STAMP) ## every test, the slow ones included
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
+test-isa: $(STAMP) ## the tests of float arithmetic under each set of instructions that this processor has
+	$(BIN)/python tests/instruction_sets.py $(ARGS)
+
 parity: $(STAMP) ## the engines against each other, step by step, at length
 	$(BIN)/pytest -m parity $(ARGS)
 
@@ -119,13 +133,16 @@ benchmark-gpu: $(STAMP) ## steps a second of training on a CUDA device; says so 
 
 # The extra's packages alone: installing the project with it would build the engine anew.
 $(VENV)/.examples: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-	  $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["examples"])')
+	@$(EXTRAS) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["examples"])')
 	@touch $@
 
 examples: $(VENV)/.examples ## short trainings on the Gymnasium environments: CleanRL's manner and Stable-Baselines3
 	OMP_NUM_THREADS=1 $(BIN)/python examples/cleanrl_ppo.py --total-timesteps 30000
 	OMP_NUM_THREADS=1 $(BIN)/python examples/sb3_ppo.py --total-timesteps 4096
+
+# uv is in no lock: it reads names, versions and hashes, and installs nothing.
+lock: ## locks/, anew from pyproject.toml: what is installed and its hashes; ARGS=--upgrade takes the newest; needs uv
+	python3 locks/lock.py $(ARGS)
 
 clean: ## remove virtual environments, builds and caches; runs/ and multirun/ stay
 	rm -rf .venv .venv-* build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

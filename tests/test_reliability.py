@@ -214,7 +214,7 @@ def test_a_signal_in_a_long_update_falls_back_to_the_last_snapshot(
         train = TrainingPhase._train_once
 
         def train_once(self: TrainingPhase) -> Any:
-            if self.learner.updates == 6:
+            if self.learner.updates == 11:
                 # The main thread is in C for minutes, as in the backward pass of a large network.
                 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
                 torch.mm(torch.zeros(20_000, 20_000, dtype=torch.float32), torch.zeros(20_000, 20_000))
@@ -343,7 +343,7 @@ def test_no_memory_is_one_line_and_the_run_goes_on_later(error: Exception, whole
     train = TrainingPhase._train_once
 
     def train_once(self: TrainingPhase) -> Any:
-        if self.learner.updates >= 5:
+        if self.learner.updates >= 9:
             raise error
         return train(self)
 
@@ -388,7 +388,7 @@ def test_a_loss_that_is_no_number_reaches_no_checkpoint(tmp_path: Path) -> None:
     train = TrainingPhase._train_once
 
     def poisoned(self: TrainingPhase) -> Any:
-        if self.learner.updates == 5:
+        if self.learner.updates == 9:
             with torch.no_grad():
                 next(self.learner.agent.parameters()).fill_(float("nan"))
         return train(self)

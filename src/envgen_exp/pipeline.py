@@ -286,7 +286,7 @@ class Run:
             self.window.add(rollout.episodes, rollout.steps)
             values = {f"loss/{name.removesuffix('_loss')}": value for name, value in rollout.metrics.items()}
             values |= {f"steps/{kind}": session.steps[kind] for kind in kinds}
-            values["updates"] = self.learner.gradient_updates
+            values["updates"] = self.learner.updates
             if self.window.steps >= WINDOW_STEPS or training.steps_done == planned.steps:
                 ended = self.window.take()
                 for kind in kinds:
@@ -385,7 +385,7 @@ class Run:
             arm=arm(config),
             design_set=design_set(config),
             diagnostic=tuple(diagnostics(config)),
-            updates=self.learner.gradient_updates,
+            updates=self.learner.updates,
         )
 
 

@@ -73,6 +73,8 @@ class Client(Protocol):
     ) -> Completion:
         """The answer to a chat, from the model or, where an earlier process finished this very call, from disk.
 
+        `cycle` is the part of the run that a call belongs to, and that calls are counted in: a designer's cycle, or the
+        episode where the model is the agent; both from 1, 0 is before the first.
         `schema` is the JSON schema of the answer, for models that can be held to one; `draw` tells answers to equal
         chats apart, each with a sampling seed of its own. Raises BudgetError, ReplayError or UnavailableError.
         """

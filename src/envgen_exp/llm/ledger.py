@@ -55,6 +55,7 @@ class Address:
     """Which call of a run: the `position`-th (from 0) of its purpose in its cycle."""
 
     cycle: int
+    """As `Client.complete` has it: where the model is the agent, the episode."""
     purpose: str
     position: int
 

@@ -82,15 +82,13 @@ class Learner:
         self.value_norm = ValueNorm(config.value_norm_decay).to(device)
         self.action_generator = action_generator
         self.minibatch_generator = minibatch_generator
-        self.updates = 0
-        """Rollouts learned from."""
         self.train_steps = 0
         """Environment steps learned from."""
 
     @property
-    def gradient_updates(self) -> int:
-        """Steps of the optimizer so far."""
-        return max((int(state["step"]) for state in self.optimizer.state.values()), default=0)
+    def updates(self) -> int:
+        """Steps of the optimizer so far, one a minibatch."""
+        return next((int(state["step"]) for state in self.optimizer.state.values()), 0)
 
     @classmethod
     def create(
@@ -138,7 +136,6 @@ class Learner:
             "value_norm": copy.deepcopy(self.value_norm.state_dict()),
             "action_generator": self.action_generator.get_state(),
             "minibatch_generator": self.minibatch_generator.get_state(),
-            "updates": self.updates,
             "train_steps": self.train_steps,
         }
 
@@ -157,7 +154,6 @@ class Learner:
             self.minibatch_generator.set_state(state["minibatch_generator"].cpu())
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(f"checkpoint: does not fit this agent: {_first_line(error)}") from error
-        self.updates = int(state["updates"])
         self.train_steps = int(state["train_steps"])
 
 
@@ -170,7 +166,8 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
     """Learn from a rollout and return the metrics, means over all minibatches where not said otherwise.
 
     A cut rollout is learned in fewer minibatches of the usual size, so that every step weighs about the same.
-    Raises NumericsError for a loss or gradient that is not finite, before the step that would bring it into a weight.
+    Raises NumericsError for a loss or gradient that is not finite, which gets into no weight. The device is read once,
+    at the end, since a read waits for all that a GPU still has to do.
     """
     agent, optimizer, value_norm = learner.agent, learner.optimizer, learner.value_norm
     parameters = list(agent.parameters())
@@ -211,7 +208,8 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
             clip_fraction = ((ratio - 1).abs() > config.clip_coef).float().mean()
             return gradients, share * torch.stack([loss, pg_loss, v_loss, entropy_mean, approx_kl, clip_fraction])
 
-    rows = []
+    rows: list[Tensor] = []
+    failed = [torch.zeros((), device=learner.device)]
     for _ in range(config.update_epochs):
         for index in minibatches(batch_size, minibatch_size(config), learner.minibatch_generator):
             index = index.to(learner.device, non_blocking=True)
@@ -220,29 +218,26 @@ def update(learner: Learner, rollout: Rollout, config: PPOConfig, total_train_st
             set_gradients(parameters, [gradients for gradients, _ in learned])
             row = torch.stack([terms for _, terms in learned]).sum(dim=0)
             grad_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-            if not torch.isfinite(row[0] + grad_norm):
-                _, pg, v, entropy, *_ = row.tolist()
-                raise NumericsError(
-                    f"update {learner.updates + 1} is not finite: policy loss {pg}, value loss {v}, entropy {entropy}, "
-                    f"gradient norm {grad_norm.item()}; the step is not taken"
-                )
+            failed.append(failed[-1].maximum((~torch.isfinite(row[0] + grad_norm)).to(failed[0])))
+            optimizer.found_inf = failed[-1]  # type: ignore[attr-defined]  # from the first failure on, no step
             optimizer.step()
             rows.append(torch.cat([row[1:], grad_norm.unsqueeze(0)]))
-    learner.updates += 1
-    learner.train_steps += batch_size
 
-    names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
-    metrics = dict(zip(names, torch.stack(rows).mean(dim=0).tolist(), strict=True))
-    mean, std = value_norm.mean_and_std()
     residual = (returns - values).var(correction=0) / returns.var(correction=0).clamp(min=1e-12)
-    metrics |= {
-        "explained_variance": 1 - float(residual),
-        "learning_rate": learning_rate,
-        "value_mean": float(mean),
-        "value_std": float(std),
-        "advantage_mean": float(rollout.advantages.mean()),
-        "advantage_std": float(rollout.advantages.std(correction=0)),
-    }
+    advantage = rollout.advantages.mean(), rollout.advantages.std(correction=0)
+    means = torch.stack(rows).mean(dim=0)
+    read = torch.stack([failed[-1], *means, residual, *value_norm.mean_and_std(), *advantage]).tolist()
+    if read.pop(0):
+        pg, v, entropy, *_, norm = rows[[bool(flag) for flag in failed].index(True) - 1].tolist()
+        raise NumericsError(
+            f"update {learner.updates + 1} is not finite: policy loss {pg}, value loss {v}, entropy {entropy}, "
+            f"gradient norm {norm}; the step is not taken"
+        )
+    learner.train_steps += batch_size
+    names = ["policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm", "explained_variance"]
+    names += ["value_mean", "value_std", "advantage_mean", "advantage_std"]
+    metrics = dict(zip(names, read, strict=True)) | {"learning_rate": learning_rate}
+    metrics["explained_variance"] = 1 - metrics["explained_variance"]
     return metrics
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Observe
-from envgen_exp.envs.buffers import check_world
-from envgen_exp.envs.crafter import _crafter, buffers, upstream
+from envgen_exp.envs import buffers
+from envgen_exp.envs.crafter import _crafter, upstream
 from envgen_exp.envs.crafter.design import (
     CREATURE_DISTANCE,
     ORE_GATE,
@@ -87,7 +87,7 @@ class NativeVector:
         seeds: Sequence[int],
         worlds: WorldSet | None = None,
     ) -> None:
-        buffers.check_slots(designs, seeds)
+        buffers.check_slots(designs, seeds, CrafterDesign)
         self._config = config
         self._slots = [_Slot(design, int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)]
         self._names = tuple(self.observation_spec)
@@ -188,7 +188,9 @@ class NativeVector:
 
     def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
         index = buffers.check_slot(slot, self.num_envs)
-        self._plan(index, buffers.check_design(design), check_world(world, self._slots[index].worlds))
+        self._plan(
+            index, buffers.check_design(design, CrafterDesign), buffers.check_world(world, self._slots[index].worlds)
+        )
 
     def get_state(self, slot: int) -> bytes:
         index = buffers.check_slot(slot, self.num_envs)

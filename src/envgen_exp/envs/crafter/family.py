@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Engine, Observe
-from envgen_exp.envs.crafter import buffers, telling, upstream
+from envgen_exp.envs import buffers
+from envgen_exp.envs.crafter import telling, upstream
 from envgen_exp.envs.crafter.brief import brief, skill_rules
 from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign, generated, starting_items
 from envgen_exp.envs.crafter.observation import OBJECTS, observation_spec
@@ -140,7 +141,7 @@ class CrafterFamily:
 
         A design is playable if some sampled world allows a skill besides `wake_up`, which any world does.
         """
-        buffers.check_design(design)
+        buffers.check_design(design, CrafterDesign)
         if num_worlds < 1:
             raise EngineError(f"num_worlds: {num_worlds} worlds can't be sampled, at least 1")
         ours, original = self._survey(design, num_worlds), self._survey(None, num_worlds)
@@ -158,7 +159,7 @@ class CrafterFamily:
         )
 
     def picture(self, design: Design | None, world_seed: int, *, unit: int = 8) -> NDArray[np.uint8]:
-        buffers.check_design(design)
+        buffers.check_design(design, CrafterDesign)
         if not 0 <= world_seed < WORLD_SEED_MODULUS:
             raise EngineError(f"world_seed: {world_seed} is no world's seed, allowed are 0 to {WORLD_SEED_MODULUS - 1}")
         return draw_map(self._make_world(generated(design, self._config), world_seed), unit)

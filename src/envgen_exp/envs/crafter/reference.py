@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Observe
-from envgen_exp.envs.buffers import check_world
-from envgen_exp.envs.crafter import buffers, upstream, worldgen
-from envgen_exp.envs.crafter.design import generated, starting_items, terrain
+from envgen_exp.envs import buffers
+from envgen_exp.envs.crafter import upstream, worldgen
+from envgen_exp.envs.crafter.design import CrafterDesign, generated, starting_items, terrain
 from envgen_exp.envs.crafter.observation import FRAME, GRID, NIGHT_BELOW, OBJECTS, UNIT, VIEW, observation_spec
 from envgen_exp.envs.crafter.picture import draw_map
 from envgen_exp.envs.crafter.state import CHUNK_ROW, GAME, KINDS, OBJECT, SLOT, SlotState, decode, encode
@@ -245,7 +245,7 @@ class ReferenceVector:
         seeds: Sequence[int],
         worlds: WorldSet | None = None,
     ) -> None:
-        buffers.check_slots(designs, seeds)
+        buffers.check_slots(designs, seeds, CrafterDesign)
         self._config = config
         self._slots = [
             _Slot(OrderedEnv(config.observation), design, int(seed), worlds)
@@ -333,8 +333,8 @@ class ReferenceVector:
     def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
         self._check_open()
         this = self._slots[buffers.check_slot(slot, self.num_envs)]
-        this.next_world = check_world(world, this.worlds)
-        this.next_design = buffers.check_design(design)
+        this.next_world = buffers.check_world(world, this.worlds)
+        this.next_design = buffers.check_design(design, CrafterDesign)
 
     def get_state(self, slot: int) -> bytes:
         self._check_open()
