@@ -23,7 +23,7 @@ FLOORS = (
     # The loop, and what is made of its results.
     "pipeline agent_loop reporting",
     # The commands.
-    "cli sweep studies report play preview dashboard reference",
+    "cli sweep studies report play preview dashboard reference model",
 )
 
 STRANGERS = (

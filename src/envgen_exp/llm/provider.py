@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from envgen_exp.config import LLMConfig
+from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.errors import ConfigError, MissingKeyError, SecretError
 from envgen_exp.llm import prices
-from envgen_exp.llm.ledger import MODEL, Address
+from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.redaction import redact
+from envgen_exp.llm.schema import portable
 from envgen_exp.llm.source import Answer, Message, RequestFailed, sampling_seed
 
 MAX_TEXT = 200_000
@@ -57,7 +58,7 @@ _SERVERS_OF_ONES_OWN = "llm=offline needs none, llm=ollama and llm=local ask a s
 class Provider:
     """A language model behind litellm."""
 
-    client = MODEL
+    client = LLMKind.litellm.name
 
     def __init__(self, config: LLMConfig) -> None:
         self._config = config
@@ -73,7 +74,7 @@ class Provider:
             "seed": sampling_seed(config.seed, draw),
             "max_tokens": config.max_tokens,
             "messages": [dict(message) for message in messages],
-            "schema": schema if config.structured else None,
+            "schema": portable(schema) if schema is not None and config.structured else None,
         }
 
     def reserve(self, request: Mapping[str, Any]) -> float | None:
