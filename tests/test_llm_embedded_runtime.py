@@ -38,6 +38,9 @@ PROMPTER = Prompter(FAMILY, Prompt.rich, 2)
 CHAT: list[Message] = [{"role": "user", "content": "What do you design at 10 ± 2 %?"}]
 SHORT = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 200}}, "required": ["a"]}
 SHORT["additionalProperties"] = False
+SMALL = ("num_threads=1", "designer.num_designs=1", "designer.prompt=paper")
+LONG = Prompter(FAMILY, Prompt.rich, 4).schema()
+"""So long an answer, some seconds of it, that it is still being written when something happens at its beginning."""
 
 
 @pytest.fixture(scope="module")
@@ -171,17 +174,16 @@ def test_a_killed_model_is_started_anew_and_what_had_come_is_a_record(make: Make
         (model,) = model_processes()
         os.kill(model, signal.SIGKILL)
 
-    answer = make(tell=once(kill, 10)).complete(CHAT, SHORT, cycle=1)
+    answer = make(tell=once(kill, 1)).complete(CHAT, LONG, cycle=1)
     assert answer.attempts == 2
     assert events(tmp_path / "llm") == ["opened", "sent", "failed", "sent", "answered"]
     failed = ledger.read(tmp_path / "llm")[2]
     assert failed["status"] == "the model's process ended"
     assert "ended by SIGKILL" in failed["error"]
-    assert answer.text == make("whole").complete(CHAT, SHORT, cycle=1).text
     (partial,) = (tmp_path / "llm" / "partial").iterdir()
     text = json.loads(partial.read_text())["text"]
-    assert len(text) >= 10
     assert answer.text.startswith(text)
+    assert 0 < len(text) < len(answer.text)
 
 
 def test_a_model_that_stalls_is_given_up_and_one_that_writes_is_not(make: Make, tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_a_model_that_stalls_is_given_up_and_one_that_writes_is_not(make: Make, 
         for model in model_processes():
             os.kill(model, signal.SIGSTOP)
 
-    answer = make(tell=once(stall, 10), timeout=3.0).complete(CHAT, SHORT, cycle=1)
+    answer = make(tell=once(stall, 1), timeout=3.0).complete(CHAT, LONG, cycle=1)
     assert answer.attempts == 2
     assert [e.get("status") for e in ledger.read(tmp_path / "llm")][2] == "timed out"
     with pytest.raises(UnavailableError, match="no whole answer within 1e-06 s"):
@@ -276,7 +278,7 @@ def test_nobody_else_is_answered(make: Make) -> None:
     client.complete(CHAT, SHORT, cycle=1)
     server = client._source._server
     assert server.address.startswith("http://127.0.0.1:")
-    for key in ("", "Bearer ", "Bearer other"):
+    for key in ("", "Bearer", "Bearer other"):
         headers = {"Authorization": key, "Origin": "http://example.org"}
         response = httpx.post(f"{server.address}/completion", json={"prompt": "x"}, headers=headers, trust_env=False)
         assert response.status_code == 401
@@ -287,7 +289,7 @@ def test_nobody_else_is_answered(make: Make) -> None:
 
 def test_a_whole_run(tiny: Path, tmp_path: Path) -> None:
     """Design, train, feed back and design again; the model is there while it is asked, not while the agent learns."""
-    words = ("llm=embedded", f"llm.weights={tiny}", "llm.max_repairs=0", "cycles=2", "num_threads=1")
+    words = ("llm=embedded", f"llm.weights={tiny}", "llm.max_repairs=0", "cycles=2", *SMALL)
     folder = run(tmp_path / "run", *words)
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["uses_llm"], summary["llm_calls"], summary["cost"]) == (True, 2, 0.0)

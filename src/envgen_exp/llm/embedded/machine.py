@@ -22,7 +22,7 @@ FLAGS = ("avx2", "fma", "f16c")
 SCRATCH = 300 * 2**20
 """Bytes that the library takes beside the weights and the context."""
 
-REPACKED = 0.85
+REPACKED = 0.65
 """Of the weights this share is held a second time, in an order that suits the processor."""
 
 _WAIT = 0.2
