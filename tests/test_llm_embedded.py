@@ -140,10 +140,10 @@ def test_without_its_package_one_line_says_so(tiny: Path, monkeypatch: pytest.Mo
 def test_tokens_their_speed_and_the_end_are_shown() -> None:
     lines: list[str] = []
     now = 0.0
-    show = AnswerProgress(PlainProgress(lines.append, lambda: now), expected=200)
+    show = AnswerProgress(PlainProgress(lines.append, lambda: now))
     for second in range(40):
         now = float(second)
-        show("cycle1-design", 1, Writing(min(100 * second, 1000), 1000, max(0, 5 * (second - 10))))
+        show("cycle1-design", 1, Writing(min(100 * second, 1000), 1000, max(0, 5 * (second - 10)), 200))
     assert lines == [
         "cycle1-design  0/1,000 tokens read",
         "cycle1-design  1,000/1,000 tokens read  100 tokens read/s",
@@ -152,6 +152,6 @@ def test_tokens_their_speed_and_the_end_are_shown() -> None:
         "cycle1-design  55/200 tokens  5.5 tokens/s  26 s left",
         "cycle1-design  105/200 tokens  5.2 tokens/s  18 s left",
     ]
-    show("cycle1-design", 1, Writing(0, 1200, 0))
-    show("cycle1-design", 1, Writing(1200, 1200, 1))
-    assert lines[-1] == "cycle1-design  0/145 tokens"  # as many as the answer before had
+    show("cycle1-design", 1, Writing(0, 1200, 0, 145))
+    show("cycle1-design", 1, Writing(1200, 1200, 1, 145))
+    assert lines[-1] == "cycle1-design  0/145 tokens"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 from hypothesis import given
 from hypothesis import strategies as st
 
 from envgen_exp.config import CrafterConfig, Engine, Prompt
 from envgen_exp.envs import make_family
 from envgen_exp.llm.prompt import Prompter
-from envgen_exp.llm.schema import BOUNDS, ITEMS, NUMBER, TEXT, bounded, portable
+from envgen_exp.llm.schema import BOUNDS, ITEMS, NUMBER, TEXT, bounded, portable, typical
 
 KEYWORDS = ("maxLength", "maxItems", "minimum", "description", "type", "properties", "items", "enum")
 sizes = st.integers(0, 10_000)
@@ -65,6 +66,11 @@ def test_everything_in_a_bounded_schema_has_an_end(schema: dict[str, Any]) -> No
     found = bounded(schema)
     check_bounded(found, schema)
     assert bounded(found) == found
+
+
+@given(schemas)
+def test_a_typical_value_has_the_schema_s_form(schema: dict[str, Any]) -> None:
+    jsonschema.validate(typical(bounded(schema)), schema)
 
 
 def keywords(schema: dict[str, Any]) -> set[str]:

@@ -22,7 +22,6 @@ from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.vector import EpisodeRecord, VectorEnv
 from envgen_exp.errors import ConfigError, MemoryFullError, RunFolderError
 from envgen_exp.llm.client import make_client
-from envgen_exp.llm.prices import count_text
 from envgen_exp.llm.source import Writing
 from envgen_exp.preparation import Prepared, means, open_folder, prepare, resume_command, tell_messages, tell_plan
 from envgen_exp.recording import MAX_STEPS, FilmedEnv, film_title, write_films
@@ -335,7 +334,7 @@ class Run:
     def _writing(self, now: Writing) -> None:
         """Show how a language model's answer grows."""
         if self._answer is None:
-            self._answer = AnswerProgress(self.session.progress, count_text(self.designer.example_reply()))
+            self._answer = AnswerProgress(self.session.progress)
         self._answer(self.session.current.name, self.session.current.cycle, now)
 
     def _try(self, designs: Sequence[Design], *, episodes: int, by_pupil: bool) -> list[float]:

@@ -41,6 +41,20 @@ def bounded(schema: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def typical(schema: Mapping[str, Any]) -> Any:
+    """A value in the schema's form that is about as long as a model's."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    kind = schema.get("type")
+    if kind == "object":
+        return {name: typical(inner) for name, inner in schema.get("properties", {}).items()}
+    if kind == "array":
+        return [typical(schema.get("items", {}))] * min(max(schema.get("minItems", 2), 1), schema.get("maxItems", 2))
+    if kind == "string":
+        return "word " * (min(schema.get("maxLength", TEXT), TEXT) // 10)
+    return {"boolean": False, "null": None}.get(str(kind), schema.get("minimum", 0))
+
+
 def _each(schema: Mapping[str, Any], change: Any, *, without: frozenset[str]) -> dict[str, Any]:
     """A copy without some keywords, and with its inner schemas changed; names of properties are no keywords."""
     result = {name: value for name, value in schema.items() if name not in without}

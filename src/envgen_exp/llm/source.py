@@ -44,6 +44,8 @@ class Writing:
     prompt: int
     written: int
     """Of the answer, so far."""
+    expected: int
+    """Of a whole answer, guessed."""
 
 
 def sampling_seed(seed: int | None, draw: int) -> int | None:

@@ -31,10 +31,10 @@ class Server:
     def __init__(self, weights: Path, *, context: int, threads: int, cache: Path) -> None:
         """Wait for this machine's turn and load. Raises RequestFailed, or UnavailableError where memory is short."""
         self.key = secrets.token_urlsafe(32)
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
         turn = machine.take_turn(cache)
         try:
             machine.check_memory(weights, context)
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", child.__name__],
                 stdin=subprocess.PIPE,

@@ -17,8 +17,9 @@ from envgen_exp.llm.embedded import machine
 from envgen_exp.llm.embedded.server import Server
 from envgen_exp.llm.embedded.weights import cache_folder, weights_of
 from envgen_exp.llm.ledger import Address
+from envgen_exp.llm.prices import count_text
 from envgen_exp.llm.redaction import redact
-from envgen_exp.llm.schema import bounded
+from envgen_exp.llm.schema import bounded, typical
 from envgen_exp.llm.source import Answer, Message, RequestFailed, Writing, sampling_seed
 from envgen_exp.run_folder import write_json
 
@@ -53,6 +54,8 @@ class Embedded:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._tell = tell or (lambda _: None)
         self._server: Server | None = None
+        self._length: int | None = None
+        """Tokens of the last whole answer."""
         self.model = config.model
         self.max_repairs = config.max_repairs
 
@@ -109,13 +112,14 @@ class Embedded:
                 prompt = _post(client, "/apply-template", {"messages": request["messages"]})["prompt"]
                 count = len(_post(client, "/tokenize", {"content": prompt, "add_special": True})["tokens"])
                 self._check_length(count)
+                expected = self._length or _expected(request)
                 for last in _events(client, _order(request, prompt)):
                     if "error" in last:
                         finish = "grammar"
                         break
                     pieces.append(last["content"])
                     read = last.get("prompt_progress", {}).get("processed", count)
-                    self._tell(Writing(read, count, last["tokens_predicted"]))
+                    self._tell(Writing(read, count, last["tokens_predicted"], expected))
                     if time.monotonic() - start > config.total_timeout:
                         raise RequestFailed("timed out", f"no whole answer within {config.total_timeout:g} s")
         except httpx.TimeoutException as error:
@@ -124,6 +128,7 @@ class Embedded:
         except httpx.TransportError as error:
             raise RequestFailed("the model's process ended", self._server.lost(str(error)), again=True) from error
         text = redact("".join(pieces))
+        self._length = int(last.get("tokens_predicted", 0))
         if last.get("stop_type") == "limit":
             finish = "length"
         elif request["schema"] is not None and finish == "stop" and not _is_json(text):
@@ -132,7 +137,7 @@ class Embedded:
             text=text,
             finish=finish,
             prompt_tokens=count,
-            completion_tokens=int(last.get("tokens_predicted", 0)),
+            completion_tokens=self._length,
             estimated=False,
             cost=0.0,
             seconds=round(time.monotonic() - start, 3),
@@ -155,6 +160,13 @@ class Embedded:
         record = {"why": f"{type(error).__name__}: {error}", "text": redact(text), "request": request}
         with contextlib.suppress(Exception):  # why it ended comes first
             write_json(self._partial / name, record)
+
+
+def _expected(request: Mapping[str, Any]) -> int:
+    """Tokens of the first answer to such a request, guessed."""
+    if request["schema"] is None:
+        return int(request["max_tokens"])
+    return count_text(json.dumps(typical(request["schema"])))
 
 
 def _order(request: Mapping[str, Any], prompt: str) -> dict[str, Any]:
