@@ -24,12 +24,12 @@ HASHED      := $(PIP_INSTALL) --require-hashes --no-build-isolation
 EXTRAS      := $(HASHED) --constraint locks/install.txt --constraint locks/optional.txt
 
 CXX_FILES := $(wildcard native/*.h native/*.cc)
-SLOW      = chaos or parity or long or launchers
+SLOW      = chaos or parity or long or launchers or model
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run sweep sweep-smoke sweep-all launchers check test test-all test-isa parity chaos sanitize benchmark benchmark-gpu
-.PHONY: examples dashboard reference studies pictures lock clean
+.PHONY: help install run sweep sweep-smoke sweep-all launchers check test test-all test-isa test-model parity chaos
+.PHONY: sanitize benchmark benchmark-gpu model examples dashboard reference studies pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ install: $(STAMP) ## the virtual environment, as all targets below make it on fi
 
 run: $(STAMP) ## a whole small run: design, train, evaluate, feed back; no key, no network
 	$(BIN)/python run.py experiment=demo $(ARGS)
+
+model: $(STAMP) ## the weights of llm=embedded into the user's cache, once: 1.1 GB
+	$(BIN)/python -m envgen_exp.model $(ARGS)
 
 sweep: $(STAMP) ## STUDY=table2 at SCALE=laptop, JOBS=2 runs at a time, ending with its tables; killed, it goes on
 	$(BIN)/python run.py -m experiment=$(STUDY) scale=$(SCALE) $(ARGS_$(STUDY)) \
@@ -109,11 +112,14 @@ check: $(STAMP) ## ruff, mypy --strict, the floors, clang-format
 test: $(STAMP) ## the tests that every change must pass
 	$(BIN)/pytest -n 2 --dist worksteal -m "not ($(SLOW))" $(ARGS)
 
-test-all: $(STAMP) ## every test, the slow ones included
-	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+test-all: $(STAMP) ## every test, the slow ones included, but for those of make test-model
+	$(BIN)/pytest -n 2 --dist worksteal -m "not model" $(ARGS)
 
 test-isa: $(STAMP) ## the tests of float arithmetic under each set of instructions that this processor has
 	$(BIN)/python tests/instruction_sets.py $(ARGS)
+
+test-model: $(STAMP) ## a run with the embedded model's real weights, twice; needs make model, takes many minutes
+	$(BIN)/pytest -m model $(ARGS)
 
 parity: $(STAMP) ## the engines against each other, step by step, at length
 	$(BIN)/pytest -m parity $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
     "COLUMNS": "120",
 }
+
+flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+if not all(flag in flags.split() for flag in ("avx2", "fma", "f16c")):
+    # The embedded model's library can't run here; that a user is told so is tested by test_llm_embedded.py.
+    collect_ignore = ["test_llm_embedded_runtime.py"]
 
 LOCAL = ("127.0.0.1", "::1", "localhost", "")
 

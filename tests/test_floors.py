@@ -24,7 +24,7 @@ FLOORS = (
     # The loop, and what is made of its results.
     "pipeline agent_loop reporting",
     # The commands.
-    "failure cli sweep studies report play preview dashboard reference",
+    "failure cli sweep studies report play preview dashboard reference model",
 )
 
 STRANGERS = (

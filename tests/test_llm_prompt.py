@@ -18,6 +18,7 @@ from envgen_exp.envs.family import DesignCheck
 from envgen_exp.llm import offline
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import parse_reply
+from envgen_exp.llm.schema import portable
 from envgen_exp.llm.source import Message
 
 FAMILY = CrafterFamily(CrafterConfig(engine=Engine.reference))
@@ -102,7 +103,7 @@ def test_the_schema_is_one_that_strict_providers_take(kind: Prompt) -> None:
             check(inner)
 
     prompter = Prompter(FAMILY, kind, 4)
-    check(prompter.schema())
+    check(portable(prompter.schema()))
     words = prompter.schema()["properties"]["designs"]["items"]["properties"]
     assert list(words) == ["purpose", "targets", *(setting.name for setting in prompter.wording.settings)]
 

@@ -109,7 +109,7 @@ def tell_plan(prepared: Prepared) -> str:
     chats = [chat for _, chat in prepared.agent.chats(steps, scene, " word" * ANSWER_TOKENS)]
     calls = len(chats) * agent.max_steps
     price = prices(prepared.llm)
-    if config.llm.kind is not LLMKind.litellm:
+    if not config.llm.kind.is_model:
         llm = f"0 (llm={config.llm.name} is not a language model)"
     else:
         cost = "price not known"
@@ -158,7 +158,7 @@ def buffers(env: VectorEnv) -> Observation:
 def play(prepared: Prepared, folder: RunFolder) -> None:
     """Play every episode that is not finished yet, then write and print what was found."""
     config = prepared.config
-    client = make_client(prepared.llm, folder.llm, prepared.family, run=folder.path.name)
+    client = make_client(prepared.llm, folder.llm, prepared.family, run=folder.path.name, threads=config.num_threads)
     # As the report evaluation: its slots' first episodes, in order.
     seeds = seeding.integers(config.seed, "worlds", "report", count=config.agent.episodes)
     progress = make_progress(make_console(), verbosity=config.verbosity)
@@ -169,6 +169,7 @@ def play(prepared: Prepared, folder: RunFolder) -> None:
                 progress.phase(name, config.agent.max_steps, episode, unit="actions")
                 folder.finish_phase(episode - 1, name, play_episode(prepared, client, episode, seed, progress))
     finally:
+        client.rest()
         progress.close()
     print_summary(finish(prepared, folder, client), make_console())
 
@@ -231,7 +232,7 @@ def finish(prepared: Prepared, folder: RunFolder, client: Client) -> RunSummary:
         llm=config.llm.name,
         ppo="none",
         seed=config.seed,
-        uses_llm=config.llm.kind is LLMKind.litellm,
+        uses_llm=config.llm.kind.is_model,
         skills=family.skills,
         feedback=(),
         feedback_scores=(),

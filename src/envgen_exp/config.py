@@ -98,6 +98,12 @@ class LLMKind(Enum):
     offline = "offline"
     litellm = "litellm"
     replay = "replay"
+    embedded = "embedded"
+
+    @property
+    def is_model(self) -> bool:
+        """Whether a real language model answers, so that what it is asked counts as LLM calls."""
+        return self in (LLMKind.litellm, LLMKind.embedded)
 
 
 class Prompt(Enum):
@@ -200,7 +206,9 @@ class LLMConfig:
     structured: bool = True
     """Ask for JSON by schema where the model supports it."""
     timeout: float = 120.0
-    """Seconds until one request is given up."""
+    """Seconds until one request is given up; of llm=embedded, seconds between two signs of life."""
+    total_timeout: float = 1800.0
+    """Seconds until an answer of llm=embedded that is still being written is given up."""
     max_attempts: int = 6
     """Most requests for one completion, the first included."""
     max_wait: float = 60.0
@@ -217,6 +225,10 @@ class LLMConfig:
     """Dollars per million completion tokens, where litellm does not know the model."""
     check_key: bool = False
     """Send one real request before the run to see whether the key works."""
+    weights: str | None = None
+    """GGUF file that llm=embedded runs; null is the one that `make model` fetches. llm.model names it with its hash."""
+    context: int = 16384
+    """Most tokens of prompt and answer together, of llm=embedded; its memory grows with them."""
     replay_from: str | None = None
     """Run folder whose recorded replies serve (typed as llm.from=FOLDER)."""
     strict: bool = True
@@ -464,6 +476,9 @@ NOT_IDENTITY = (
     "llm.key_variable",
     "llm.api_base",
     "llm.timeout",
+    "llm.total_timeout",
+    "llm.weights",  # llm.model bears its hash
+    "llm.context",
     "llm.max_attempts",
     "llm.max_wait",
     "llm.max_calls",

@@ -6,11 +6,13 @@ Whether the family can use it is asked before the first phase, by the designer.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.config import HumanConfig, PlaceboConfig, RunConfig
+from envgen_exp.config import HumanConfig, LLMConfig, PlaceboConfig, RunConfig
 from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.reading import load_yaml, read_text
 from envgen_exp.run_folder import feedback_reports, read_config
@@ -54,7 +56,30 @@ def enclose(config: RunConfig, stored: RunConfig | None = None) -> RunConfig:
             designer = dataclasses.replace(designer, sets=_sets(Path(designer.file), config))
         elif not designer.sets:
             raise ConfigError("designer=human needs the file with the designs: designer.file=FILE")
-    return dataclasses.replace(config, designer=designer)
+    return dataclasses.replace(config, designer=designer, llm=_named(config.llm))
+
+
+def _named(llm: LLMConfig) -> LLMConfig:
+    """With weights of one's own, the model's name is the file's with the beginning of its hash."""
+    if llm.weights is None:
+        return llm
+    file = Path(llm.weights)
+    where = f"llm.weights={llm.weights}"
+    try:
+        with file.open("rb") as handle:
+            if handle.read(4) != b"GGUF":
+                raise ConfigError(f"{where}: is no GGUF file")
+        known = file.stat()
+        return dataclasses.replace(llm, model=f"{file.name} {_digest(file, known.st_size, known.st_mtime_ns)[:12]}")
+    except OSError as error:
+        raise ConfigError(f"{where}: can't be read: {error.strerror or error}") from error
+
+
+@functools.cache
+def _digest(file: Path, size: int, changed: int) -> str:
+    """A file's SHA-256, once for each of its states: the runs of a sweep share their weights."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def wants_source(config: RunConfig) -> bool:

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from envgen_exp import plan, seeding
-from envgen_exp.config import LLMKind, Mixture, RunConfig, Verbosity, arm, design_set, diagnostics
+from envgen_exp.config import Mixture, RunConfig, Verbosity, arm, design_set, diagnostics
 from envgen_exp.designers import Feedback, Proposal, make_designer
 from envgen_exp.envs.family import Design, design_key
 from envgen_exp.envs.vector import EpisodeRecord, VectorEnv
 from envgen_exp.errors import ConfigError, MemoryFullError, RunFolderError
 from envgen_exp.llm.client import make_client
+from envgen_exp.llm.source import Writing
 from envgen_exp.preparation import Prepared, means, open_folder, prepare, resume_command, tell_messages, tell_plan
 from envgen_exp.recording import MAX_STEPS, FilmedEnv, film_title, write_films
 from envgen_exp.reporting.html import write_report
@@ -34,6 +35,7 @@ from envgen_exp.run_folder import RunFolder, read_config, write_json
 from envgen_exp.seeding import WorldSet
 from envgen_exp.session import Session
 from envgen_exp.stopping import Stopped, stoppable
+from envgen_exp.tracking.answer import AnswerProgress
 from envgen_exp.tracking.metrics import episode_values
 from envgen_exp.tracking.progress import make_console
 from envgen_exp.trial import try_designs
@@ -111,10 +113,13 @@ class Run:
         self.feedback: list[SkillReport] = []
         """The feedback evaluations so far."""
         llm = config.llm if config.llm.seed is not None else replace(config.llm, seed=design_set(config))
-        self.client = make_client(llm, folder.llm, family, run=folder.path.name)
+        self.client = make_client(
+            llm, folder.llm, family, run=folder.path.name, threads=config.num_threads, tell=self._writing
+        )
         self.designer = make_designer(
             config.designer, replace(means(config, family), client=self.client, trial=self._try)
         )
+        self._answer: AnswerProgress | None = None
         self.window = Window()
         parts = {"learner": self.learner, "designer": self.designer, "window": self.window}
         self.session = Session(config, folder, parts)
@@ -124,7 +129,7 @@ class Run:
     @property
     def asks_llm(self) -> bool:
         """Whether a real language model is asked."""
-        return self.designer.uses_llm and self.config.llm.kind is LLMKind.litellm
+        return self.designer.uses_llm and self.config.llm.kind.is_model
 
     def __enter__(self) -> Run:
         return self
@@ -142,7 +147,8 @@ class Run:
         print(f"stopped by {why}; to go on:\n{resume_command(self.folder, self.config)}", flush=True)
 
     def close(self) -> None:
-        """Close the logs and the display."""
+        """Close the logs and the display, and end a model that runs here."""
+        self.client.rest()
         self.session.close()
 
     # The phases, in the order of a cycle
@@ -154,6 +160,7 @@ class Run:
         def work(planned: plan.PlannedPhase) -> dict[str, Any]:
             session.progress.phase(planned.name, 0, cycle)
             proposal = self.designer.design(cycle, feedback)
+            self.client.rest()
             for note in proposal.notes:
                 session.progress.message(f"cycle {cycle}, designs: {note}")
             for number, design in enumerate(proposal.designs, start=1):
@@ -330,8 +337,15 @@ class Run:
         session.progress.update(ended, score=score)
         return {"cycle": planned.cycle, "skills": report.to_json(), "values": values}
 
+    def _writing(self, now: Writing) -> None:
+        """Show how a language model's answer grows."""
+        if self._answer is None:
+            self._answer = AnswerProgress(self.session.progress)
+        self._answer(self.session.current.name, self.session.current.cycle, now)
+
     def _try(self, designs: Sequence[Design], *, episodes: int, by_pupil: bool) -> list[float]:
         """A designer's trial of designs (`designers.means.Trial`)."""
+        self.client.rest()
         return try_designs(self.config, self.family, self.learner, self.session, designs, episodes, by_pupil)
 
     def _report_values(self, records: Sequence[EpisodeRecord]) -> dict[str, float]:

@@ -18,7 +18,7 @@ import torch
 
 from envgen_exp import plan
 from envgen_exp.composition import quoted, told_again
-from envgen_exp.config import Device, LLMKind, Mixture, RunConfig, design_set
+from envgen_exp.config import Device, Mixture, RunConfig, design_set
 from envgen_exp.designers import DESIGNERS, Means, make_designer
 from envgen_exp.envs import make_family
 from envgen_exp.envs.family import Family
@@ -97,7 +97,7 @@ def check_designer(config: RunConfig, family: Family) -> None:
     designer, name = make_designer(config.designer, means(config, family)), config.designer.name
     if config.arm in DESIGNERS and config.arm != name:
         raise ConfigError(f"arm={config.arm}: the designer is {name}; allowed is arm={name}, null or another word")
-    if designer.redraws and config.llm.kind is LLMKind.litellm and config.llm.temperature == 0:
+    if designer.redraws and config.llm.kind.is_model and config.llm.temperature == 0:
         raise ConfigError(
             f"designer={name} asks the same each cycle, and llm.temperature=0 has one answer to it; "
             f"allowed is a temperature above 0, e.g. arm={name} or llm.temperature=1"
@@ -127,7 +127,7 @@ def expected_calls(prepared: Prepared) -> Expected | None:
     """What a language model will be asked for; None where none is asked."""
     config = prepared.config
     designer = make_designer(config.designer, means(config, prepared.family))
-    if not designer.uses_llm or config.llm.kind is not LLMKind.litellm:
+    if not designer.uses_llm or not config.llm.kind.is_model:
         return None
     first, *later = designer.preview()
     calls = designer.num_calls(config.cycles)

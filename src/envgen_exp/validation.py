@@ -42,6 +42,8 @@ _RULES: dict[str, _Rule] = {
     "llm.temperature": _between(0, 2),
     "llm.max_tokens": _at_least(1),
     "llm.timeout": _POSITIVE,
+    "llm.total_timeout": _POSITIVE,
+    "llm.context": _between(256, 2**20),
     "llm.max_attempts": _at_least(1),
     "llm.max_wait": _at_least(0),
     "llm.max_repairs": _at_least(0),
@@ -132,6 +134,8 @@ def _check_llm(config: RunConfig) -> None:
         raise ConfigError("llm=replay needs the run whose replies serve again: llm.from=FOLDER")
     if llm.kind is not LLMKind.replay and llm.replay_from is not None:
         raise ConfigError(f"llm.from={llm.replay_from}: only llm=replay takes recorded replies")
+    if llm.kind is not LLMKind.embedded and llm.weights is not None:
+        raise ConfigError(f"llm.weights={llm.weights}: only llm=embedded runs weights")
     check_key_variable(llm.key_variable)
     if llm.api_base is not None:
         refuse_address(llm.api_base)

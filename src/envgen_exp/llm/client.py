@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +17,12 @@ from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.envs.family import Family
 from envgen_exp.errors import BudgetError, ConfigError, LLMError, UnavailableError
 from envgen_exp.llm import keys, prices
-from envgen_exp.llm.ledger import MODEL, Address, Ledger, Totals, call_key, digest, record_bytes
+from envgen_exp.llm.embedded import source as embedded
+from envgen_exp.llm.ledger import MODELS, Address, Ledger, Totals, call_key, digest, record_bytes
 from envgen_exp.llm.offline import Offline
 from envgen_exp.llm.provider import MAX_TEXT, Provider
 from envgen_exp.llm.replay import Replay
-from envgen_exp.llm.source import Answer, Message, RequestFailed, Source
+from envgen_exp.llm.source import Answer, Message, RequestFailed, Source, Writing
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +83,9 @@ class Client(Protocol):
     def totals(self, cycle: int | None = None) -> Totals:
         """What the run has asked of real language models so far, in all or in one cycle, resumes included."""
 
+    def rest(self) -> None:
+        """Nothing is asked for a while: a model that runs here gives its memory and threads back."""
+
 
 def check_ready(config: LLMConfig) -> None:
     """Refuse, before anything is written, what the first call would fail on.
@@ -91,6 +95,8 @@ def check_ready(config: LLMConfig) -> None:
     """
     if config.kind is LLMKind.replay:
         Replay(config)
+    if config.kind is LLMKind.embedded:
+        embedded.check_ready(config)
     if config.kind is LLMKind.litellm:
         keys.check_key(config)
         if config.max_dollars is not None and prices.prices(config) is None:
@@ -100,13 +106,26 @@ def check_ready(config: LLMConfig) -> None:
             )
 
 
-def make_client(config: LLMConfig, folder: Path, family: Family, *, run: str) -> Client:
-    """The client of a run; `folder` is the run's llm/, `run` the name that ledger lines bear."""
+def make_client(
+    config: LLMConfig,
+    folder: Path,
+    family: Family,
+    *,
+    run: str,
+    threads: int = 0,
+    tell: Callable[[Writing], None] | None = None,
+) -> Client:
+    """The client of a run; `folder` is the run's llm/, `run` the name that ledger lines bear.
+
+    A model that runs here takes so many `threads` (0: what the machine has), and tells how its answers grow.
+    """
     source: Source
     if config.kind is LLMKind.offline:
         source = Offline(family.skill_rules, config.max_repairs, config.seed)
     elif config.kind is LLMKind.replay:
         source = Replay(config)
+    elif config.kind is LLMKind.embedded:
+        source = embedded.Embedded(config, folder / "partial", threads, tell)
     else:
         source = Provider(config)
     client = RecordedClient(config, source, Ledger(folder, run))
@@ -133,6 +152,10 @@ class RecordedClient:
 
     def totals(self, cycle: int | None = None) -> Totals:
         return self._ledger.totals(cycle)
+
+    def rest(self) -> None:
+        if isinstance(self._source, embedded.Embedded):
+            self._source.rest()
 
     def complete(
         self,
@@ -204,7 +227,7 @@ class RecordedClient:
             client=source.client,
             model=source.model,
             reserve=reserve,
-            room=len(record_bytes({"request": request})) + _MOST_ANSWER_BYTES if source.client == MODEL else 0,
+            room=len(record_bytes({"request": request})) + _MOST_ANSWER_BYTES if source.client in MODELS else 0,
         )
         start = time.monotonic()
         try:
@@ -249,7 +272,7 @@ class RecordedClient:
 
     def _keep_caps(self, reserve: float | None) -> None:
         config = self._config
-        if self._source.client != MODEL:
+        if self._source.client not in MODELS:
             return
         calls = self._ledger.totals().calls
         if config.max_calls is not None and calls >= config.max_calls:

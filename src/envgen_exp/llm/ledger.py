@@ -2,6 +2,7 @@
 
     ledger.jsonl         one line for each event, append-only, on disk before the next thing happens
     calls/<key>.json     request and answer of each finished call
+    partial/             what had come of answers that were stopped; a record, never served
 
 A request is `sent`, then `answered`, `failed` or, where the process died in between, `unknown`.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from envgen_exp.config import LLMKind
 from envgen_exp.errors import RunFolderError
 from envgen_exp.llm.room import Room, write_all
 from envgen_exp.reading import read_bytes, read_json, understood
@@ -28,8 +30,8 @@ CALLS = "calls"
 MAX_LEDGER = 256 * 2**20
 """Bytes of a ledger."""
 
-MODEL = "litellm"
-"""The client whose requests go to a real language model; the others' are recorded and count nothing."""
+MODELS = frozenset(kind.name for kind in LLMKind if kind.is_model)
+"""The clients whose requests go to a real language model; the others' are recorded and count nothing."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class Ledger:
         return [
             (event, ends.get((event["call"], event["attempt"])))
             for event in self._events
-            if event["event"] == "sent" and event["client"] == MODEL
+            if event["event"] == "sent" and event["client"] in MODELS
         ]
 
     # The files

@@ -12,6 +12,12 @@ from typing import Any
 from envgen_exp.config import Prompt
 from envgen_exp.envs.family import Design, DesignCheck, Family, Setting
 
+_PURPOSE = 200
+"""Most characters of a purpose that a schema allows."""
+
+_TARGETS = 4
+"""Most targets of a design that a schema allows."""
+
 
 @dataclass(frozen=True)
 class Feedback:
@@ -119,17 +125,30 @@ class Prompter:
         return _fill("repair", problems=_list(problems), answer=self._form(), count=_count(self.num_designs))
 
     def schema(self) -> dict[str, Any]:
-        """The JSON schema of an answer, inside the subset that all providers take: no ranges, everything required."""
+        """The JSON schema of an answer, everything required; `llm.schema` takes out what a provider can't be told."""
         properties: dict[str, Any] = {
-            "purpose": {"type": "string", "description": "One sentence: what the design is for."},
-            "targets": {"type": "array", "items": {"type": "string", "enum": list(self.family.skills)}},
+            "purpose": {
+                "type": "string",
+                "maxLength": _PURPOSE,
+                "description": "One sentence: what the design is for.",
+            },
+            "targets": {
+                "type": "array",
+                "items": {"type": "string", "enum": list(self.family.skills)},
+                "maxItems": _TARGETS,
+            },
         }
         for setting in self.wording.settings:
             text = _setting_line(setting).removeprefix(f"{setting.name}: ")
             if setting.choices:
                 properties[setting.name] = {"type": "string", "enum": list(setting.choices), "description": text}
             else:
-                properties[setting.name] = {"type": "integer", "description": text}
+                properties[setting.name] = {
+                    "type": "integer",
+                    "minimum": setting.low,
+                    "maximum": setting.high,
+                    "description": text,
+                }
         design = {
             "type": "object",
             "properties": properties,
@@ -138,7 +157,14 @@ class Prompter:
         }
         return {
             "type": "object",
-            "properties": {"designs": {"type": "array", "items": design}},
+            "properties": {
+                "designs": {
+                    "type": "array",
+                    "items": design,
+                    "minItems": self.num_designs,
+                    "maxItems": self.num_designs,
+                }
+            },
             "required": ["designs"],
             "additionalProperties": False,
         }

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envgen_exp.config import LLMConfig
+from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.llm import body, keys, parameters, prices
-from envgen_exp.llm.ledger import MODEL, Address
+from envgen_exp.llm.ledger import Address
+from envgen_exp.llm.schema import portable
 from envgen_exp.llm.source import Answer, Message, RequestFailed, sampling_seed
 from envgen_exp.redaction import redact
 from envgen_exp.secrets import use
@@ -21,7 +22,7 @@ MAX_TEXT = 200_000
 class Provider:
     """A language model behind litellm."""
 
-    client = MODEL
+    client = LLMKind.litellm.name
 
     def __init__(self, config: LLMConfig) -> None:
         use(config.key_variable)
@@ -38,7 +39,7 @@ class Provider:
             "seed": sampling_seed(config.seed, draw),
             "max_tokens": config.max_tokens,
             "messages": [dict(message) for message in messages],
-            "schema": schema if config.structured else None,
+            "schema": portable(schema) if schema is not None and config.structured else None,
         }
 
     def reserve(self, request: Mapping[str, Any]) -> float | None:

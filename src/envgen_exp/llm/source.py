@@ -37,6 +37,19 @@ class Answer:
     """Tokens that the model thought before its text, where the server shows or counts them."""
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How far an answer is that is still being written, in tokens."""
+
+    read: int
+    """Of the prompt, so far."""
+    prompt: int
+    written: int
+    """Of the answer, so far."""
+    expected: int
+    """Of a whole answer, guessed."""
+
+
 def sampling_seed(seed: int | None, draw: int) -> int | None:
     """The seed of the `draw`-th answer to the same messages: for the first, 0, the one that is configured."""
     return seeding.integers(seed or 0, "llm", draw, count=1)[0] if draw else seed
@@ -80,7 +93,7 @@ class Source(Protocol):
 
     @property
     def client(self) -> str:
-        """The kind that ledger lines bear: litellm, offline or replay."""
+        """The kind that ledger lines bear: a member of LLMKind by name."""
 
     @property
     def model(self) -> str:

@@ -92,7 +92,7 @@ def render(data: RunData) -> str:
 
 def uses_llm(data: RunData) -> bool:
     """Whether a real language model is asked."""
-    return asks(data.config.designer.name) and data.config.llm.kind is LLMKind.litellm
+    return asks(data.config.designer.name) and data.config.llm.kind.is_model
 
 
 def steps_done(data: RunData) -> int:
