@@ -59,7 +59,7 @@ run: $(STAMP) ## a whole small run: design, train, evaluate, feed back; no key, 
 	$(BIN)/python run.py experiment=demo $(ARGS)
 
 model: $(STAMP) ## the weights of llm=embedded into the user's cache, once: 1.1 GB
-	$(BIN)/python -m envgen_exp.model $(ARGS)
+	$(BIN)/python -m envgen_exp model $(ARGS)
 
 sweep: $(STAMP) ## STUDY=table2 at SCALE=laptop, JOBS=2 runs at a time, ending with its tables; killed, it goes on
 	$(BIN)/python run.py -m experiment=$(STUDY) scale=$(SCALE) $(ARGS_$(STUDY)) \
@@ -88,13 +88,13 @@ launchers: $(VENV)/.launchers ## sweeps by each launcher: joblib, submitit on th
 	$(BIN)/pytest -m launchers $(ARGS)
 
 dashboard: $(STAMP) ## the project's W&B workspace; without a key for W&B, its definition into dashboard.json
-	$(BIN)/python -m envgen_exp.dashboard $(ARGS)
+	$(BIN)/python -m envgen_exp dashboard $(ARGS)
 
 reference: $(STAMP) ## docs/reference.md: every config key and every metric, from the schema and the table of metrics
-	$(BIN)/python -m envgen_exp.reference docs/reference.md
+	$(BIN)/python -m envgen_exp reference docs/reference.md
 
 studies: $(STAMP) ## docs/studies.md: arms, runs, steps, dollars and time of every experiment, from conf/
-	$(BIN)/python -m envgen_exp.studies docs/studies.md
+	$(BIN)/python -m envgen_exp studies docs/studies.md
 
 pictures: $(STAMP) ## the docs' pictures, from a run that takes minutes; needs chromium
 	$(BIN)/python docs/make_pictures.py $(ARGS)

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from envgen_exp.cli import main
+    from envgen_exp.commands.cli import main
 except ModuleNotFoundError as error:
     sys.exit(
         f"envgen: error: {sys.executable} has no {error.name}: `make install` puts all that is needed into .venv, "

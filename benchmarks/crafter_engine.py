@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from envgen_exp.config import CrafterConfig, Observe
-from envgen_exp.envs.crafter import _crafter, upstream
-from envgen_exp.envs.crafter.engine import NativeVector
+from envgen_exp.families.crafter import _crafter, upstream
+from envgen_exp.families.crafter.engine import NativeVector
 
 NUM_ACTIONS = len(upstream.ACTIONS)
 WARM_UP = 200

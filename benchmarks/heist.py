@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from envgen_exp.config import HeistConfig, HeistMode
-from envgen_exp.envs.heist.design import HeistDesign
-from envgen_exp.envs.heist.family import HeistFamily
-from envgen_exp.envs.heist.upstream import STOCK_LENGTH, load, threads
+from envgen_exp.families.heist.design import HeistDesign
+from envgen_exp.families.heist.family import HeistFamily
+from envgen_exp.families.heist.upstream import STOCK_LENGTH, load, threads
 from envgen_exp.seeding import WorldSet
 
 NUM_ENVS = 64

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from envgen_exp.envs.crafter.upstream import env as crafter
+from envgen_exp.families.crafter.upstream import env as crafter
 
 NUM_ACTIONS = 17
 WARM_UP = 200

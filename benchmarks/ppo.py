@@ -41,12 +41,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as run.py does, before to
 import torch
 from crafter_engine import processor
 
-from envgen_exp import pipeline, seeding
-from envgen_exp.composition import compose_run
+from envgen_exp import seeding
+from envgen_exp.commands.compose import compose_run
 from envgen_exp.config import PPOConfig, RunConfig
-from envgen_exp.envs import make_family
-from envgen_exp.rl.allocator import keep_large_buffers
-from envgen_exp.rl.ppo import Learner, TrainingPhase, minibatch_size, set_gradients
+from envgen_exp.families import make_family
+from envgen_exp.learners.ppo.allocator import keep_large_buffers
+from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase, minibatch_size, set_gradients
+from envgen_exp.run import loop as pipeline
 from envgen_exp.seeding import WorldSet
 
 ROOT = Path(__file__).parents[1]

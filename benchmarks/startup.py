@@ -50,7 +50,7 @@ def child(start: float, folder: Path) -> None:
         setattr(owner, function, timed)
 
     mark("Python")
-    from envgen_exp import cli, sweep
+    from envgen_exp.commands import cli, sweep
 
     mark("import Hydra")
     ends("compose the config", cli, "compose_run")
@@ -58,8 +58,8 @@ def child(start: float, folder: Path) -> None:
 
     def loaded() -> Callable[..., int]:
         run = load()
-        from envgen_exp import pipeline
-        from envgen_exp.rl import ppo
+        from envgen_exp.learners.ppo import ppo
+        from envgen_exp.run import loop as pipeline
 
         mark("import torch and the pipeline")
         ends("family, network", pipeline, "prepare")

@@ -23,9 +23,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 from browser import browser, find  # noqa: E402 - it lies with the tests
 
 from envgen_exp.config import HeistConfig, HeistMode  # noqa: E402
-from envgen_exp.envs import make_family  # noqa: E402
-from envgen_exp.envs.family import Design, Family  # noqa: E402
-from envgen_exp.envs.typed import parse_design  # noqa: E402
+from envgen_exp.families import make_family  # noqa: E402
+from envgen_exp.families.family import Design, Family  # noqa: E402
+from envgen_exp.families.typed import parse_design  # noqa: E402
 from envgen_exp.seeding import WorldSet, world_seed  # noqa: E402
 
 RUN = ROOT / "runs" / "pictures"
@@ -48,7 +48,7 @@ def run() -> Path:
     if not (RUN / "summary.json").exists():
         words = [f"resume={RUN}"] if RUN.exists() else ["experiment=demo", f"folder={RUN.relative_to(ROOT)}"]
         subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=True)
-    subprocess.run([sys.executable, "-m", "envgen_exp.report", RUN.relative_to(ROOT)], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "envgen_exp", "report", RUN.relative_to(ROOT)], cwd=ROOT, check=True)
     return RUN / "report.html"
 
 
@@ -68,7 +68,7 @@ def shot(page: Path, picture: Path, selector: str = "body", *, height: int, widt
 def preview(picture: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "preview.html"
-        subprocess.run([sys.executable, "-m", "envgen_exp.preview", MOUNTAIN, "--out", page], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-m", "envgen_exp", "preview", MOUNTAIN, "--out", page], cwd=ROOT, check=True)
         shot(page, picture, height=800)
 
 

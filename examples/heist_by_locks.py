@@ -9,11 +9,11 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from envgen_exp.composition import load_config
-from envgen_exp.envs import make_family
-from envgen_exp.envs.heist.design import SKILLS
-from envgen_exp.envs.heist.family import HeistFamily
+from envgen_exp.commands.compose import load_config
 from envgen_exp.errors import EnvGenError
+from envgen_exp.families import make_family
+from envgen_exp.families.heist.design import SKILLS
+from envgen_exp.families.heist.family import HeistFamily
 from envgen_exp.reporting.statistics import mean_sd, wilson
 from envgen_exp.tracking.metrics import read
 

@@ -445,7 +445,7 @@ NB_MODULE(_crafter, module) {
   nb::set_leak_warnings(false);  // an error's traceback may outlive the interpreter's end with an engine in it
   nb::register_exception_translator(translate);
   kernels();  // an unknown variant is refused here
-  module.doc() = "The native Crafter engine; envgen_exp.envs.crafter.engine is its Python side.";
+  module.doc() = "The native Crafter engine; envgen_exp.families.crafter.engine is its Python side.";
   module.attr("area") = kArea;
   module.attr("chunk") = kChunk;
   module.attr("frame") = kFrame;

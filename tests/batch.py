@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.envs.vector import EpisodeRecord, VectorEnv
+from envgen_exp.families.vector import EpisodeRecord, VectorEnv
 
 
 class Batch:

@@ -19,12 +19,12 @@ from crafter_players import PLAYERS
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Observe
-from envgen_exp.envs.crafter.design import BIOMES, RARITIES, CrafterDesign
-from envgen_exp.envs.crafter.observation import NIGHT_BELOW
-from envgen_exp.envs.crafter.reference import ReferenceVector
-from envgen_exp.envs.crafter.state import decode, encode
-from envgen_exp.envs.family import Design
-from envgen_exp.envs.vector import EpisodeRecord
+from envgen_exp.families.crafter.design import BIOMES, RARITIES, CrafterDesign
+from envgen_exp.families.crafter.observation import NIGHT_BELOW
+from envgen_exp.families.crafter.reference import ReferenceVector
+from envgen_exp.families.crafter.state import decode, encode
+from envgen_exp.families.family import Design
+from envgen_exp.families.vector import EpisodeRecord
 
 TRACE = Path(__file__).with_suffix(".json")
 SLOTS = 30

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.envs.crafter.observation import OBJECTS, VIEW
-from envgen_exp.envs.crafter.upstream import ACTIONS, ITEMS, MATERIALS
+from envgen_exp.families.crafter.observation import OBJECTS, VIEW
+from envgen_exp.families.crafter.upstream import ACTIONS, ITEMS, MATERIALS
 
 ACTION = {name: index for index, name in enumerate(ACTIONS)}
 ITEM = {name: index for index, name in enumerate(ITEMS)}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.envs.heist import blob
-from envgen_exp.envs.heist.levels import Cell
-from envgen_exp.envs.heist.upstream import STAY, Games
+from envgen_exp.families.heist import blob
+from envgen_exp.families.heist.levels import Cell
+from envgen_exp.families.heist.upstream import STAY, Games
 
 KEEP = 0.45
 """What a step leaves of the speed, before it adds a push."""

@@ -358,7 +358,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     # Imported here: as a fixture the server knows no game.
-    from envgen_exp.envs.crafter.brief import skill_rules
+    from envgen_exp.families.crafter.brief import skill_rules
     from envgen_exp.llm.offline import answer
 
     rules = skill_rules()

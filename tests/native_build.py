@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-NAME = "envgen_exp.envs.crafter._crafter"
+NAME = "envgen_exp.families.crafter._crafter"
 
 (built,) = Path(os.environ["CRAFTER_BUILD"]).glob("_crafter.*.so")
 spec = importlib.util.spec_from_file_location(NAME, built)

@@ -16,11 +16,12 @@ import pytest
 import torch
 import warm
 
-from envgen_exp import checkpoint, pipeline
-from envgen_exp.composition import compose_run
+from envgen_exp.commands.compose import compose_run
 from envgen_exp.config import RunConfig
-from envgen_exp.envs.crafter.family import CrafterFamily
-from envgen_exp.envs.family import Design, DesignCheck
+from envgen_exp.families.crafter.family import CrafterFamily
+from envgen_exp.families.family import Design, DesignCheck
+from envgen_exp.run import checkpoint
+from envgen_exp.run import loop as pipeline
 
 SMOKE = ("debug=smoke", "num_threads=1", "env.num_threads=1")
 

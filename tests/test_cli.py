@@ -13,12 +13,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envgen_exp import cli, sweep
-from envgen_exp.composition import CONF, compose_run
+from envgen_exp.commands import cli, sweep
+from envgen_exp.commands.compose import CONF, compose_run
+from envgen_exp.commands.explain import groups_of
 from envgen_exp.config import LLMKind, RunConfig, identity, plain
 from envgen_exp.errors import BudgetError, MissingKeyError, NumericsError
-from envgen_exp.explain import groups_of
-from envgen_exp.run_folder import RunFolder
+from envgen_exp.run.folder import RunFolder
 
 RUN = Path(__file__).parents[1] / "run.py"
 KEY = "sk-abcdefghijklmnop0123456789"

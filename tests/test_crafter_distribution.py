@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from envgen_exp.config import Observe
-from envgen_exp.envs.crafter import upstream
-from envgen_exp.envs.crafter.reference import OrderedEnv
+from envgen_exp.families.crafter import upstream
+from envgen_exp.families.crafter.reference import OrderedEnv
 
 EPISODES = 32
 STEPS = 220

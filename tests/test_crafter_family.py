@@ -14,18 +14,18 @@ from batch import Batch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from envgen_exp import envs
+from envgen_exp import families as envs
 from envgen_exp.config import CrafterConfig, Engine, EnvConfig, Observe
-from envgen_exp.envs import make_family
-from envgen_exp.envs.crafter import reach, upstream
-from envgen_exp.envs.crafter.brief import DIFFICULTY
-from envgen_exp.envs.crafter.design import BIOMES, CrafterDesign, starting_items
-from envgen_exp.envs.crafter.family import CrafterFamily
-from envgen_exp.envs.crafter.observation import OBJECTS
-from envgen_exp.envs.crafter.reach import Explorer, Reach
-from envgen_exp.envs.crafter.reference import ReferenceVector, make_world
-from envgen_exp.envs.family import Design
 from envgen_exp.errors import ConfigError, DesignError, EngineError
+from envgen_exp.families import make_family
+from envgen_exp.families.crafter import reach, upstream
+from envgen_exp.families.crafter.brief import DIFFICULTY
+from envgen_exp.families.crafter.design import BIOMES, CrafterDesign, starting_items
+from envgen_exp.families.crafter.family import CrafterFamily
+from envgen_exp.families.crafter.observation import OBJECTS
+from envgen_exp.families.crafter.reach import Explorer, Reach
+from envgen_exp.families.crafter.reference import ReferenceVector, make_world
+from envgen_exp.families.family import Design
 
 CONFIG = CrafterConfig(engine=Engine.reference, observation=Observe.symbolic)
 SKILLS = set(upstream.SKILLS)
@@ -368,7 +368,7 @@ def test_settings_of_a_rule_allow_its_skill(family: CrafterFamily) -> None:
 
 
 def test_a_missing_native_engine_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "envgen_exp.envs.crafter.engine", None)
+    monkeypatch.setitem(sys.modules, "envgen_exp.families.crafter.engine", None)
     with pytest.raises(ConfigError, match=r"env\.engine=reference") as error:
         make_family(CrafterConfig(engine=Engine.native))
     assert "\n" not in str(error.value)
@@ -399,7 +399,7 @@ def make_toy(config: EnvConfig) -> str:
 
 def test_the_package_loads_without_gyms_notice_and_the_native_engine_without_numba() -> None:
     code = (
-        "import envgen_exp.envs.crafter.engine, sys\n"
+        "import envgen_exp.families.crafter.engine, sys\n"
         "print(sorted({'gym', 'numba', 'opensimplex', 'scipy'} & sys.modules.keys()))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)

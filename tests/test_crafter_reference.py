@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Engine, Observe
-from envgen_exp.envs.crafter import reference, upstream
-from envgen_exp.envs.crafter.design import CrafterDesign
-from envgen_exp.envs.crafter.observation import OBJECTS
-from envgen_exp.envs.crafter.reference import OrderedEnv, ReferenceVector
 from envgen_exp.errors import EngineError, StateError
+from envgen_exp.families.crafter import reference, upstream
+from envgen_exp.families.crafter.design import CrafterDesign
+from envgen_exp.families.crafter.observation import OBJECTS
+from envgen_exp.families.crafter.reference import OrderedEnv, ReferenceVector
 from envgen_exp.seeding import world_seed
 
 CONFIG = CrafterConfig(engine=Engine.reference)
@@ -104,7 +104,7 @@ SCRIPT = """
 import hashlib, sys
 import numpy as np
 from envgen_exp.config import CrafterConfig, Engine
-from envgen_exp.envs.crafter.reference import ReferenceVector
+from envgen_exp.families.crafter.reference import ReferenceVector
 junk = [object() for _ in range(int(sys.argv[1]))]  # other addresses
 env = ReferenceVector(CrafterConfig(engine=Engine.reference), [None], [3])
 obs = {"pixels": np.zeros((1, 64, 64, 3), np.uint8)}

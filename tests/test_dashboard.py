@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import wandb_server
 
+from envgen_exp.commands.dashboard import MEDIA, definition, main, make_workspace
 from envgen_exp.config import CrafterConfig, Engine
-from envgen_exp.dashboard import MEDIA, definition, main, make_workspace
-from envgen_exp.envs import make_family
+from envgen_exp.families import make_family
 from envgen_exp.tracking.metrics import METRICS
 
 SKILLS = make_family(CrafterConfig(engine=Engine.reference)).skills
@@ -97,7 +97,7 @@ def test_what_wandb_is_sent_is_what_the_file_says(tmp_path: Path) -> None:
     views: list[dict[str, Any]] = []
     with wandb_server.wandb_server() as server:
         server.RequestHandlerClass = type("Taking", (Handler,), {"views": views})
-        command = [sys.executable, "-m", "envgen_exp.dashboard", "--project", "mine", "--entity", "us"]
+        command = [sys.executable, "-m", "envgen_exp", "dashboard", "--project", "mine", "--entity", "us"]
         own = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_MODE": "online", "HOME": str(tmp_path)}
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **own}, timeout=100

@@ -14,9 +14,9 @@ from llm_server import LLMServer
 
 from envgen_exp.config import CrafterConfig, DesignerConfig, Engine, LLMConfig, LLMKind, Prompt
 from envgen_exp.designers import Designer, Feedback, Means, Proposal, make_designer
-from envgen_exp.envs.crafter.family import CrafterFamily
-from envgen_exp.envs.family import Design, DesignCheck, design_key
 from envgen_exp.errors import ConfigError, UnavailableError
+from envgen_exp.families.crafter.family import CrafterFamily
+from envgen_exp.families.family import Design, DesignCheck, design_key
 from envgen_exp.llm import ledger, offline
 from envgen_exp.llm.client import Client, Completion, make_client
 from envgen_exp.llm.ledger import Totals

@@ -14,18 +14,19 @@ import pytest
 import yaml
 from runs import composed, final_state, rows, run
 
-from envgen_exp import pipeline, plan
-from envgen_exp.composition import CONF, compose_run
+from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.config import identity
 from envgen_exp.designers import DESIGNERS, Means, make_designer
-from envgen_exp.envs import make_family
-from envgen_exp.envs.crafter.engine import NativeVector
-from envgen_exp.envs.crafter.family import CrafterFamily
-from envgen_exp.envs.family import Design, DesignCheck
 from envgen_exp.errors import ConfigError, EnvGenError, IdentityError
-from envgen_exp.run_folder import read_config
+from envgen_exp.families import make_family
+from envgen_exp.families.crafter.engine import NativeVector
+from envgen_exp.families.crafter.family import CrafterFamily
+from envgen_exp.families.family import Design, DesignCheck
+from envgen_exp.run import loop as pipeline
+from envgen_exp.run import plan
+from envgen_exp.run.folder import read_config
+from envgen_exp.run.session import Session
 from envgen_exp.seeding import WorldSet
-from envgen_exp.session import Session
 
 ARMS = (*DESIGNERS, "blend")
 """Arms of equal budget; conf/arm/ has others too, e.g. a language model that plays."""

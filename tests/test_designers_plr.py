@@ -16,9 +16,9 @@ from tiny_env import TinyDesign, TinyVectorEnv
 from envgen_exp.config import CrafterConfig, HeistConfig, Network, PLRConfig, PPOConfig
 from envgen_exp.designers.plr import Replay
 from envgen_exp.designers.random import draw
-from envgen_exp.envs import make_family
-from envgen_exp.envs.family import Design, Family, design_key
-from envgen_exp.rl.ppo import Learner, TrainingPhase
+from envgen_exp.families import make_family
+from envgen_exp.families.family import Design, Family, design_key
+from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase
 from envgen_exp.seeding import WorldSet
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from runs import composed, rows, run
 
-from envgen_exp import plan, reference
-from envgen_exp.composition import CONF
+from envgen_exp.commands import reference
+from envgen_exp.commands.compose import CONF
 from envgen_exp.config import plain
+from envgen_exp.run import plan
 from envgen_exp.tracking.metrics import METRICS, describe
 
 ROOT = Path(__file__).parents[1]

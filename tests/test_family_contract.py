@@ -13,14 +13,14 @@ from batch import Batch
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Engine, EnvConfig, Observe
-from envgen_exp.envs import family_names, make_family
-from envgen_exp.envs.family import Design, Family, design_key
-from envgen_exp.envs.vector import VectorEnv
 from envgen_exp.errors import ConfigError, DesignError, EngineError, StateError
+from envgen_exp.families import family_names, make_family
+from envgen_exp.families.family import Design, Family, design_key
+from envgen_exp.families.vector import VectorEnv
 from envgen_exp.seeding import WorldSet, world_seed
 
 ENGINES = [Engine.reference]
-if importlib.util.find_spec("envgen_exp.envs.crafter.engine"):
+if importlib.util.find_spec("envgen_exp.families.crafter.engine"):
     ENGINES.append(Engine.native)
 
 CONFIGS = {

@@ -139,16 +139,16 @@ def test_no_import_cycles(sources: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("config", "from envgen_exp.envs.family import Design"),
+        ("config", "from envgen_exp.families.family import Design"),
         ("config", "from envgen_exp import pipeline"),
-        ("envs.family", "import envgen_exp.rl.ppo"),
-        ("envs.family", "if True:\n    from envgen_exp.rl import ppo"),
-        ("envs.family", "def late():\n    from envgen_exp.rl import ppo"),
+        ("envs.family", "import envgen_exp.learners.ppo.ppo"),
+        ("envs.family", "if True:\n    from envgen_exp.learners.ppo import ppo"),
+        ("envs.family", "def late():\n    from envgen_exp.learners.ppo import ppo"),
         ("envs.family", "from ..rl import ppo"),
         ("rl.ppo", "from envgen_exp.llm.client import Client"),
-        ("llm.client", "from envgen_exp.rl import ppo"),
+        ("llm.client", "from envgen_exp.learners.ppo import ppo"),
         ("llm.client", "from ..rl import ppo"),
-        ("envs.heist.engine", "from envgen_exp.envs.crafter.design import VOCABULARY"),
+        ("envs.heist.engine", "from envgen_exp.families.crafter.design import VOCABULARY"),
         ("attic", "import json"),
     ],
 )
@@ -161,8 +161,8 @@ def test_a_planted_violation_is_found(
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("rl.ppo", "from envgen_exp.envs.family import Design"),
-        ("rl.ppo", "from envgen_exp.rl.rollout import collect"),
+        ("rl.ppo", "from envgen_exp.families.family import Design"),
+        ("rl.ppo", "from envgen_exp.learners.ppo.rollout import collect"),
         ("pipeline", "from envgen_exp import seeding"),
         ("envs.crafter.engine", "from . import design"),
     ],

@@ -23,12 +23,12 @@ from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 from numpy.typing import NDArray
 
 from envgen_exp.config import Engine, Observe
-from envgen_exp.envs.crafter import upstream
-from envgen_exp.envs.crafter.design import CrafterDesign
-from envgen_exp.envs.crafter.observation import NIGHT_BELOW
-from envgen_exp.envs.family import design_key
-from envgen_exp.envs.gymnasium import FamilyEnv, FamilyVectorEnv
 from envgen_exp.errors import ConfigError, DesignError, EngineError, EnvGenError
+from envgen_exp.families.crafter import upstream
+from envgen_exp.families.crafter.design import CrafterDesign
+from envgen_exp.families.crafter.observation import NIGHT_BELOW
+from envgen_exp.families.family import design_key
+from envgen_exp.families.gymnasium import FamilyEnv, FamilyVectorEnv
 from envgen_exp.seeding import world_seed
 
 ID = "EnvGen/Crafter-v0"
@@ -469,7 +469,7 @@ def test_heist_is_one_more_family() -> None:
 PROBE = """
 import hashlib, gymnasium, numpy as np
 settings = dict(design={"target_biome": "beaches"}, designed_length=60)
-env = gymnasium.make("envgen_exp.envs.gymnasium:EnvGen/Crafter-v0", **settings)
+env = gymnasium.make("envgen_exp.families.gymnasium:EnvGen/Crafter-v0", **settings)
 digest = hashlib.sha256(env.reset(seed=21)[0])
 for action in np.random.default_rng(0).integers(0, 17, 150):
     obs, reward, terminated, truncated, info = env.step(action)

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from envgen_exp.config import HeistMode
-from envgen_exp.envs.heist import blob, levels
-from envgen_exp.envs.heist.blob import SafeBlob
-from envgen_exp.envs.heist.design import HeistDesign
-from envgen_exp.envs.heist.upstream import RESTART, Games, load
 from envgen_exp.errors import StateError
+from envgen_exp.families.heist import blob, levels
+from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist.design import HeistDesign
+from envgen_exp.families.heist.upstream import RESTART, Games, load
 
 LEVELS = 1000
 
@@ -141,7 +141,7 @@ def test_damaged_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
 PLAY = """
 import pickle, sys
 import numpy as np
-from envgen_exp.envs.heist.upstream import Games
+from envgen_exp.families.heist.upstream import Games
 passed = pickle.load(open(sys.argv[1], "rb"))
 games, rng = Games(1), np.random.default_rng(0)
 for data in passed:

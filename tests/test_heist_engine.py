@@ -19,16 +19,16 @@ from heist_player import Player, actions
 from numpy.typing import NDArray
 
 from envgen_exp.config import HeistConfig, HeistMode
-from envgen_exp.envs.family import Design, design_key
-from envgen_exp.envs.heist import blob, engine, stock
-from envgen_exp.envs.heist.blob import SafeBlob
-from envgen_exp.envs.heist.design import HeistDesign
-from envgen_exp.envs.heist.family import HeistFamily
-from envgen_exp.envs.heist.levels import Cell, Pool, build, read_level, solve, steps_needed, write_level
-from envgen_exp.envs.heist.state import decode, encode
-from envgen_exp.envs.heist.upstream import Games
-from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import StateError
+from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.heist import blob, engine, stock
+from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist.design import HeistDesign
+from envgen_exp.families.heist.family import HeistFamily
+from envgen_exp.families.heist.levels import Cell, Pool, build, read_level, solve, steps_needed, write_level
+from envgen_exp.families.heist.state import decode, encode
+from envgen_exp.families.heist.upstream import Games
+from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.seeding import WorldSet, world_seed
 
 DESIGNS: tuple[Design, ...] = (

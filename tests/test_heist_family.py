@@ -12,13 +12,13 @@ import pytest
 from envgen_exp.config import DesignerConfig, Engine, HeistConfig, HeistMode, LLMConfig, LLMKind, Observe
 from envgen_exp.designers import Feedback, make_designer
 from envgen_exp.designers.means import Means
-from envgen_exp.envs import make_family
-from envgen_exp.envs.heist import blob, stock
-from envgen_exp.envs.heist.design import SKILLS, HeistDesign
-from envgen_exp.envs.heist.family import HeistFamily
-from envgen_exp.envs.heist.levels import read_level
-from envgen_exp.envs.heist.upstream import Games
 from envgen_exp.errors import ConfigError, EngineError
+from envgen_exp.families import make_family
+from envgen_exp.families.heist import blob, stock
+from envgen_exp.families.heist.design import SKILLS, HeistDesign
+from envgen_exp.families.heist.family import HeistFamily
+from envgen_exp.families.heist.levels import read_level
+from envgen_exp.families.heist.upstream import Games
 from envgen_exp.llm.client import make_client
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -46,7 +46,7 @@ def test_settings_that_heist_does_not_have(settings: dict[str, object], words: s
 LOADING = """
 import sys
 from envgen_exp.config import CrafterConfig, Engine, HeistConfig
-from envgen_exp.envs import family_names, make_family
+from envgen_exp.families import family_names, make_family
 from envgen_exp.errors import ConfigError
 path = list(sys.path)
 

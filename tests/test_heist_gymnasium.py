@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import envgen_exp.envs.gymnasium
-from envgen_exp.envs.family import design_key
-from envgen_exp.envs.heist.design import SKILLS, HeistDesign
+import envgen_exp.families.gymnasium
 from envgen_exp.errors import DesignError
+from envgen_exp.families.family import design_key
+from envgen_exp.families.heist.design import SKILLS, HeistDesign
 from envgen_exp.seeding import world_seed
 
-assert envgen_exp.envs.gymnasium  # importing it registers the environments
+assert envgen_exp.families.gymnasium  # importing it registers the environments
 
 ID = "EnvGen/Heist-v0"
 SMALL = {"maze_size": "3x3", "world_size": 5, "locks": "none"}

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from envgen_exp.config import HeistMode
-from envgen_exp.envs.family import Design
-from envgen_exp.envs.heist import blob, stock
-from envgen_exp.envs.heist.design import LOCKS, VOCABULARY, HeistDesign, plan
-from envgen_exp.envs.heist.levels import (
+from envgen_exp.errors import DesignError
+from envgen_exp.families.family import Design
+from envgen_exp.families.heist import blob, stock
+from envgen_exp.families.heist.design import LOCKS, VOCABULARY, HeistDesign, plan
+from envgen_exp.families.heist.levels import (
     Cell,
     Level,
     Pool,
@@ -28,7 +29,6 @@ from envgen_exp.envs.heist.levels import (
     steps_needed,
     write_level,
 )
-from envgen_exp.errors import DesignError
 from envgen_exp.seeding import WorldSet, world_seed
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from runs import composed, die, final_state, fork, rows, run, wait
 
-from envgen_exp import checkpoint
-from envgen_exp.envs.heist.design import SKILLS
-from envgen_exp.session import Session
+from envgen_exp.families.heist.design import SKILLS
+from envgen_exp.run import checkpoint
+from envgen_exp.run.session import Session
 
 HEIST = (
     "env=heist",

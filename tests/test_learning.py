@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from envgen_exp import seeding
-from envgen_exp.composition import compose_run
-from envgen_exp.envs import make_family
-from envgen_exp.rl.ppo import Learner, TrainingPhase
+from envgen_exp.commands.compose import compose_run
+from envgen_exp.families import make_family
+from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase
 from envgen_exp.seeding import WorldSet
 
 RANDOM_RETURN = 1.36

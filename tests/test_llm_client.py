@@ -18,8 +18,8 @@ import pytest
 from llm_server import FAULTS, LLMServer, free_port
 
 from envgen_exp.config import CrafterConfig, Engine, LLMConfig, LLMKind
-from envgen_exp.envs.crafter.family import CrafterFamily
 from envgen_exp.errors import BudgetError, ConfigError, LLMError, MissingKeyError, RunFolderError, UnavailableError
+from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.llm import ledger, prices, provider, transport
 from envgen_exp.llm.client import Client, check_ready, make_client
 from envgen_exp.llm.ledger import Address
@@ -513,7 +513,7 @@ from pathlib import Path
 from envgen_exp.config import CrafterConfig, DesignerConfig, Engine, LLMConfig, LLMKind
 from envgen_exp.designers import make_designer
 from envgen_exp.designers.means import Means
-from envgen_exp.envs.crafter.family import CrafterFamily
+from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.llm import prices
 from envgen_exp.llm.client import check_ready, make_client
 family = CrafterFamily(CrafterConfig(engine=Engine.reference))

@@ -15,7 +15,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from envgen_exp import model
+from envgen_exp.commands import model
 from envgen_exp.errors import RunFolderError, UnavailableError
 from envgen_exp.llm.embedded import fetch, weights
 from envgen_exp.llm.embedded.fetch import Piece, Wanted

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from runs import final_state
 
-from envgen_exp import pipeline
-from envgen_exp.composition import compose_run
+from envgen_exp.commands.compose import compose_run
 from envgen_exp.llm.embedded import weights
+from envgen_exp.run import loop as pipeline
 
 CACHE = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache"
 """The user's, which tests else never see."""

@@ -22,8 +22,8 @@ import tiny_gguf
 from runs import die, fork, run, wait
 
 from envgen_exp.config import CrafterConfig, Engine, LLMConfig, LLMKind, Prompt
-from envgen_exp.envs import make_family
 from envgen_exp.errors import BudgetError, EnvGenError, UnavailableError
+from envgen_exp.families import make_family
 from envgen_exp.llm import ledger
 from envgen_exp.llm.client import RecordedClient, make_client
 from envgen_exp.llm.embedded import machine, source
@@ -31,7 +31,7 @@ from envgen_exp.llm.prompt import Prompter
 from envgen_exp.llm.reply import parse_reply
 from envgen_exp.llm.schema import bounded
 from envgen_exp.llm.source import Message, Writing
-from envgen_exp.stopping import Stopped
+from envgen_exp.run.stopping import Stopped
 
 FAMILY = make_family(CrafterConfig(engine=Engine.reference))
 PROMPTER = Prompter(FAMILY, Prompt.rich, 2)

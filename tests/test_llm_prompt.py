@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envgen_exp.config import CrafterConfig, Engine, Prompt
-from envgen_exp.envs.crafter.family import CrafterFamily
-from envgen_exp.envs.family import DesignCheck
+from envgen_exp.families.crafter.family import CrafterFamily
+from envgen_exp.families.family import DesignCheck
 from envgen_exp.llm import offline
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import parse_reply

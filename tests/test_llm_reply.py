@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign
-from envgen_exp.envs.crafter.upstream import SKILLS
-from envgen_exp.envs.family import Design
-from envgen_exp.envs.heist.design import SKILLS as HEIST_SKILLS
-from envgen_exp.envs.heist.design import VOCABULARY as HEIST
-from envgen_exp.envs.heist.design import HeistDesign
+from envgen_exp.families.crafter.design import VOCABULARY, CrafterDesign
+from envgen_exp.families.crafter.upstream import SKILLS
+from envgen_exp.families.family import Design
+from envgen_exp.families.heist.design import SKILLS as HEIST_SKILLS
+from envgen_exp.families.heist.design import VOCABULARY as HEIST
+from envgen_exp.families.heist.design import HeistDesign
 from envgen_exp.llm import lenient
 from envgen_exp.llm.prompt import Wording
 from envgen_exp.llm.reply import MAX_CHARACTERS, Reply, parse_reply

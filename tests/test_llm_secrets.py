@@ -22,18 +22,19 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from llm_server import LLMServer
 
-from envgen_exp import preview, secrets
+from envgen_exp.commands import preview
 from envgen_exp.config import LLMConfig
 from envgen_exp.designers.proposal import Proposal
-from envgen_exp.envs.crafter.design import VOCABULARY, CrafterDesign
-from envgen_exp.envs.crafter.upstream import SKILLS
 from envgen_exp.errors import LLMError, MissingKeyError, SecretError
+from envgen_exp.families.crafter.design import VOCABULARY, CrafterDesign
+from envgen_exp.families.crafter.upstream import SKILLS
+from envgen_exp.guard import secrets
+from envgen_exp.guard.redaction import redact
 from envgen_exp.llm import keys
 from envgen_exp.llm.client import check_ready, make_client
 from envgen_exp.llm.prompt import Wording
 from envgen_exp.llm.provider import MAX_TEXT
 from envgen_exp.llm.reply import parse_reply
-from envgen_exp.redaction import redact
 
 KEY = 'sk-planted/0123456789+abc"def'
 OTHER = "hunter2-correct-horse"

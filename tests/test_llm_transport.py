@@ -10,8 +10,8 @@ import pytest
 from llm_server import LLMServer
 
 from envgen_exp.config import CrafterConfig, Engine, LLMConfig
-from envgen_exp.envs.crafter.family import CrafterFamily
 from envgen_exp.errors import EnvGenError, LLMError
+from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.llm import ledger
 from envgen_exp.llm.client import check_ready, make_client
 from envgen_exp.llm.source import Message

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, Observe
-from envgen_exp.envs.crafter import _crafter, upstream
-from envgen_exp.envs.crafter.design import BIOMES, CrafterDesign
-from envgen_exp.envs.crafter.engine import NativeVector
-from envgen_exp.envs.crafter.reference import ReferenceVector
-from envgen_exp.envs.crafter.state import MAGIC, VERSION
-from envgen_exp.envs.family import Design
-from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import EngineError, EngineFailure, EnvGenError, StateError
+from envgen_exp.families.crafter import _crafter, upstream
+from envgen_exp.families.crafter.design import BIOMES, CrafterDesign
+from envgen_exp.families.crafter.engine import NativeVector
+from envgen_exp.families.crafter.reference import ReferenceVector
+from envgen_exp.families.crafter.state import MAGIC, VERSION
+from envgen_exp.families.family import Design
+from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.seeding import WorldSet
 
 PIXELS = CrafterConfig(designed_length=90, original_length=120, num_threads=1)

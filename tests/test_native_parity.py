@@ -10,12 +10,12 @@ import pytest
 from crafter_parity import BLOCK, SLOTS, STEPS, TRACE, Coverage, Games, digests, light_tables
 
 from envgen_exp.config import Observe
-from envgen_exp.envs.crafter.design import BIOMES, RARITIES, CrafterDesign
-from envgen_exp.envs.crafter.engine import NativeVector
-from envgen_exp.envs.crafter.engine import make_world as make_native_world
-from envgen_exp.envs.crafter.reference import ReferenceVector
-from envgen_exp.envs.crafter.reference import make_world as make_reference_world
-from envgen_exp.envs.crafter.upstream import SKILLS
+from envgen_exp.families.crafter.design import BIOMES, RARITIES, CrafterDesign
+from envgen_exp.families.crafter.engine import NativeVector
+from envgen_exp.families.crafter.engine import make_world as make_native_world
+from envgen_exp.families.crafter.reference import ReferenceVector
+from envgen_exp.families.crafter.reference import make_world as make_reference_world
+from envgen_exp.families.crafter.upstream import SKILLS
 
 LIVE_STEPS = 350
 """Steps of each game that are compared live: to the second half of the first night."""

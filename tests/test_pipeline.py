@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from runs import composed, final_state, rows, run
 
-from envgen_exp import pipeline
 from envgen_exp.errors import ConfigError, IdentityError
+from envgen_exp.run import loop as pipeline
 
 
 @pytest.fixture(scope="module")

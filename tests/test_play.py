@@ -26,15 +26,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_env import TinyVectorEnv
 
-from envgen_exp import export, play, recording
+from envgen_exp.commands import export, play
+from envgen_exp.commands.play import Player, main
 from envgen_exp.config import Device, Network, Observe, Precision
-from envgen_exp.envs import make_family
-from envgen_exp.envs.typed import parse_design
-from envgen_exp.envs.vector import VectorEnv
 from envgen_exp.errors import ConfigError, DesignError
-from envgen_exp.play import Player, main
-from envgen_exp.recording import BAR, SHOWN_FRAMES, SIZE, FilmedEnv
-from envgen_exp.rl.ppo import Learner
+from envgen_exp.families import make_family
+from envgen_exp.families.typed import parse_design
+from envgen_exp.families.vector import VectorEnv
+from envgen_exp.learners.ppo.ppo import Learner
+from envgen_exp.run import films as recording
+from envgen_exp.run.films import BAR, SHOWN_FRAMES, SIZE, FilmedEnv
 from envgen_exp.seeding import WorldSet, world_seed
 
 FAMILY = make_family(runs.composed().env)

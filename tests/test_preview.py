@@ -17,17 +17,17 @@ import runs
 from rich.console import Console
 from test_report_html import Page, outside
 
-from envgen_exp import plan
+from envgen_exp.commands.inputs import enclose
+from envgen_exp.commands.preview import Shown, blocks, main, print_design
 from envgen_exp.config import CrafterConfig
 from envgen_exp.designers import Proposal
-from envgen_exp.envs import make_family
-from envgen_exp.envs.typed import parse_designs, read_design
-from envgen_exp.inputs import enclose
+from envgen_exp.families import make_family
+from envgen_exp.families.typed import parse_designs, read_design
 from envgen_exp.llm.prompt import Wording
 from envgen_exp.llm.reply import parse_reply
-from envgen_exp.preview import Shown, blocks, main, print_design
 from envgen_exp.reporting.designs import amount
-from envgen_exp.run_folder import RunFolder
+from envgen_exp.run import plan
+from envgen_exp.run.folder import RunFolder
 
 MOUNTAIN = "target_biome: mountain, starting_wood: 3"
 
@@ -202,7 +202,7 @@ def test_what_is_no_design_is_one_line_and_exit_status_2(
 
 
 def test_the_command(here: Path) -> None:
-    command = [sys.executable, "-W", "error", "-m", "envgen_exp.preview", "target_biome: desert"]
+    command = [sys.executable, "-W", "error", "-m", "envgen_exp", "preview", "target_biome: desert"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert "target_biome='desert', allowed: grassland" in done.stderr

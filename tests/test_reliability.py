@@ -17,13 +17,15 @@ import pytest
 import torch
 from runs import SMOKE, composed, die, final_state, fork, quick, rows, run, wait
 
-from envgen_exp import checkpoint, cli, pipeline, session, stopping
+from envgen_exp.commands import cli
 from envgen_exp.designers import DESIGNERS
-from envgen_exp.envs.crafter.engine import NativeVector
 from envgen_exp.errors import CheckpointError, MemoryFullError, NumericsError, RunFolderError
-from envgen_exp.rl.ppo import TrainingPhase
-from envgen_exp.run_folder import RunFolder
-from envgen_exp.session import Session
+from envgen_exp.families.crafter.engine import NativeVector
+from envgen_exp.learners.ppo.ppo import TrainingPhase
+from envgen_exp.run import checkpoint, session, stopping
+from envgen_exp.run import loop as pipeline
+from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.session import Session
 
 ROOT = Path(__file__).parents[1]
 
@@ -415,7 +417,7 @@ def test_another_machine_is_said_and_the_run_goes_on(
     whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = interrupted(tmp_path / "run")
-    monkeypatch.setattr("envgen_exp.preparation.platform.python_version", lambda: "3.99.0")
+    monkeypatch.setattr("envgen_exp.run.preparation.platform.python_version", lambda: "3.99.0")
     run(folder)
     assert "is 3.99.0: numbers may differ" in capfd.readouterr().out
     assert final_state(folder) == final_state(whole)

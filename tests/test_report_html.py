@@ -22,20 +22,20 @@ import runs
 import yaml
 from PIL import Image
 
+from envgen_exp.commands.report import main
 from envgen_exp.config import CrafterConfig, identity_of
-from envgen_exp.envs import make_family
-from envgen_exp.report import main
-from envgen_exp.reporting import html as report
-from envgen_exp.reporting.collect import collect
+from envgen_exp.families import make_family
 from envgen_exp.reporting.designs import amount
-from envgen_exp.reporting.html import make_report, render, write_report
 from envgen_exp.reporting.page import escape, png, table
 from envgen_exp.reporting.plots import Series, line_chart, short, ticks
-from envgen_exp.reporting.run_data import RunData
-from envgen_exp.reporting.skill_sections import change
+from envgen_exp.reporting.run import page_of_run as report
+from envgen_exp.reporting.run.data import RunData
+from envgen_exp.reporting.run.page_of_run import make_report, render, write_report
+from envgen_exp.reporting.run.skills import change
+from envgen_exp.reporting.run.summary import Successes, percent
 from envgen_exp.reporting.statistics import difference
-from envgen_exp.reporting.summary import Successes, percent
-from envgen_exp.reporting.tables import spread
+from envgen_exp.reporting.study.collect import collect
+from envgen_exp.reporting.study.tables import spread
 
 FAILED = "could not be made"
 
@@ -438,7 +438,7 @@ def test_a_resumed_run_has_a_page_from_its_start(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("envgen_exp.pipeline.Run.evaluate", cut)
+        patch.setattr("envgen_exp.run.loop.Run.evaluate", cut)
         with pytest.raises(KeyboardInterrupt):
             runs.run(folder, "tracker=none")
         assert not (folder / "report.html").exists()

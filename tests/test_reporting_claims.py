@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from studies import CONF, make_arm
 
-from envgen_exp.report import main
-from envgen_exp.reporting.claims import CLAIMS, MARK, Verdict, judge, paper_score, write_claims
-from envgen_exp.reporting.collect import collect
+from envgen_exp.commands.report import main
+from envgen_exp.reporting.study.claims import CLAIMS, MARK, Verdict, judge, paper_score, write_claims
+from envgen_exp.reporting.study.collect import collect
 
 DOCS = Path(__file__).parents[1] / "docs"
 

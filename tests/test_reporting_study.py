@@ -19,14 +19,14 @@ from rich.console import Console
 from scipy import stats
 from studies import crafter_report, edit, make_arm, make_run
 
+from envgen_exp.commands.report import main
 from envgen_exp.errors import RunFolderError
-from envgen_exp.report import main
-from envgen_exp.reporting import analysis as numbers
-from envgen_exp.reporting import collect as collecting
-from envgen_exp.reporting.analysis import Analysis
-from envgen_exp.reporting.collect import collect
-from envgen_exp.reporting.table_files import latex, markdown, write_tables
-from envgen_exp.reporting.terminal import print_study
+from envgen_exp.reporting.study import analysis as numbers
+from envgen_exp.reporting.study import collect as collecting
+from envgen_exp.reporting.study.analysis import Analysis
+from envgen_exp.reporting.study.collect import collect
+from envgen_exp.reporting.study.table_files import latex, markdown, write_tables
+from envgen_exp.reporting.study.terminal import print_study
 
 
 def text_of(folder: Path, width: int = 160) -> str:
@@ -414,7 +414,7 @@ def test_the_command_prints_a_run_and_a_sweep(tmp_path: Path, capsys: pytest.Cap
     output = capsys.readouterr().out
     assert "7.89 % [4.75, 5.50], report evaluation" in output
     assert f"\n  {run}\n" in output
-    command = [sys.executable, "-W", "error", "-m", "envgen_exp.report", str(tmp_path)]
+    command = [sys.executable, "-W", "error", "-m", "envgen_exp", "report", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "7.89 (n=1)" in done.stdout
     assert f"  {tmp_path / 'tables.md'}\n" in done.stdout

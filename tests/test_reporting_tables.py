@@ -13,7 +13,7 @@ from rich.console import Console
 from studies import SUMMARY
 
 from envgen_exp.errors import RunFolderError
-from envgen_exp.reporting.summary import RunSummary, next_commands, print_summary, shown_cycles, varied
+from envgen_exp.reporting.run.summary import RunSummary, next_commands, print_summary, shown_cycles, varied
 
 
 def printed(summary: RunSummary, width: int = 100) -> str:
@@ -116,7 +116,7 @@ def test_commands_to_try_are_the_runs_own_with_one_change(tmp_path: Path) -> Non
         "python run.py experiment=demo seed=3 designer=original",
         "python run.py experiment=demo seed=3 llm=gpt4",
         f"wandb sync '{tmp_path}/a run/wandb/offline-run-1-x'",
-        f"python -m envgen_exp.report '{tmp_path}/a run'",
+        f"python -m envgen_exp report '{tmp_path}/a run'",
     ]
     assert (
         varied("python run.py folder=x 'env.tags=[a, b]' +seed=1", seed="2") == "python run.py 'env.tags=[a, b]' seed=2"

@@ -8,7 +8,7 @@ import sys
 
 PROGRAM = """
 import ctypes, resource, sys
-from envgen_exp.rl.allocator import keep_large_buffers
+from envgen_exp.learners.ppo.allocator import keep_large_buffers
 
 took_effect = keep_large_buffers() if sys.argv[1] == "keep" else False
 libc = ctypes.CDLL(None)

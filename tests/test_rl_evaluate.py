@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tiny_env import SKILLS, SPECS, TinyVectorEnv
 
 from envgen_exp.config import Network
-from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import ConfigError
-from envgen_exp.rl.agent import Agent, make_agent
-from envgen_exp.rl.evaluate import SkillReport, evaluate, success_counts
+from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.learners.ppo.agent import Agent, make_agent
+from envgen_exp.learners.ppo.evaluate import SkillReport, evaluate, success_counts
 
 CPU = torch.device("cpu")
 

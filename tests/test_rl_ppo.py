@@ -21,14 +21,14 @@ from tiny_env import BEST_RETURN, SPECS, TinyDesign, TinyVectorEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from envgen_exp.config import Network, PPOConfig, Precision
-from envgen_exp.envs.family import design_key
-from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import CheckpointError, ConfigError, NumericsError
-from envgen_exp.rl import agent, ppo
-from envgen_exp.rl.evaluate import evaluate
-from envgen_exp.rl.ppo import Learner, RolloutReport, TrainingPhase
-from envgen_exp.rl.rollout import Rollout, RolloutBuffer, collect, compute_gae, finish
-from envgen_exp.rl.value_norm import ValueNorm
+from envgen_exp.families.family import design_key
+from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.learners.ppo import agent, ppo
+from envgen_exp.learners.ppo.evaluate import evaluate
+from envgen_exp.learners.ppo.ppo import Learner, RolloutReport, TrainingPhase
+from envgen_exp.learners.ppo.rollout import Rollout, RolloutBuffer, collect, compute_gae, finish
+from envgen_exp.learners.ppo.value_norm import ValueNorm
 
 CPU = torch.device("cpu")
 CONFIG = PPOConfig(name="test", network=Network.tiny, num_envs=4, num_steps=8, num_minibatches=4, learning_rate=3e-3)

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from envgen_exp.rl.team import Team
+from envgen_exp.learners.ppo.team import Team
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from runs import fork, wait
 
-from envgen_exp import checkpoint
 from envgen_exp.config import RunConfig, freeze, identity, register
 from envgen_exp.errors import CheckpointError, EnvGenError, IdentityError, LockError, RunFolderError
-from envgen_exp.run_folder import RunFolder, read_config, write_atomic
+from envgen_exp.run import checkpoint
+from envgen_exp.run.folder import RunFolder, read_config, write_atomic
 from envgen_exp.tracking.metrics import Log
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -200,7 +200,7 @@ def no_locks(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("envgen_exp.lock.fcntl.flock", flock)
+    monkeypatch.setattr("envgen_exp.guard.lock.fcntl.flock", flock)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

@@ -31,10 +31,10 @@ from test_family_contract import (  # noqa: F401 - each is collected here again,
 )
 
 from envgen_exp.config import Engine, EnvConfig, Observe
-from envgen_exp.envs import make_family
-from envgen_exp.envs.family import Family
-from envgen_exp.envs.single import Game
 from envgen_exp.errors import ConfigError, DesignError, EngineError, StateError
+from envgen_exp.families import make_family
+from envgen_exp.families.family import Family
+from envgen_exp.families.single import Game
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "corridor"
 spec = importlib.util.spec_from_file_location("corridor", EXAMPLE / "corridor.py")

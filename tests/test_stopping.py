@@ -7,7 +7,7 @@ import signal
 import threading
 import weakref
 
-from envgen_exp.stopping import SIGNALS, stoppable
+from envgen_exp.run.stopping import SIGNALS, stoppable
 
 
 class Holder:

@@ -13,12 +13,13 @@ from types import FrameType
 import pytest
 from runs import SMOKE, die, final_state, fork, run, wait
 
-from envgen_exp import cli, pipeline, studies, sweep
-from envgen_exp.composition import Sweep, compose_run, compose_sweep
+from envgen_exp.commands import cli, studies, sweep
+from envgen_exp.commands.compose import Sweep, compose_run, compose_sweep
 from envgen_exp.config import PlaceboConfig, RunConfig, identity
 from envgen_exp.errors import ConfigError
-from envgen_exp.plan import training_steps
-from envgen_exp.run_folder import RunFolder, write_json
+from envgen_exp.run import loop as pipeline
+from envgen_exp.run.folder import RunFolder, write_json
+from envgen_exp.run.plan import training_steps
 
 PAGE = Path(__file__).parents[1] / "docs" / "studies.md"
 

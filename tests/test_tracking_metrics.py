@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envgen_exp.envs.vector import EpisodeRecord
 from envgen_exp.errors import RunFolderError
+from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.tracking import metrics
 from envgen_exp.tracking.metrics import Log, read
 

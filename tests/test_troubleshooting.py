@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from runs import quick, run
 
-from envgen_exp import cli
+from envgen_exp.commands import cli
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from envgen_exp.envs.crafter import engine
+from envgen_exp.families.crafter import engine
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()

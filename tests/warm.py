@@ -2,7 +2,7 @@
 
     done = warm.run(["-c", SCRIPT, "word"], cwd=tmp_path)      # as subprocess.run([sys.executable, ...], text=True)
     done = warm.run([str(ROOT / "run.py"), "seed=1"])          # a file
-    done = warm.run(["-m", "envgen_exp.report", str(folder)])  # a module, its function main
+    done = warm.run(["-m", "envgen_exp", "report", str(folder)])  # a module, its function main
     command = warm.start([...], env={**os.environ, "X": "1"}); os.kill(command.pid, SIGINT); done = command.wait()
 
 Each is a process, group and session of its own, with arguments, folder, environment, output, signals, exit handlers and
@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envgen_exp.composition import compose_run
+from envgen_exp.commands.compose import compose_run
 
 IMPORTED = (
     *("envgen_exp." + name for name in ("cli", "pipeline", "agent_loop", "report", "play", "preview", "dashboard")),

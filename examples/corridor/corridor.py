@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.envs.family import Brief, Setting, SkillRule
-from envgen_exp.envs.single import Game, GameFamily
+from envgen_exp.families.family import Brief, Setting, SkillRule
+from envgen_exp.families.single import Game, GameFamily
 
 LEFT, RIGHT = 0, 1
 FLOOR, PLAYER, KEY, LOCKED, OPEN = (60, 60, 60), (255, 255, 255), (250, 210, 0), (160, 60, 0), (0, 160, 80)

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.means import Means
 from envgen_exp.designers.proposal import DEFAULT, DESIGNER, LAST, Proposal
-from envgen_exp.envs.family import Design, DesignCheck, design_key
+from envgen_exp.families.family import Design, DesignCheck, design_key
+from envgen_exp.learners.ppo.curriculum import Curriculum
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import Problem, Reply, parse_reply
 from envgen_exp.llm.source import Message
-from envgen_exp.rl.curriculum import Curriculum
 
 _KEPT = 20_000
 """Characters of a reply that stay in the chat."""

@@ -10,8 +10,8 @@ from typing import ClassVar
 from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.adaptive import Adaptive
 from envgen_exp.designers.means import Means
-from envgen_exp.envs.family import Design
 from envgen_exp.errors import ConfigError
+from envgen_exp.families.family import Design
 
 
 class _Half(Adaptive):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from envgen_exp.config import DesignerConfig, HumanConfig
 from envgen_exp.designers.means import Means, WithoutLLM
 from envgen_exp.designers.proposal import Proposal
-from envgen_exp.envs.typed import read_design
 from envgen_exp.errors import ConfigError, DesignError
+from envgen_exp.families.typed import read_design
 from envgen_exp.llm.prompt import Feedback
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from envgen_exp.envs.family import Design, Family
+from envgen_exp.families.family import Design, Family
+from envgen_exp.learners.ppo.curriculum import Curriculum
 from envgen_exp.llm.client import Client
 from envgen_exp.llm.source import Message
-from envgen_exp.rl.curriculum import Curriculum
 
 
 class Trial(Protocol):

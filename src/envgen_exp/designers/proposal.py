@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from envgen_exp.envs.family import Design, DesignCheck
-from envgen_exp.reading import understood
+from envgen_exp.families.family import Design, DesignCheck
+from envgen_exp.guard.files import understood
 
 DESIGNER, LAST, DEFAULT = "designer", "last good designs", "default designs"
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from envgen_exp.redaction import redact
+from envgen_exp.guard.redaction import redact
 
 if TYPE_CHECKING:
     import httpx

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import tenacity
 
 from envgen_exp.config import LLMConfig, LLMKind
-from envgen_exp.envs.family import Family
 from envgen_exp.errors import BudgetError, ConfigError, LLMError, UnavailableError
+from envgen_exp.families.family import Family
 from envgen_exp.llm import keys, prices
 from envgen_exp.llm.embedded import source as embedded
 from envgen_exp.llm.ledger import MODELS, Address, Ledger, Totals, call_key, digest, record_bytes

@@ -6,11 +6,11 @@ import itertools
 import os
 from collections.abc import Mapping
 
+from envgen_exp.commands.validation import check_key_variable
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, MissingKeyError
+from envgen_exp.guard.secrets import refuse_address, use
 from envgen_exp.llm import prices
-from envgen_exp.secrets import refuse_address, use
-from envgen_exp.validation import check_key_variable
 
 KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envgen_exp.envs.family import SkillRule
+from envgen_exp.families.family import SkillRule
 from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.source import Answer, Message, sampling_seed
 

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from envgen_exp.config import Prompt
-from envgen_exp.envs.family import Design, DesignCheck, Family, Setting
+from envgen_exp.families.family import Design, DesignCheck, Family, Setting
 
 _PURPOSE = 200
 """Most characters of a purpose that a schema allows."""

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envgen_exp.config import LLMConfig, LLMKind
+from envgen_exp.guard.redaction import redact
+from envgen_exp.guard.secrets import use
 from envgen_exp.llm import body, keys, parameters, prices
 from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.schema import portable
 from envgen_exp.llm.source import Answer, Message, RequestFailed, sampling_seed
-from envgen_exp.redaction import redact
-from envgen_exp.secrets import use
 
 MAX_TEXT = 200_000
 """Characters of a reply that are kept; the longest useful ones have some thousands."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, ReplayError, RunFolderError
+from envgen_exp.guard.files import read_json, understood, within
+from envgen_exp.guard.redaction import redact
 from envgen_exp.llm import ledger
 from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.source import Answer, Message
-from envgen_exp.reading import read_json, understood, within
-from envgen_exp.redaction import redact
 
 _SHOWN = 160
 """Characters of a differing line that a refusal shows."""

@@ -27,10 +27,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from envgen_exp.errors import ConfigError
+from envgen_exp.guard.redaction import redact
 from envgen_exp.llm.body import make_plain
 from envgen_exp.llm.network import Proxy, open_way, proxy_for
 from envgen_exp.llm.source import RequestFailed
-from envgen_exp.redaction import redact
 
 MAX_BODY = 16 * 2**20
 """Bytes of a server's answer, decompressed, after which the connection is closed."""

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from envgen_exp.config import EnvConfig
-from envgen_exp.envs import make_family
-from envgen_exp.envs.family import Design, DesignCheck, Family, design_key
+from envgen_exp.families import make_family
+from envgen_exp.families.family import Design, DesignCheck, Family, design_key
 from envgen_exp.reporting.page import Markup, element, facts, fold, joined, picture
 from envgen_exp.reporting.pictures import first_view, seen_in_pixels, world_map
 

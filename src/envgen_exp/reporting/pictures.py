@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from envgen_exp.config import EnvConfig, Observe
-from envgen_exp.envs import make_family
-from envgen_exp.envs.family import Design, Family
-from envgen_exp.run_folder import write_atomic
+from envgen_exp.families import make_family
+from envgen_exp.families.family import Design, Family
+from envgen_exp.run.folder import write_atomic
 from envgen_exp.seeding import WorldSet, world_seed
 
 UNIT = 4

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.envs.family import settings_key
+from envgen_exp.families.family import settings_key
+from envgen_exp.guard.files import read_json
 from envgen_exp.llm import ledger
-from envgen_exp.reading import read_json
 
 # Without a slash: W&B would put each table with one into a collection of its own.
 DESIGNS, SKILLS, LLM_CALLS = "table_designs", "table_skills", "table_llm_calls"

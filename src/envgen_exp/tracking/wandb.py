@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from envgen_exp import plan
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, arm, design_set
 from envgen_exp.errors import ConfigError
-from envgen_exp.reading import read_json, read_text
-from envgen_exp.redaction import redact
-from envgen_exp.run_folder import read_config, write_atomic
+from envgen_exp.guard.files import read_json, read_text
+from envgen_exp.guard.redaction import redact
+from envgen_exp.run import plan
+from envgen_exp.run.folder import read_config, write_atomic
 from envgen_exp.tracking import media
 
 if TYPE_CHECKING:

@@ -1,0 +1,374 @@
+"""From what was typed to a checked, frozen config: one run, every run of a sweep, or a resumed one.
+
+Every error is a ConfigError (RunFolderError where a folder to resume is none) of one line, raised before anything is
+written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envgen_exp.commands.explain import explain
+from envgen_exp.commands.inputs import enclose, wants_source
+from envgen_exp.commands.validation import validate
+from envgen_exp.config import LLMConfig, LLMKind, RunConfig, freeze, identity, literal, plain, register, schema, spoken
+from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
+from envgen_exp.guard.secrets import refuse_secrets_in, use
+from envgen_exp.run.folder import read_config
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+"""conf/ of the clone that this file lies in."""
+
+_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError)
+"""What Hydra and OmegaConf raise for a wrong value, key, option or file."""
+
+
+def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool = False) -> RunConfig:
+    """The config of one run; with resume=FOLDER that folder's config, changed by what was typed alone.
+
+    A placebo `in_sweep` may lack the run whose rates it is told: the sweep gives it one of its own.
+    """
+    parsed = _parse(overrides, conf)
+    for override in parsed:
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"{override.input_line}: several values make several runs: add -m (a list is written [a,b])"
+            )
+    register()
+    with _one_line(parsed, conf):
+        typed = OmegaConf.create({o.key_or_group: o.value() for o in parsed if o.key_or_group == "resume"})
+        resume = typed.get("resume")
+    stored = None if resume is None else load_config(Path(str(resume)))
+    config = _frozen(parsed, conf) if stored is None else _resumed(stored, Path(str(resume)), parsed, conf)
+    validate(config)
+    if stored is not None:
+        _check_key_is_meant(config.llm, parsed, Path(str(resume)))
+    if not (in_sweep and wants_source(config)):
+        config = enclose(config, stored)
+    use(config.llm.key_variable)
+    refuse_secrets_in(plain(config), os.environ)
+    return config
+
+
+def told_again(llm: LLMConfig) -> list[str]:
+    """What has to be typed on resume, since it says which key goes where: a folder may come from anybody.
+
+    A provider's own key, sent to that provider, and a server that is sent none need no word.
+    """
+    if llm.kind is not LLMKind.litellm or not (llm.key_variable or _may_send_a_key(llm)):
+        return []
+    words = {
+        "api_base": llm.api_base,
+        "key_variable": llm.key_variable,
+        "model": llm.model if "://" in llm.model else "",
+    }
+    return [f"llm.{key}={quoted(value)}" for key, value in words.items() if value]
+
+
+def _may_send_a_key(llm: LLMConfig) -> bool:
+    # litellm has ways of its own to find a key, and models that are addresses.
+    keyless = ("openai", "hosted_vllm", "ollama", "ollama_chat", "lm_studio")
+    return "://" in llm.model or (llm.api_base is not None and llm.model.split("/")[0] not in keyless)
+
+
+def _check_key_is_meant(llm: LLMConfig, parsed: Sequence[Override], folder: Path) -> None:
+    typed = {override.key_or_group for override in parsed}
+    words = told_again(llm)
+    if "llm" not in typed and not {word.partition("=")[0] for word in words} <= typed:
+        raise ConfigError(
+            f"resume={folder}: its config says which key is sent where, and a folder may come from anybody: if this is "
+            f"meant, add {shlex.join(words)}"
+        )
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's overrides write it, taken literally; a plain one as it is."""
+    if re.fullmatch(r"(?!(?i:null|true|false|nan|inf)$)(?:[A-Za-z_/]|\.{1,2}/)[\w./~:@+-]*", text, re.ASCII):
+        return text
+    text = re.sub(r"(\\*)(\$\{)", r"\1\1\\\2", text)
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"
+
+
+@dataclass(frozen=True)
+class SweptRun:
+    """One run of a sweep, composed before the first starts."""
+
+    overrides: tuple[str, ...]
+    """What Hydra's launcher is handed for it, but for what is Hydra's own."""
+    varied: str
+    """What tells it from the sweep's other runs, e.g. 'seed=3 arm=fixed'."""
+    config: RunConfig
+    source: Path | None = None
+    """Folder of the sweep's run whose rates this one, a placebo, is told."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from others, or all of its overrides where there are no others."""
+        return self.varied or " ".join(self.overrides)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A multirun as it is going to be launched."""
+
+    folder: Path
+    launcher: str
+    """The option of hydra/launcher, e.g. 'joblib'."""
+    settings: Mapping[str, Any]
+    """That launcher's settings."""
+    runs: tuple[SweptRun, ...]
+    """In the order in which Hydra's basic sweeper launches them."""
+
+
+def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
+    """All runs of a multirun, each of them checked."""
+    parsed = _parse(overrides, conf)
+    composed = _with_hydra(parsed, conf)
+    with _one_line(parsed, conf):
+        launcher = str(composed.hydra.runtime.choices["hydra/launcher"])
+        settings = {str(key): value for key, value in composed.hydra.launcher.items()}
+        folder = Path(composed.hydra.sweep.dir)
+        if launcher == "ray":
+            folder = folder.resolve()  # its workers may start elsewhere
+    choices = _choices(composed, parsed, conf)
+    runs: list[SweptRun] = []
+    seen: dict[str, str] = {}
+    for job in itertools.product(*choices.values()):
+        varied = " ".join(item for item, values in zip(job, choices.values(), strict=True) if len(values) > 1)
+        try:
+            config = compose_run(job, conf, in_sweep=True)
+        except EnvGenError as error:
+            raise type(error)(f"{error} (in the run {varied})" if varied else str(error)) from error
+        if config.folder is not None:
+            raise ConfigError(f"folder={config.folder}: the runs of a sweep can't share a folder; leave it out")
+        name = config.resume or identity(config)
+        if name in seen:
+            raise ConfigError(f"the runs '{seen[name]}' and '{varied}' of the sweep are one and the same experiment")
+        seen[name] = varied
+        runs.append(SweptRun(tuple(item for item in job if not item.lstrip("+").startswith("hydra")), varied, config))
+    for number, run in enumerate(runs):
+        if wants_source(run.config):
+            source = _source(run, [other.config for other in runs])
+            runs[number] = dataclasses.replace(run, source=folder / identity(source))
+    return Sweep(folder, launcher, settings, tuple(runs))
+
+
+def spelled_out(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
+    """The overrides with the options that a glob(...) finds in its place."""
+    return [str(override.input_line) for override in _parse(overrides, conf)]
+
+
+def sweep_choices(overrides: Sequence[str], conf: Path = CONF) -> dict[str, list[str]]:
+    """What a multirun varies and what it fixes: the values of each key, e.g. {'seed': ['seed=0', 'seed=1'], ...}."""
+    parsed = _parse(overrides, conf)
+    return _choices(_with_hydra(parsed, conf), parsed, conf)
+
+
+def _with_hydra(parsed: Sequence[Override], conf: Path) -> DictConfig:
+    with _one_line(parsed, conf):
+        return _compose([o for o in parsed if not o.is_sweep_override()], conf, with_hydra=True)
+
+
+def _choices(composed: DictConfig, parsed: Sequence[Override], conf: Path) -> dict[str, list[str]]:
+    params = [f"{key}={value}" for key, value in (composed.hydra.sweeper.get("params") or {}).items()]
+    choices: dict[str, list[str]] = {}
+    for override in (*_parse(params, conf), *parsed):
+        key = override.get_key_element()
+        swept = override.is_sweep_override()
+        values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        choices[key] = [f"{key}={value}" for value in values]
+    return choices
+
+
+def _source(placebo: SweptRun, configs: Sequence[RunConfig]) -> RunConfig:
+    """The adaptive run whose rates a placebo of the same sweep is told: the next lower seed's, else the next higher's.
+
+    So seeds added above change no pair.
+    """
+
+    def same(config: RunConfig) -> dict[str, Any]:
+        values = {key: value for key, value in plain(config).items() if key not in ("seed", "arm", "design_set")}
+        return values | {"designer": {key: values["designer"][key] for key in ("num_designs", "prompt")}}
+
+    seed = placebo.config.seed
+    adaptive = {c.seed: c for c in configs if c.designer.name == "adaptive" and same(c) == same(placebo.config)}
+    lower, higher = [s for s in adaptive if s < seed], [s for s in adaptive if s > seed]
+    if not lower and not higher:
+        raise ConfigError(
+            f"the placebo '{placebo.name}' needs an adaptive run with another seed in its sweep (arm=adaptive,placebo "
+            "and two seeds or more), or designer.placebo_from=FOLDER"
+        )
+    return adaptive[max(lower) if lower else min(higher)]
+
+
+def load_config(folder: Path) -> RunConfig:
+    """The config that a run's folder was made with; RunFolderError where the folder holds none."""
+    return freeze(_structured(read_config(folder)["config"], folder))
+
+
+def register_plain() -> None:
+    """Put the schemas into Hydra's store as plain values, for launchers that send them to other processes.
+
+    The classes of the schema are made at run time: pickled, they arrive as different, broken ones.
+    """
+    register()
+    store = ConfigStore.instance()
+    groups = [field.name for field in dataclasses.fields(RunConfig) if field.name in store.repo]
+    for path in ["schema.yaml", *(f"{group}/{file}" for group in groups for file in store.list(group))]:
+        group, _, name = path.rpartition("/")
+        store.store(name=name, group=group or None, node=OmegaConf.to_container(store.load(path).node))
+
+
+def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
+    values = plain(stored) | {"folder": None}
+    groups = _groups(parsed, conf)
+    typed = plain(_frozen(groups, conf))
+    for override in groups:
+        if isinstance(values.get(override.key_or_group), dict):
+            values[override.key_or_group] = typed[override.key_or_group]
+        else:
+            # No section, e.g. an experiment or an arm: what it sets is where it differs from having none.
+            without = _frozen([other for other in groups if other is not override], conf)
+            _copy_differences(plain(without), typed, values)
+    config = _structured(values, folder)
+    with _one_line(parsed, conf):
+        for override in parsed:
+            if override not in groups and not override.key_or_group.startswith("hydra"):
+                OmegaConf.update(config, override.key_or_group, override.value())
+        return freeze(config)
+
+
+def _copy_differences(old: Mapping[str, Any], new: Mapping[str, Any], target: dict[str, Any]) -> None:
+    for name, value in new.items():
+        if isinstance(value, dict) and value.keys() == old[name].keys() == target[name].keys():
+            _copy_differences(old[name], value, target[name])
+        elif old[name] != value:
+            target[name] = value
+
+
+def _structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
+    """Plain values of a run's config.yaml under the schema that they were written from."""
+    register()
+    try:
+        base = OmegaConf.structured(schema(RunConfig))
+        for group, section in values.items():
+            if isinstance(section, dict) and OmegaConf.is_missing(base, group):
+                base[group] = OmegaConf.structured(_section_class(group, section))
+        base.merge_with(literal(dict(values)))
+    except _ERRORS as error:
+        raise RunFolderError(
+            f"{folder}/config.yaml is not of this version: {spoken(explain(error, [], CONF))}"
+        ) from error
+    assert isinstance(base, DictConfig)
+    return base
+
+
+def _section_class(group: str, section: Mapping[str, Any]) -> type:
+    """The schema in Hydra's store that a section was written from: the one with its name, else with its keys."""
+    store = ConfigStore.instance()
+    nodes = [store.load(f"{group}/{name}").node for name in store.list(group)]
+    named = [
+        node for node in nodes if not OmegaConf.is_missing(node, "name") and node.get("name") == section.get("name")
+    ]
+    alike = [node for node in nodes if node.keys() == section.keys()]
+    if not named and not alike:
+        raise ValueError(f"no {group} has the keys {', '.join(section)}")
+    found = OmegaConf.get_type((named or alike)[0])
+    assert found is not None
+    return found
+
+
+def _frozen(parsed: Sequence[Override], conf: Path) -> RunConfig:
+    with _one_line(parsed, conf):
+        return freeze(_compose(parsed, conf))
+
+
+def _compose(parsed: Iterable[Override], conf: Path, *, with_hydra: bool = False) -> DictConfig:
+    register()
+    overrides = [str(override.input_line) for override in parsed]
+    with _hydra(conf):
+        return compose("config", overrides=overrides, return_hydra_config=with_hydra)
+
+
+@contextmanager
+def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
+    try:
+        yield
+    except _ERRORS as error:
+        raise ConfigError(explain(error, parsed, conf)) from error
+
+
+def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
+    """Those that choose an option of a config group, e.g. ppo=paper."""
+    with _hydra(conf) as loader:
+        return [override for override in parsed if loader.get_group_options(override.key_or_group)]
+
+
+@contextmanager
+def _hydra(conf: Path) -> Iterator[ConfigLoader]:
+    """Hydra on `conf`, set aside for as long where one is running already: a sweep's run composes inside of one."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
+    """The overrides as Hydra reads them; ConfigError for one that it can't read or that this project has no use for."""
+    parsed = []
+    with _hydra(conf) as loader:
+        parser = OverridesParser.create(config_loader=loader)
+        for text in overrides:
+            try:
+                override = parser.parse_override(text)
+            except HydraException as error:
+                raise ConfigError(
+                    f"{text}: not of the form KEY=VALUE (in a shell, quote values with spaces, brackets or braces)"
+                ) from error
+            key = override.key_or_group
+            if not key.startswith("hydra"):
+                if not key or override.package is not None:
+                    raise ConfigError(f"{text}: not of the form KEY=VALUE, where KEY is one that --help lists")
+                if override.is_delete():
+                    raise ConfigError(f"{text}: nothing can be removed; {key}=VALUE sets another value")
+                if override.is_add() or override.is_force_add():
+                    raise ConfigError(f"{text}: no keys can be added; write it without +")
+            options = [name for name in loader.get_group_options(key) if not name.startswith("schema")]
+            if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+                found = override.value().filter(options)  # type: ignore[union-attr]
+                if not found:
+                    raise ConfigError(f"{text}: fits no option; allowed: {' | '.join(options) or 'none'}")
+                override = parser.parse_override(f"{key}={','.join(found)}")
+            value = override.value()
+            if override.value_type is ValueType.INTERVAL_SWEEP:
+                raise ConfigError(f"{text}: an interval has no values to run through; allowed: 1,2,3 or range(1,4)")
+            if options and value is None:
+                raise ConfigError(f"{text}: allowed: {' | '.join(options)}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{text}: allowed is a finite number")
+            parsed.append(override)
+    return parsed

@@ -1,0 +1,45 @@
+"""How a command ends with an error: one line without secrets, and a status."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from envgen_exp.errors import EnvGenError
+from envgen_exp.guard.redaction import redact
+
+
+def tell(error: EnvGenError, where: str = "") -> None:
+    """An error's one line."""
+    # In one piece: runs of a sweep may write at the same time.
+    sys.stderr.write(redact(f"envgen: error: {' '.join(str(error).split())}{where}\n"))
+
+
+def told(main: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
+    """A command that ends with one line and a status for errors, and quietly where nobody reads its output any more."""
+
+    @functools.wraps(main)
+    def command(argv: Sequence[str]) -> int:
+        try:
+            try:
+                return main(argv)
+            except EnvGenError as error:
+                tell(error)
+                return error.exit_status
+            except KeyboardInterrupt:
+                print("envgen: stopped", file=sys.stderr)
+                return 128 + signal.SIGINT
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:  # it is ours: Python would complain of it once more when it ends
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 128 + signal.SIGPIPE
+            raise
+
+    return command

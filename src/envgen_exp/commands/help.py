@@ -1,0 +1,109 @@
+"""What `python run.py --help` prints, made from conf/ and from the doc lines of config.py."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from envgen_exp import config as schema
+from envgen_exp.commands.explain import groups_of, nearest
+from envgen_exp.config import RunConfig
+from envgen_exp.errors import ConfigError
+
+_COMMANDS = """\
+usage: python run.py [KEY=VALUE | GROUP=OPTION ...] [-m] [--cfg job] [--help [SECTION ...]]
+
+A language model designs environments for a small agent, sees where it is weak, and designs the next ones.
+
+  python run.py                                          a whole run with what stands in conf/config.yaml
+  python run.py llm=gpt4 env=crafter cycles=4            with a language model (its key in the environment)
+  python run.py experiment=demo                          a small one, to see everything once
+  python run.py resume=FOLDER                            go on with a run that was stopped or killed
+  python run.py -m designer=adaptive,original seed=0,1   every combination, into multirun/<time>/
+  python run.py ... --cfg job                            print the config of that run and do nothing
+  python run.py --help ppo                               the keys of a section"""
+
+
+def usage(config: RunConfig, conf: Path) -> str:
+    """Commands, groups with a line for each option, and the keys with their values in `config`."""
+    chosen = chosen_options(conf)
+    lines = [_COMMANDS, "", "Groups (GROUP=OPTION; * is taken if nothing is typed)"]
+    for group in groups_of(conf):
+        lines.append(f"  {group}")
+        for file in sorted((conf / group).glob("*.yaml")):
+            mark = "*" if chosen.get(group) == file.stem else " "
+            lines.append(f"  {mark} {file.stem:<16} {gloss(file)}")
+    lines += ["", "Keys (KEY=VALUE; the values shown are those taken if nothing is typed)"]
+    groups = [field.name for field in dataclasses.fields(config) if (conf / field.name).is_dir()]
+    lines += _keys(config, "", leave_out=groups)
+    lines += ["", f"Sections with keys of their own: {', '.join(groups)}; e.g. python run.py --help {groups[0]}"]
+    return "\n".join(lines)
+
+
+def usage_of(section: str, config: RunConfig) -> str:
+    """The keys of one section with their values in `config`; ConfigError for a section that there is none of."""
+    sections = {f.name for f in dataclasses.fields(config) if dataclasses.is_dataclass(getattr(config, f.name))}
+    if section not in sections:
+        names = sorted(sections)
+        raise ConfigError(f"--help {section}: no such section{nearest(section, names)}; allowed: {' | '.join(names)}")
+    return "\n".join(_keys(getattr(config, section), f"{section}."))
+
+
+def gloss(file: Path) -> str:
+    """The first comment line of a file of conf/ that is not its command."""
+    for line in file.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        text = line.removeprefix("#").strip()
+        if text and not text.startswith(("python run.py", "@package")):
+            return text
+    return ""
+
+
+def chosen_options(conf: Path) -> dict[str, Any]:
+    """The option of each group that is taken if nothing is typed."""
+    entries = yaml.safe_load((conf / "config.yaml").read_text())["defaults"]
+    return {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
+
+
+def _keys(section: Any, prefix: str, leave_out: list[str] | None = None) -> Iterator[str]:
+    docs = doc_lines()
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if field.name in (leave_out or ()):
+            continue
+        if dataclasses.is_dataclass(value):
+            yield from _keys(value, f"{prefix}{field.name}.")
+            continue
+        doc = next(
+            (docs[cls.__name__, field.name] for cls in type(section).__mro__ if (cls.__name__, field.name) in docs), ""
+        )
+        shown = f"{prefix}{field.name}={value_text(value)}"
+        yield f"  {shown:<34} {doc}" + (f" ({' | '.join(type(value).__members__)})" if isinstance(value, Enum) else "")
+
+
+def value_text(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, Enum):
+        return value.name
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
+
+
+def doc_lines() -> dict[tuple[str, str], str]:
+    """By class and field, the string that stands below the field in config.py."""
+    docs = {}
+    for cls in ast.parse(inspect.getsource(schema)).body:
+        if not isinstance(cls, ast.ClassDef):
+            continue
+        for statement, below in zip(cls.body, cls.body[1:], strict=False):
+            match statement, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
+                    docs[cls.name, name] = " ".join(doc.split())
+    return docs

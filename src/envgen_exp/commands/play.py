@@ -1,0 +1,216 @@
+"""``python -m envgen_exp play FOLDER`` plays with a run's agent: success rates, films, and its weights to take away.
+
+It plays worlds of the validation set, in which nothing is trained and nothing is scored, so that looking at an agent,
+however often, never spends the report evaluation's worlds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from envgen_exp import seeding
+from envgen_exp.commands.compose import load_config
+from envgen_exp.commands.export import export
+from envgen_exp.commands.failure import told
+from envgen_exp.config import Device, RunConfig, trains
+from envgen_exp.errors import CheckpointError, ConfigError, RunFolderError
+from envgen_exp.families import make_family
+from envgen_exp.families.family import Design, Family, design_key
+from envgen_exp.families.typed import parse_design
+from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.guard.files import understood
+from envgen_exp.learners.ppo.evaluate import evaluate, success_counts
+from envgen_exp.learners.ppo.ppo import Learner
+from envgen_exp.reporting.run.summary import percent
+from envgen_exp.reporting.statistics import score_interval, wilson
+from envgen_exp.run import checkpoint, plan
+from envgen_exp.run.films import Film, FilmedEnv, film_title, write_films
+from envgen_exp.run.preparation import choose_device, use_threads
+from envgen_exp.seeding import WorldSet
+from envgen_exp.tracking.progress import make_console
+
+FILM_STEPS = 1000
+"""Where an episode's film is cut."""
+
+
+@told
+def main(argv: Sequence[str]) -> int:
+    """Play as asked and return the exit status: 2 with one line for what can't be."""
+    asked = _parser().parse_args(argv)
+    console = make_console()
+    player = Player.open(asked.folder, Device[asked.device])
+    for line in player.notes:
+        _tell(console, line)
+    _tell(console, player.origin)
+    design = None if asked.design is None else parse_design(asked.design, player.family)
+    if asked.export is not None:
+        export(player.learner, player.family, asked.export, origin=player.origin)
+        _tell(console, f"exported: weights.pt, agent.py and README.md in {asked.export}")
+    if asked.episodes:
+        play(player, design, asked.episodes, asked.seed, asked.videos, console)
+    return 0
+
+
+@dataclass(frozen=True)
+class Player:
+    """A run's agent at its newest whole checkpoint."""
+
+    folder: Path
+    config: RunConfig
+    family: Family
+    learner: Learner
+    origin: str
+    """Which agent it is, in a line."""
+    notes: tuple[str, ...]
+    """A line for each damaged checkpoint that was passed over."""
+
+    @classmethod
+    def open(cls, folder: Path, device: Device) -> Player:
+        """Read a run's folder, which may be in use; EnvGenError where it holds no agent that can play here."""
+        config = load_config(folder)
+        if not trains(config):
+            raise RunFolderError(f"{folder} holds no trained agent: a language model played there")
+        number, state, damaged = checkpoint.load_latest(folder / "checkpoints")
+        if state is None:
+            raise CheckpointError(
+                f"{folder} has no checkpoint yet; to go on: python run.py resume={shlex.quote(str(folder))}"
+            )
+        family = make_family(config.env)
+        use_threads(config)
+        with understood(folder / "checkpoints"):
+            learner = Learner.create(
+                config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=choose_device(device)
+            )
+            learner.load_state_dict(state["parts"]["learner"])
+            phases, done = plan.phases(config), state["position"]
+            progress = (
+                "the run is finished"
+                if done == len(phases)
+                else f"the run is not finished: {done} of {len(phases)} phases done, {phases[done].name} is next or "
+                "running"
+            )
+            trained = state["steps"]["designed"] + state["steps"]["original"]
+            origin = (
+                f"checkpoint {number} of {folder}, after {trained:,} of {plan.training_steps(config):,} training "
+                f"steps; {progress}"
+            )
+            return cls(folder, config, family, learner, origin, tuple(f"passed over: {line}" for line in damaged))
+
+
+def play(
+    player: Player, design: Design | None, num_episodes: int, seed: int, num_videos: int, console: Console
+) -> None:
+    """Play whole episodes of a design (None: the original), film the first ones, and print what was found.
+
+    The same agent, seed and number of episodes play the same episodes, filmed or not. RunFolderError where the films
+    can't be written.
+    """
+    records, films = watch(player, design, num_episodes, seed, num_videos)
+    print_skills(player, design, records, console)
+    paths = write_films(films, player.folder / "videos", f"play-{design_key(design)}-s{seed}")
+    for path, film in zip(paths, films, strict=True):
+        cut = "" if film.record is not None else ", cut there"
+        _tell(
+            console,
+            f"video: {path} ({film.steps:,} steps{cut}; {len(film.unlocked)} of {len(player.family.skills)} skills)",
+        )
+
+
+def watch(
+    player: Player, design: Design | None, num_episodes: int, seed: int, num_videos: int
+) -> tuple[list[EpisodeRecord], list[Film]]:
+    """Play, and film the first episode of each of the first slots."""
+    quota = [len(part) for part in np.array_split(range(num_episodes), min(num_episodes, _slots(player.config)))]
+    seeds = seeding.integers(seed, "worlds", "play", count=len(quota))
+    device = player.learner.device
+    actions = seeding.torch_generator(seed, "play", "actions", device=device)
+    worlds = WorldSet.VALIDATION
+    titles = [film_title(design, seeding.world_seed(one, 1, worlds)) for one in seeds[:num_videos]]
+    with contextlib.closing(player.family.vector([design] * len(quota), seeds, worlds)) as env:
+        filmed = FilmedEnv(env, titles, max_steps=FILM_STEPS) if titles else None
+        records = evaluate(player.learner.agent, filmed or env, quota, actions, device)
+    return records, [] if filmed is None else filmed.films
+
+
+def print_skills(player: Player, design: Design | None, records: Sequence[EpisodeRecord], console: Console) -> None:
+    """Success rates with their intervals, the score with its own, and what it is not."""
+    family, where = player.family, "the original" if design is None else f"the design {design_key(design)}"
+    counts, episodes = success_counts(records, len(family.skills))
+    _tell(console, f"{family.name}: success in {where}, percent of {episodes:,} episodes")
+    table = Table(box=None)
+    for header in ("skill", "success", "95 % interval"):
+        table.add_column(header, justify="left" if header == "skill" else "right", no_wrap=True)
+    for skill, count in zip(family.skills, counts.tolist(), strict=True):
+        low, high = wilson(count, episodes)
+        table.add_row(skill, percent(count / episodes), f"{percent(low)} - {percent(high)}")
+    console.print(table)
+    shown = np.array([record.skills for record in records]) > 0
+    score = family.score(dict(zip(family.skills, shown.mean(axis=0).tolist(), strict=True)))
+    low, high = score_interval(shown, family.skills, family.score)
+    mean_return = np.mean([record.episode_return for record in records])
+    _tell(
+        console,
+        f"score {score:.2f} % [{low:.2f}, {high:.2f}] over {episodes:,} episodes in validation worlds of {where}; mean "
+        f"return {mean_return:.2f}, mean length {np.mean([record.length for record in records]):,.0f} steps",
+    )
+    what = "the report evaluation" if design is None else "a score of the original"
+    _tell(console, f"This is not {what}: few episodes make the score read low, and tables count the report's alone.")
+    if design is not None:
+        settings = ", ".join(f"{name}: {value}" for name, value in design.settings().items())
+        _tell(console, f"design {design_key(design)}: {settings}")
+
+
+def _slots(config: RunConfig) -> int:
+    """How many episodes are played side by side, at most."""
+    return config.evaluation.num_envs
+
+
+def _tell(console: Console, line: str) -> None:
+    console.print(Text(line), soft_wrap=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"play: {message}; --help lists what there is")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m envgen_exp play", description=__doc__, allow_abbrev=False)
+    parser.add_argument("folder", type=Path, help="a run's folder, finished or not")
+    parser.add_argument(
+        "--design",
+        metavar="TEXT",
+        help="play this design and not the original: 'target_biome: mountain, iron_rarity: common', or a file of it",
+    )
+    parser.add_argument(
+        "--episodes", type=_count, default=20, metavar="N", help="whole episodes to play; 0 plays none [20]"
+    )
+    parser.add_argument("--seed", type=_count, default=0, metavar="N", help="of worlds and actions [0]")
+    parser.add_argument(
+        "--videos", type=_count, default=2, metavar="N", help="episodes to film, into FOLDER/videos; 0 films none [2]"
+    )
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write weights.pt, agent.py and README.md there")
+    parser.add_argument("--device", choices=[device.name for device in Device], default="auto", help="[auto]")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""``python -m envgen_exp report FOLDER`` writes report.html of a run or a sweep, and prints its tables.
+
+A sweep's tables are also written as Markdown, CSV and LaTeX beside it. With ``--claims multirun`` the paper's claims
+are judged by all sweeps in that folder, into docs/claims.md. Only files are read, so it can be called at any time,
+also while runs go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from envgen_exp.commands.failure import told
+from envgen_exp.guard.files import understood
+from envgen_exp.reporting.run.page_of_run import make_report
+from envgen_exp.reporting.run.played import make_played_report
+from envgen_exp.reporting.run.summary import print_summary
+from envgen_exp.reporting.study.analysis import Analysis
+from envgen_exp.reporting.study.claims import write_claims
+from envgen_exp.reporting.study.collect import collect, read_run
+from envgen_exp.reporting.study.page_of_study import make_sweep_report
+from envgen_exp.reporting.study.table_files import write_tables
+from envgen_exp.reporting.study.terminal import print_study
+from envgen_exp.tracking.progress import make_console
+
+CLAIMS = Path("docs/claims.md")
+"""Where the claims are written, in a clone."""
+
+
+@told
+def main(argv: Sequence[str]) -> int:
+    """Write the page, print the table and return the exit status: 2 with one line for a folder that holds no run."""
+    parser = argparse.ArgumentParser(prog="python -m envgen_exp report", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("folder", type=Path, nargs="?", help="a run's folder, or a sweep's: multirun/<sweep>")
+    what.add_argument(
+        "--claims", type=Path, metavar="SWEEPS", help="judge the paper's claims by the sweeps in this folder"
+    )
+    parser.add_argument("--out", type=Path, default=CLAIMS, help="where the claims are written (default: %(default)s)")
+    asked = parser.parse_args(argv)
+    if asked.claims is None:
+        show(asked.folder)
+    else:
+        show_claims(asked.claims, asked.out)
+    return 0
+
+
+def show(folder: Path) -> None:
+    """Print the tables of the run or the sweep in `folder` and write its page; RunFolderError where there is none."""
+    with understood(folder):
+        _show(folder, make_console())
+
+
+def _show(folder: Path, console: Console) -> None:
+    if not os.path.lexists(folder / "config.yaml"):
+        analysis = Analysis(collect(folder))
+        files = write_tables(analysis)
+        print_study(analysis, console)
+        console.print(Text("tables", style="bold"))
+        for file in files:
+            console.print(Text(f"  {file}"), soft_wrap=True)
+        page = make_sweep_report(analysis)
+    else:
+        run = read_run(folder)
+        page = make_report(folder) if run.trains else make_played_report(folder)
+        if run.summary is None:
+            resume = f"python run.py resume={shlex.quote(str(folder))}"
+            print(f"{folder} is not finished ({len(run.phases)} phases done); to go on: {resume}")
+        else:  # it may have been moved
+            print_summary(dataclasses.replace(run.summary, folder=str(folder)), console)
+    console.print(Text("report", style="bold"))
+    console.print(Text(f"  {page}"), soft_wrap=True)
+
+
+def show_claims(folder: Path, out: Path) -> None:
+    """Judge the paper's claims by the sweeps in `folder`, write the document and print a line for each."""
+    with understood(folder):
+        verdicts = list(write_claims(folder, out))
+    for verdict in verdicts:
+        detail = f": {verdict.detail}" if verdict.detail else ""
+        print(f"{verdict.claim.text} ({verdict.claim.table}): {verdict.word}{detail}")
+    print(f"written: {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

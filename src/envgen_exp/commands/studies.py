@@ -1,0 +1,149 @@
+"""``python -m envgen_exp studies docs/studies.md`` writes the page's tables of every experiment anew.
+
+Arms, runs, steps, calls and dollars come from the files of conf/experiment and conf/scale; times from them and from the
+rates measured below.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envgen_exp.commands.compose import CONF, compose_run, sweep_choices
+from envgen_exp.commands.help import gloss
+from envgen_exp.config import RunConfig
+from envgen_exp.designers import make_designer
+from envgen_exp.errors import ConfigError
+from envgen_exp.families import make_family
+from envgen_exp.llm.prices import expected_cost
+from envgen_exp.run.folder import write_atomic
+from envgen_exp.run.plan import phases, training_steps
+from envgen_exp.run.preparation import means
+from envgen_exp.tracking.progress import duration
+
+MODEL = "gpt4"
+"""The option of llm= whose prices stand in the tables, but for an experiment that sweeps over models."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Steps a second of one core, other cores being as busy."""
+
+    training: float
+    playing: float
+    """In evaluations, without updates."""
+
+
+RATES = {
+    "symbolic": Rates(training=5_300, playing=35_000),
+    "laptop": Rates(training=1_000, playing=4_000),
+    "paper": Rates(training=5, playing=30),
+}
+"""By ppo.name, on the machine with two cores that docs/studies.md tells of; only symbolic's are of a quiet machine."""
+
+EPISODE_STEPS = 180
+"""Length of an evaluation episode assumed for times."""
+
+OVERHEAD = 15.0
+"""Seconds of a run besides training and playing: imports, films, report."""
+
+CORES = 2
+
+FIRST_LINE = "<!-- from here to the next mark: python -m envgen_exp studies docs/studies.md -->"
+LAST_LINE = "<!-- end -->"
+
+EXTRA = {("heist", "laptop"): ["ppo=laptop"]}
+"""What a study wants typed besides its name and scale."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the tables into the page, or print them where no file is named."""
+    if not argv:
+        print("\n".join(tables()))
+        return 0
+    page = Path(argv[0])
+    before, mark, rest = page.read_text().partition(FIRST_LINE)
+    _, end, after = rest.partition(LAST_LINE)
+    if not mark or not end:
+        raise ConfigError(f"{page}: has not the two marks between which the tables stand")
+    text = "\n".join(tables())
+    write_atomic(page, f"{before}{mark}\n\n{text}\n\n{end}{after}".encode())
+    return 0
+
+
+def experiments() -> list[str]:
+    """The files of conf/experiment that are sweeps at any scale."""
+    files = sorted((CONF / "experiment").glob("*.yaml"))
+    return [file.stem for file in files if "hydra.runtime.choices.scale" in file.read_text()]
+
+
+def tables() -> list[str]:
+    """The lines of all tables."""
+    lines = ["| experiment | is |", "|---|---|"]
+    lines += [f"| `{name}` | {gloss(CONF / 'experiment' / f'{name}.yaml')} |" for name in experiments()]
+    for scale in ("laptop", "paper"):
+        lines += [
+            "",
+            f"At `scale={scale}`:",
+            "",
+            "| experiment | varied | runs | training steps a run | in all | LLM calls | dollars | time |",
+            "|---|---|---|---|---|---|---|---|",
+            *(row(name, scale) for name in experiments()),
+        ]
+    return lines
+
+
+def row(name: str, scale: str) -> str:
+    """An experiment's line in the table of a scale."""
+    typed = [f"experiment={name}", f"scale={scale}", *EXTRA.get((name, scale), [])]
+    choices = sweep_choices(typed)
+    if len(choices.get("llm", [])) < 2:
+        choices["llm"] = [f"llm={MODEL}"]
+    seeds = len(choices["seed"])
+    choices["seed"] = choices["seed"][:1]
+    configs = [compose_run(job, in_sweep=True) for job in itertools.product(*choices.values())]
+    varied = [
+        f"`{key}=` {', '.join(item.partition('=')[2] for item in items)}"
+        for key, items in choices.items()
+        if len(items) > 1
+    ]
+    steps = [training_steps(config) for config in configs]
+    calls, dollars = zip(*(asked(config) for config in configs), strict=True)
+    cost = "?" if None in dollars else f"{seeds * sum(cost or 0.0 for cost in dollars):,.2f}"
+    seconds = seeds * sum(map(run_seconds, configs)) / CORES
+    cells = (
+        f"`{name}`",
+        "; ".join(varied),
+        f"{len(configs)} × {seeds}",
+        ", ".join(f"{number:,}" for number in sorted(set(steps))),
+        f"{seeds * sum(steps) / 1e6:,.1f} M",
+        f"{seeds * sum(calls):,}",
+        cost,
+        duration(seconds) if seconds < 2 * 86_400 else f"{seconds / 86_400:,.0f} days",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def asked(config: RunConfig) -> tuple[int, float | None]:
+    """LLM calls of a run and their expected dollars; None where the price is not known."""
+    designer = make_designer(config.designer, means(config, make_family(config.env)))
+    calls = designer.num_calls(config.cycles)
+    if not designer.uses_llm or not calls:
+        return 0, 0.0
+    first, *later = designer.preview()
+    expected = expected_cost(config.llm, first, later[0] if later else None, designer.example_reply(), calls)
+    return calls, expected.cost
+
+
+def run_seconds(config: RunConfig) -> float:
+    """Expected seconds of a run on one core, without the language model's and without validation."""
+    rates = RATES[config.ppo.name]
+    episodes = sum(phase.episodes for phase in phases(config))
+    return OVERHEAD + training_steps(config) / rates.training + episodes * EPISODE_STEPS / rates.playing
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,374 @@
+"""Heist behind the batch contract: procgen plays, and every episode begins with a level that is put into its game.
+
+A game that ends makes its next level by itself; that one is replaced before anybody sees it, by a stock level with the
+slot's seed or by one of the design's pool. So an episode depends on its level and its actions alone. How long episodes
+last is counted here: the games have no time limit of their own, so that one that runs out of time can still be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envgen_exp.config import HeistConfig, HeistMode
+from envgen_exp.errors import EngineError, StateError
+from envgen_exp.families import buffers
+from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.heist import blob, stock
+from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist.design import MAX_LOCKS, SKILLS, HeistDesign, plan
+from envgen_exp.families.heist.levels import Beginning, Pool
+from envgen_exp.families.heist.picture import draw_frame
+from envgen_exp.families.heist.state import SLOT, SlotState, decode, encode
+from envgen_exp.families.heist.upstream import FRAME, NUM_ACTIONS, STAY, Games, threads
+from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation
+from envgen_exp.seeding import WorldSet, world_seed
+
+OBSERVATION: Mapping[str, ArraySpec] = {"pixels": ArraySpec(FRAME, np.dtype(np.uint8), 0, 255)}
+"""The frame that procgen renders: rows, columns, RGB."""
+
+Pools = Callable[[Design, WorldSet | None], Pool]
+"""The levels of a design, those of the set of worlds built already."""
+
+_MODES = tuple(HeistMode)
+
+_RING_PIXELS: tuple[tuple[int, int, tuple[int, int, int]], ...] = (
+    (4, 60, (29, 164, 221)),
+    (3, 58, (177, 227, 155)),
+    (4, 53, (201, 91, 19)),
+)
+"""Row, column and colour of a pixel that a held key of each theme shows, whatever lies behind it."""
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What a slot's episodes are played in."""
+
+    design: Design | None
+    key: str
+    """Its `design_key`."""
+    limit: int
+    """Steps after which an episode has run out of time."""
+    level: Callable[[int], Beginning]
+    """The level of a world's seed."""
+
+
+class _Slot:
+    """One environment: which episode of it is played, and what it began with. Its steps are counted by the vector."""
+
+    def __init__(self, course: _Course, seed: int, worlds: WorldSet | None) -> None:
+        self.seed = seed
+        self.worlds = worlds
+        self.episode = 0
+        """Episodes begun; 0 is before the first reset."""
+        self.world_seed = 0
+        self.course = course
+        self.next_course = course
+        self.next_world: int | None = None
+        """The next episode's world, where one was set."""
+        self.keys: frozenset[int] = frozenset()
+        """Keys that lay in the maze when the episode began."""
+        self.locks: frozenset[int] = frozenset()
+        """Locks that were shut then."""
+        self.known: SafeBlob | None = None
+        """A state of the running episode, from which `_played` leads to the present one."""
+        self.parked: SafeBlob | None = None
+        """The present state, where the game in procgen has gone on without the slot."""
+
+
+class HeistVector:
+    """Several Heist games in one vector of procgen's; see `envs.vector.VectorEnv`.
+
+    Args:
+        config: which mode the original is, how long its episodes are, and threads.
+        designs: each slot's design; None is the original.
+        seeds: each slot's seed.
+        worlds: the set that levels are drawn from; None draws from all.
+        pools: gives the levels of a design.
+    """
+
+    def __init__(
+        self,
+        config: HeistConfig,
+        designs: Sequence[Design | None],
+        seeds: Sequence[int],
+        worlds: WorldSet | None,
+        pools: Pools,
+    ) -> None:
+        buffers.check_slots(designs, seeds, HeistDesign)
+        self._config = config
+        self._pools = pools
+        self._slots = [
+            _Slot(self._course(design, worlds), int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)
+        ]
+        count = len(self._slots)
+        self._games = Games(count, num_threads=threads(config.num_threads, count))
+        self._begun = np.zeros(count, np.bool_)
+        self._steps = np.zeros(count, np.int64)
+        self._limits = np.zeros(count, np.int64)
+        self._returns = np.zeros(count)
+        self._played = np.zeros((count, 256), np.int8)
+        """Actions since each slot's `known` state, so many as the next array says."""
+        self._num_played = np.zeros(count, np.int64)
+        self._every = np.arange(count)
+        self._any_parked = False
+        self._spare: Games | None = None
+        self._closed = False
+
+    @property
+    def num_envs(self) -> int:
+        return len(self._slots)
+
+    @property
+    def num_actions(self) -> int:
+        return NUM_ACTIONS
+
+    @property
+    def observation_spec(self) -> Mapping[str, ArraySpec]:
+        return OBSERVATION
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        return SKILLS
+
+    def reset(self, obs: Observation) -> None:
+        self._check_open()
+        buffers.check_observation("obs", obs, OBSERVATION, self.num_envs)
+        for index in range(self.num_envs):
+            self._begin(index)
+        obs["pixels"][:] = self._games.frames
+
+    def step(
+        self,
+        actions: NDArray[np.int64],
+        obs: Observation,
+        rewards: NDArray[np.float32],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        *,
+        active: NDArray[np.bool_] | None = None,
+        final_obs: Observation | None = None,
+    ) -> list[EpisodeRecord]:
+        self._check_open()
+        count, games = self.num_envs, self._games
+        mask = buffers.check_active(active, count)
+        buffers.check_actions(actions, mask, NUM_ACTIONS)
+        buffers.check_observation("obs", obs, OBSERVATION, count)
+        if final_obs is not None:
+            buffers.check_observation("final_obs", final_obs, OBSERVATION, count)
+        buffers.check_array("rewards", rewards, (count,), np.float32)
+        buffers.check_array("terminations", terminations, (count,), np.bool_)
+        buffers.check_array("truncations", truncations, (count,), np.bool_)
+        whole = bool(mask.all())
+        if (mask & ~self._begun).any():
+            slot = int(np.argmax(mask & ~self._begun))
+            raise EngineError(f"step: slot {slot} has no game yet, call reset first")
+        if not whole or self._any_parked:
+            self._park(~mask)
+
+        games.act(self._note_actions(np.where(mask, actions, STAY), mask))
+        self._steps += mask
+        np.add(self._returns, games.rewards, out=self._returns, where=mask)
+        terminated = games.first & mask
+        truncated = (self._steps >= self._limits) & mask & ~terminated
+        for buffer, values in ((rewards, games.rewards), (terminations, terminated), (truncations, truncated)):
+            np.copyto(buffer, values, where=mask)
+        records = []
+        for index in np.flatnonzero(terminated | truncated).tolist():
+            if final_obs is not None:
+                last = games.frames[index] if truncated[index] else self._replay_last_frame(index)
+                final_obs["pixels"][index] = last
+            records.append(self._record(index, bool(truncated[index])))
+            self._begin(index)
+        if whole:
+            obs["pixels"][:] = games.frames
+        else:
+            obs["pixels"][mask] = games.frames[mask]
+        return records
+
+    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
+        self._check_open()
+        this = self._slots[buffers.check_slot(slot, self.num_envs)]
+        seed = buffers.check_world(world, this.worlds)
+        this.next_course = self._course(buffers.check_design(design, HeistDesign), this.worlds)
+        this.next_world = seed
+
+    def get_state(self, slot: int) -> bytes:
+        self._check_open()
+        index = buffers.check_slot(slot, self.num_envs)
+        this, config = self._slots[index], self._config
+        row = np.zeros((), SLOT)
+        for name, value in (
+            ("seed", this.seed),
+            ("worlds", -1 if this.worlds is None else this.worlds),
+            ("mode", _MODES.index(config.mode)),
+            ("designed_length", config.designed_length),
+            ("original_length", config.original_length),
+            ("pool_size", config.pool_size),
+            ("episode", this.episode),
+            ("world_seed", this.world_seed),
+            ("steps", self._steps[index]),
+            ("episode_return", self._returns[index]),
+            ("keys", [theme in this.keys for theme in range(MAX_LOCKS)]),
+            ("locks", [theme in this.locks for theme in range(MAX_LOCKS)]),
+            ("next_world", -1 if this.next_world is None else this.next_world),
+        ):
+            row[name] = value
+        game = self._present(index) if this.episode else None
+        return encode(SlotState(row, this.course.design, this.next_course.design, game))
+
+    def set_state(self, slot: int, state: bytes) -> None:
+        self._check_open()
+        index = buffers.check_slot(slot, self.num_envs)
+        this, config, found = self._slots[index], self._config, decode(state)
+        row = found.slot
+        for name, ours in (
+            ("mode", _MODES.index(config.mode)),
+            ("designed_length", config.designed_length),
+            ("original_length", config.original_length),
+            ("pool_size", config.pool_size),
+        ):
+            if row[name] != ours:
+                raise StateError(f"state: its {name} is {row[name]}, that of these environments {ours}")
+        worlds = None if row["worlds"] < 0 else WorldSet(int(row["worlds"]))
+        courses = self._course(found.design, worlds), self._course(found.next_design, worlds)
+        this.course, this.next_course = courses
+        this.next_world = None if row["next_world"] < 0 else int(row["next_world"])
+        this.seed, this.worlds = int(row["seed"]), worlds
+        this.episode, this.world_seed = int(row["episode"]), int(row["world_seed"])
+        this.keys, this.locks = (frozenset(np.flatnonzero(row[name]).tolist()) for name in ("keys", "locks"))
+        self._begun[index] = found.game is not None
+        if found.game is not None:
+            self._put(index, found.game)
+        self._steps[index], self._returns[index] = row["steps"], row["episode_return"]
+        self._limits[index] = this.course.limit
+
+    def close(self) -> None:
+        for games in (self._games, self._spare):
+            if games is not None:
+                games.close()
+        self._closed = True
+
+    def positions(self) -> NDArray[np.float32]:
+        """Each slot's player as x and y in cells, y up, (num_envs, 2)."""
+        self._check_open()
+        if not self._begun.all():
+            raise EngineError(f"slot {int(np.argmin(self._begun))} has no game yet, call reset first")
+        players = [blob.read(this.parked or self._games.get(slot)).entities[0] for slot, this in enumerate(self._slots)]
+        return np.array([(player["x"], player["y"]) for player in players], np.float32)
+
+    def frame(self, slot: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """What a slot's player sees, drawn at `size`, rows and columns: (rows, columns, 3) uint8."""
+        self._check_open()
+        index = buffers.check_slot(slot, self.num_envs)
+        if not self._begun[index]:
+            raise EngineError(f"slot {index} has no game yet, call reset first")
+        return draw_frame(self._present(index), size)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError("the environments are closed")
+
+    # Episodes
+
+    def _begin(self, index: int) -> None:
+        """Begin a slot's next episode; its first frame is drawn."""
+        this = self._slots[index]
+        this.episode += 1
+        this.course = this.next_course
+        own = world_seed(this.seed, this.episode, this.worlds)
+        this.world_seed, this.next_world = own if this.next_world is None else this.next_world, None
+        beginning = this.course.level(this.world_seed)
+        this.keys, this.locks = beginning.keys, beginning.locks
+        self._put(index, beginning.game)
+        self._begun[index] = True
+        self._steps[index], self._returns[index] = 0, 0.0
+        self._limits[index] = this.course.limit
+
+    def _course(self, design: Design | None, worlds: WorldSet | None) -> _Course:
+        """The course of a design, whose levels are built here and not in the midst of a step."""
+        config = self._config
+        if design is None:
+            return _Course(None, design_key(None), config.original_length, stock.generator(config.mode).level)
+        limit = min(config.designed_length, plan(design).timeout)
+        return _Course(design, design_key(design), limit, self._pools(design, worlds).level)
+
+    def _record(self, index: int, truncated: bool) -> EpisodeRecord:
+        """The record of an episode that has just ended; one that ran out of time can still be read."""
+        this = self._slots[index]
+        keys, locks = self._left(index) if truncated else (frozenset(), frozenset())
+        collected, opened = this.keys - keys, this.locks - locks
+        return EpisodeRecord(
+            slot=index,
+            episode=this.episode,
+            world_seed=this.world_seed,
+            design=this.course.key,
+            length=int(self._steps[index]),
+            episode_return=float(self._returns[index]),
+            truncated=truncated,
+            # Whoever has the gem has everything: each lock lies on the way to it, and each key is that of a lock.
+            skills=(
+                *(int(theme in collected) for theme in range(MAX_LOCKS)),
+                *(int(theme in opened) for theme in range(MAX_LOCKS)),
+                int(not truncated),
+            ),
+        )
+
+    def _left(self, index: int) -> tuple[frozenset[int], frozenset[int]]:
+        """The keys that still lie in the maze, and the locks that are still shut."""
+        this, frame = self._slots[index], self._games.frames[index]
+        held = any((frame[row, column] == colour).all() for row, column, colour in _RING_PIXELS)
+        if not held:  # Nothing was collected, so nothing was opened: no need to read the game.
+            return this.keys, this.locks
+        return blob.read_left(self._games.get(index))
+
+    # Games
+
+    def _put(self, index: int, game: SafeBlob) -> None:
+        """Put a state into a slot's game; its frame is drawn."""
+        self._games.put(index, game)
+        self._slots[index].known = game
+        self._slots[index].parked = None
+        self._num_played[index] = 0
+
+    def _present(self, index: int) -> SafeBlob:
+        """The present state of a slot's game."""
+        return self._slots[index].parked or blob.settle(blob.read(self._games.get(index)))
+
+    def _park(self, idle: NDArray[np.bool_]) -> None:
+        """Keep the states of idle slots, whose games in procgen go on without them, and put the others' back."""
+        for index, this in enumerate(self._slots):
+            if idle[index] and this.episode:
+                this.parked = self._present(index)
+            elif this.parked is not None:
+                self._games.put(index, this.parked)
+                this.parked = None
+        self._any_parked = any(this.parked is not None for this in self._slots)
+
+    def _note_actions(self, actions: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        if self._num_played.max() == self._played.shape[1]:
+            self._played = np.concatenate([self._played, np.zeros_like(self._played)], axis=1)
+        self._played[self._every, self._num_played] = actions
+        self._num_played += mask
+        return actions
+
+    def _replay_last_frame(self, index: int) -> NDArray[np.uint8]:
+        """The last frame of an episode that the gem has ended, which the game itself never draws.
+
+        The episode is played again in a spare game; in the last step the gem can't be taken, so that it stays there.
+        """
+        known = self._slots[index].known
+        assert known is not None
+        if self._spare is None:
+            self._spare = Games(1)
+        *actions, last = self._played[index, : self._num_played[index]].tolist()
+        self._spare.put(0, known)
+        for action in actions:
+            self._spare.act(action)
+        self._spare.put(0, blob.with_gem_out_of_reach(blob.read(self._spare.get(0))))
+        self._spare.act(last)
+        frame: NDArray[np.uint8] = self._spare.frames[0]
+        return frame

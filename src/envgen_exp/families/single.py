@@ -1,0 +1,365 @@
+"""Families from games written for one player: slots, buffers, episodes, states and pictures are taken care of here.
+
+A family of one's own is then a `Game`, which plays a single episode, and a `GameFamily`, which says what it is about;
+examples/corridor is a whole one. Speed is Python's: some ten thousand steps a second.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envgen_exp.config import Engine, EnvConfig, Observe
+from envgen_exp.errors import ConfigError, DesignError, EngineError, StateError
+from envgen_exp.families import buffers
+from envgen_exp.families.family import Brief, Design, DesignCheck, Setting, SkillRule, design_key, design_model
+from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation, VectorEnv
+from envgen_exp.seeding import WorldSet, world_seed
+
+IMAGE = 64
+"""Rows and columns of what the agent sees."""
+
+_SPEC: Mapping[str, ArraySpec] = {"pixels": ArraySpec((IMAGE, IMAGE, 3), np.dtype(np.uint8), 0, 255)}
+_STATE = b"game1"
+_SEED = 0
+"""Of the worlds that `check` samples."""
+
+
+class Game(ABC):
+    """One episode of a game for one player.
+
+    Its attributes are its whole state: numbers, texts, None, and lists and dicts of these. So no generator of random
+    numbers is kept; one that is made of attributes, `np.random.default_rng([self.seed, self.steps])`, does as well.
+    """
+
+    @abstractmethod
+    def __init__(self, settings: Mapping[str, Any] | None, seed: int) -> None:
+        """Begin an episode in the world of this seed, from 0 to 2**31 - 2, by a design's settings (None: the original).
+
+        A DesignError for settings that can't stand together makes the design unplayable: it never trains.
+        """
+
+    @abstractmethod
+    def step(self, action: int) -> tuple[float, bool, Sequence[str]]:
+        """Play one action, and say the reward, whether the game is over, and the skills that were shown by it."""
+
+    @abstractmethod
+    def draw(self) -> NDArray[np.uint8]:
+        """The picture, (rows, columns, 3) with a pixel for each cell, at most 64 x 64: the agent sees it enlarged."""
+
+
+class GameFamily:
+    """The protocol of `envs.family.Family` for a `Game`; a subclass names what stands here without a value."""
+
+    name: ClassVar[str]
+    game: ClassVar[type[Game]]
+    brief: ClassVar[Brief]
+    vocabulary: ClassVar[tuple[Setting, ...]]
+    gifts: ClassVar[frozenset[str]] = frozenset()
+    """The settings that give the player something at the start; all others are terrain."""
+    skill_rules: ClassVar[tuple[SkillRule, ...]]
+    num_actions: ClassVar[int]
+    max_steps: ClassVar[int]
+    """Steps after which an episode is truncated."""
+    engine: ClassVar[str] = "python"
+    observation_spec: ClassVar[Mapping[str, ArraySpec]] = _SPEC
+
+    skills: ClassVar[tuple[str, ...]]
+    """The brief's, in its order."""
+    design_model: ClassVar[type[Design]]
+    """The vocabulary as a model; one for each class, so that designs of two objects of it are of one kind."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.skills = tuple(cls.brief.skills)
+        cls.design_model = design_model(
+            f"{cls.name.title()}Design", cls.__module__, f"A design of {cls.name}.", cls.vocabulary
+        )
+
+    def __init__(self, config: EnvConfig) -> None:
+        if config.observation is not Observe.pixels:
+            raise ConfigError(f"env.observation={config.observation.name}: {self.name} shows pixels alone")
+        if config.engine is not Engine.native:
+            raise ConfigError(f"env.engine={config.engine.name}: {self.name} has one engine; leave it at native")
+
+    def vector(
+        self, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None = None
+    ) -> VectorEnv:
+        buffers.check_slots(designs, seeds, self.design_model)
+        return _GameVector(self, designs, seeds, worlds)
+
+    def default_designs(self, count: int) -> list[Design]:
+        """A design for each skill rule with settings, then each setting at its ends; all different while there are."""
+        values: list[dict[str, Any]] = [
+            {"purpose": f"Practise {rule.skill}", "targets": (rule.skill,), **rule.settings}
+            for rule in self.skill_rules
+            if rule.settings
+        ]
+        for setting in self.vocabulary:
+            ends = setting.choices or (setting.low, setting.high)
+            values += [{"purpose": f"{setting.name}: {value}", setting.name: value} for value in ends]
+        made = [self.design_model(**each) for each in values]
+        different = list({design_key(design): design for design in reversed(made)}.values())[::-1]
+        return [different[index % len(different)] for index in range(count)]
+
+    def check(self, design: Design, *, num_worlds: int = 64) -> DesignCheck:
+        """What a player who acts at random shows in worlds of the design; that shows no skill to be impossible."""
+        if buffers.check_design(design, self.design_model) is None:
+            raise DesignError("design: the original needs no check")
+        if num_worlds < 1:
+            raise EngineError(f"num_worlds: {num_worlds} worlds can't be sampled, at least 1")
+        try:
+            found = [self._stroll(design, world_seed(_SEED, n, WorldSet.VALIDATION)) for n in range(1, num_worlds + 1)]
+        except DesignError as error:
+            return DesignCheck(playable=False, findings=(str(error),), impossible=self.skills)
+        shown = ", ".join(f"{skill} in {sum(skill in skills for skills in found)}" for skill in self.skills)
+        return DesignCheck(
+            playable=True, findings=(f"of {num_worlds} worlds, a player who acts at random shows {shown}",)
+        )
+
+    def picture(self, design: Design | None, world_seed: int, *, unit: int = 8) -> NDArray[np.uint8]:
+        checked = buffers.check_design(design, self.design_model)
+        cells = _cells(self.begin(None if checked is None else checked.settings(), world_seed))
+        return cells.repeat(unit, axis=0).repeat(unit, axis=1)
+
+    def score(self, success_rates: Mapping[str, float]) -> float:
+        """The mean success rate in percent."""
+        if set(success_rates) != set(self.skills) or not all(0 <= rate <= 1 for rate in success_rates.values()):
+            raise EngineError(f"score: needs a success rate from 0 to 1 for each of the {len(self.skills)} skills")
+        return 100 * float(np.mean([success_rates[skill] for skill in self.skills]))
+
+    def begin(self, settings: Mapping[str, Any] | None, seed: int) -> Game:
+        """An episode's game at its beginning."""
+        return self.game(settings, seed)
+
+    def _stroll(self, design: Design, seed: int) -> set[str]:
+        """The skills that random actions show in a world."""
+        game, shown = self.begin(design.settings(), seed), set[str]()
+        for action in np.random.default_rng(seed).integers(self.num_actions, size=self.max_steps):
+            _, over, skills = game.step(int(action))
+            shown.update(skills)
+            if over:
+                break
+        return shown
+
+
+class _GameVector:
+    """`VectorEnv` of single games, each in a slot of plain values."""
+
+    def __init__(
+        self, family: GameFamily, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None
+    ) -> None:
+        self._family = family
+        self._closed = False
+        self._games: list[Game | None] = [None] * len(seeds)
+        self._slots: list[dict[str, Any]] = [
+            {
+                "family": family.name,
+                "seed": int(seed),
+                "worlds": worlds,
+                "episode": 0,
+                "design": None,
+                "next_design": None if design is None else design.settings(),
+                "world_seed": 0,
+                "next_world": None,
+                "steps": 0,
+                "return": 0.0,
+                "counts": [0] * len(family.skills),
+            }
+            for design, seed in zip(designs, seeds, strict=True)
+        ]
+
+    @property
+    def num_envs(self) -> int:
+        return len(self._slots)
+
+    @property
+    def num_actions(self) -> int:
+        return self._family.num_actions
+
+    @property
+    def observation_spec(self) -> Mapping[str, ArraySpec]:
+        return self._family.observation_spec
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        return self._family.skills
+
+    def reset(self, obs: Observation) -> None:
+        self._check_open()
+        buffers.check_observation("obs", obs, self.observation_spec, self.num_envs)
+        for slot in range(self.num_envs):
+            obs["pixels"][slot] = _image(self._begin(slot))
+
+    def step(
+        self,
+        actions: NDArray[np.int64],
+        obs: Observation,
+        rewards: NDArray[np.float32],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        *,
+        active: NDArray[np.bool_] | None = None,
+        final_obs: Observation | None = None,
+    ) -> list[EpisodeRecord]:
+        stepped = self._check_step(actions, obs, rewards, terminations, truncations, active, final_obs)
+        records = []
+        for index, game in stepped:
+            slot = self._slots[index]
+            reward, over, shown = game.step(int(actions[index]))
+            slot["steps"] += 1
+            slot["return"] += float(np.float32(reward))
+            for skill in shown:
+                slot["counts"][self._number(skill)] += 1
+            truncated = not over and slot["steps"] >= self._family.max_steps
+            rewards[index], terminations[index], truncations[index] = reward, over, truncated
+            if over or truncated:
+                records.append(self._record(index, truncated))
+                if final_obs is not None:
+                    final_obs["pixels"][index] = _image(game)
+                game = self._begin(index)
+            obs["pixels"][index] = _image(game)
+        return records
+
+    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
+        self._check_open()
+        checked = buffers.check_design(design, self._family.design_model)
+        this = self._slots[buffers.check_slot(slot, self.num_envs)]
+        this["next_world"] = buffers.check_world(world, None if this["worlds"] is None else WorldSet(this["worlds"]))
+        this["next_design"] = None if checked is None else checked.settings()
+
+    def get_state(self, slot: int) -> bytes:
+        self._check_open()
+        index = buffers.check_slot(slot, self.num_envs)
+        game = self._games[index]
+        values = None if game is None else vars(game)
+        try:
+            body = json.dumps({**self._slots[index], "game": values}, allow_nan=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError) as error:
+            raise EngineError(f"{_what(game)}: an attribute is no plain value: {error}") from None
+        for name, value in (values or {}).items():
+            if json.loads(json.dumps(value)) != value:  # a tuple comes back as a list
+                raise EngineError(f"{_what(game)}.{name}: {value!r:.60} is no plain value; take lists and texts")
+        return _STATE + zlib.crc32(body).to_bytes(4, "big") + body
+
+    def set_state(self, slot: int, state: bytes) -> None:
+        self._check_open()
+        index = buffers.check_slot(slot, self.num_envs)
+        head = len(_STATE) + 4
+        if not isinstance(state, bytes) or state[: len(_STATE)] != _STATE or len(state) < head:
+            raise StateError(f"state: not one of {self._family.name}")
+        if zlib.crc32(state[head:]).to_bytes(4, "big") != state[len(_STATE) : head]:
+            raise StateError("state: damaged, its checksum differs")
+        values = json.loads(state[head:])
+        attributes = values.pop("game")
+        if set(values) != set(self._slots[index]) or values["family"] != self._family.name:
+            raise StateError(f"state: not one of {self._family.name}")
+        game = None
+        if attributes is not None:
+            game = object.__new__(self._family.game)
+            vars(game).update(attributes)
+        self._slots[index], self._games[index] = values, game
+
+    def achievements(self) -> NDArray[np.int32]:
+        """How often each skill was shown in the running episodes, (num_envs, num_skills)."""
+        return np.array([slot["counts"] for slot in self._slots], np.int32)
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError("the environments are closed")
+
+    def _check_step(
+        self,
+        actions: NDArray[np.int64],
+        obs: Observation,
+        rewards: NDArray[np.float32],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        active: NDArray[np.bool_] | None,
+        final_obs: Observation | None,
+    ) -> Iterator[tuple[int, Game]]:
+        """The slots to step with their games, once everything that was handed over is found good."""
+        self._check_open()
+        count = self.num_envs
+        chosen = buffers.check_active(active, count)
+        buffers.check_actions(actions, chosen, self.num_actions)
+        buffers.check_observation("obs", obs, self.observation_spec, count)
+        buffers.check_array("rewards", rewards, (count,), np.float32)
+        buffers.check_array("terminations", terminations, (count,), np.bool_)
+        buffers.check_array("truncations", truncations, (count,), np.bool_)
+        if final_obs is not None:
+            buffers.check_observation("final_obs", final_obs, self.observation_spec, count)
+        stepped = []
+        for index in np.flatnonzero(chosen).tolist():
+            game = self._games[index]
+            if game is None:
+                raise EngineError(f"step: slot {index} has no game yet, call reset first")
+            stepped.append((index, game))
+        return iter(stepped)
+
+    def _begin(self, index: int) -> Game:
+        slot = self._slots[index]
+        slot["episode"] += 1
+        slot["design"] = slot["next_design"]
+        slot["steps"], slot["return"], slot["counts"] = 0, 0.0, [0] * len(self.skills)
+        worlds = None if slot["worlds"] is None else WorldSet(slot["worlds"])
+        own = world_seed(slot["seed"], slot["episode"], worlds)
+        slot["world_seed"], slot["next_world"] = own if slot["next_world"] is None else slot["next_world"], None
+        game = self._games[index] = self._family.begin(slot["design"], slot["world_seed"])
+        return game
+
+    def _number(self, skill: str) -> int:
+        try:
+            return self.skills.index(skill)
+        except ValueError:
+            raise EngineError(f"{self._family.game.__name__}.step: {skill!r} is none of the brief's skills") from None
+
+    def _record(self, index: int, truncated: bool) -> EpisodeRecord:
+        slot = self._slots[index]
+        design = None if slot["design"] is None else self._family.design_model(**slot["design"])
+        return EpisodeRecord(
+            slot=index,
+            episode=slot["episode"],
+            world_seed=slot["world_seed"],
+            design=design_key(design),
+            length=slot["steps"],
+            episode_return=slot["return"],
+            truncated=truncated,
+            skills=tuple(slot["counts"]),
+        )
+
+
+def _cells(game: Game) -> NDArray[np.uint8]:
+    cells = game.draw()
+    if (
+        not isinstance(cells, np.ndarray)
+        or cells.dtype != np.uint8
+        or cells.shape[2:] != (3,)
+        or not 1 <= min(cells.shape[:2]) <= max(cells.shape[:2]) <= IMAGE
+    ):
+        raise EngineError(f"{_what(game)}.draw: needs uint8 of shape (rows, columns, 3), at most {IMAGE} x {IMAGE}")
+    return cells
+
+
+def _image(game: Game) -> NDArray[np.uint8]:
+    """What the agent sees: the cells as large as they fit, in the middle of a black image."""
+    cells = _cells(game)
+    unit = IMAGE // max(cells.shape[:2])
+    large = cells.repeat(unit, axis=0).repeat(unit, axis=1)
+    image = np.zeros((IMAGE, IMAGE, 3), np.uint8)
+    top, left = (IMAGE - large.shape[0]) // 2, (IMAGE - large.shape[1]) // 2
+    image[top : top + large.shape[0], left : left + large.shape[1]] = large
+    return image
+
+
+def _what(game: Game | None) -> str:
+    return type(game).__name__

@@ -1,0 +1,1 @@
+"""What is read from strangers and written for others: files, locks, secrets."""

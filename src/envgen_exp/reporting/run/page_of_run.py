@@ -1,0 +1,390 @@
+"""report.html of one run: a page that opens without a network and shows what happened, finished or not."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+import urllib.parse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from envgen_exp.config import LLMKind
+from envgen_exp.designers import asks
+from envgen_exp.guard.files import read_bytes, read_json, within
+from envgen_exp.reporting.page import Markup, Section, data_uri, element, facts, fold, joined, page, png
+from envgen_exp.reporting.plots import Series, legend, line_chart
+from envgen_exp.reporting.run.data import Evaluation, RunData
+from envgen_exp.reporting.run.lineage import lineage
+from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
+from envgen_exp.reporting.run.summary import steps_line
+from envgen_exp.reporting.statistics import score_interval
+from envgen_exp.run.films import FRAMES_PER_SECOND
+from envgen_exp.run.folder import write_atomic
+from envgen_exp.tracking.progress import duration
+
+REPORT = "report.html"
+
+EMBEDDED_BYTES = 8_000_000
+"""Videos of so many bytes together go into the page; further ones are linked."""
+
+MESSAGE_CHARACTERS = 20_000
+"""Of a longer message the page shows the beginning."""
+
+
+def write_report(folder: Path) -> Path:
+    """Write a run's report.html, finished or not, and return its path. Never raises: what goes wrong is one line.
+
+    This is what a run calls; `make_report` is the same and raises.
+    """
+    try:
+        return make_report(folder)
+    except Exception as error:  # noqa: BLE001 - a page is no reason to end a run
+        print(f"{folder / REPORT} could not be made: {' '.join(str(error).split())}", file=sys.stderr)
+        return folder / REPORT
+
+
+def make_report(folder: Path) -> Path:
+    """Write a run's report.html from its files and return its path; EnvGenError where the folder is no run."""
+    write_atomic(folder / REPORT, render(RunData(folder)).encode())
+    return folder / REPORT
+
+
+def render(data: RunData) -> str:
+    """The page of a run. A part that can't be made says so in its place."""
+    parts: tuple[tuple[str, str, Callable[[RunData], Markup]], ...] = (
+        ("headline", "Headline", headline),
+        ("skills", "Skills by cycle", heat_map),
+        ("curves", "Skill curves", skill_curves),
+        ("lineage", "Designs and what came of them", lineage),
+        ("gap", "Designed against original", gap),
+        ("learning", "Learning curves", learning),
+        ("videos", "Videos", videos),
+        ("conversation", "LLM conversation", conversation),
+        ("config", "Config", config),
+    )
+    sections = []
+    for anchor, title, make in parts:
+        try:
+            content = make(data)
+        except Exception as error:  # noqa: BLE001 - the other parts are still worth reading
+            content = element("p", f"This part could not be made: {type(error).__name__}: {error}", class_="notice")
+        if content:
+            sections.append(Section(anchor, title, content))
+    c = data.config
+    llm = "" if not asks(c.designer.name) else f", llm={c.llm.name}{'' if uses_llm(data) else ' (not an LLM)'}"
+    subtitle = f"{c.env.name}, designer={c.designer.name}{llm}, ppo={c.ppo.name}, seed {c.seed}"
+    return page(f"Run {data.folder.resolve().name}", subtitle, _notice(data), sections)
+
+
+def uses_llm(data: RunData) -> bool:
+    """Whether a real language model is asked."""
+    return asks(data.config.designer.name) and data.config.llm.kind.is_model
+
+
+def steps_done(data: RunData) -> int:
+    """Training steps so far."""
+    return int(data.rows[-1]["step"]) if data.rows else 0
+
+
+def _notice(data: RunData) -> str:
+    if data.finished:
+        return ""
+    done = f"{len(data.results)} of {len(data.planned)} phases and {steps_done(data):,} of {data.total_steps:,}"
+    now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"Not finished: {done} training steps are done. This page shows what there was on {now}."
+
+
+# Headline
+
+
+def headline(data: RunData) -> Markup:
+    """Score, reward, calls, dollars, steps and time as tiles, and the score's curve."""
+    return joined([element("ul", *_tiles(data), class_="tiles"), *_words(data), score_chart(data)])
+
+
+def _tiles(data: RunData) -> list[Markup]:
+    summary, latest = data.summary, max(data.feedback.values(), key=lambda e: e.cycle, default=None)
+    tiles = []
+    if data.report is not None:
+        values = data.report.values
+        ends = f"95 % interval {values['score/report_low']:.2f} to {values['score/report_high']:.2f}"
+        note = f"{ends}; report evaluation, {data.report.counts.episodes:,} episodes in the original"
+        tiles.append(_tile("Score", f"{values['score/report']:.2f} %", note, main=True))
+        tiles.append(_tile("Reward", f"{values['return/report']:.2f}", "mean return of the same episodes"))
+        if (training := values.get("score/training_last_phase")) is not None:
+            tiles.append(_tile("Training-episode score", f"{training:.2f} %", "last phase, as the paper reads it"))
+    elif latest is not None:
+        low, high = feedback_interval(data, latest)
+        note = f"95 % interval {low:.2f} to {high:.2f}; {latest.counts.episodes:,} episodes: noisy and biased low"
+        tiles.append(
+            _tile(f"Feedback score, cycle {latest.cycle}", f"{latest.values['score/feedback']:.2f} %", note, main=True)
+        )
+        tiles.append(_tile("Return", f"{latest.values['return/feedback']:.2f}", "mean of the same episodes"))
+    else:
+        tiles.append(_tile("Score", "none yet", "no evaluation has ended", main=True))
+    calls = int(data.latest("llm/calls") or 0)
+    if uses_llm(data):
+        cost = summary.cost if summary else data.latest("llm/cost_dollars")
+        tiles.append(_tile("LLM calls", f"{calls}", f"to {data.config.llm.model or data.config.llm.name}"))
+        tiles.append(
+            _tile(
+                "Dollars",
+                "?" if cost is None else f"{cost:.2f}",
+                "price not known" if cost is None else "of the calls so far",
+            )
+        )
+    else:
+        why = _stand_in(data) if asks(data.config.designer.name) else "the designer asks none"
+        tiles.append(_tile("LLM calls", "0", why))
+        tiles.append(_tile("Dollars", "0", "no LLM was asked"))
+    share = "" if data.finished else f" of {data.total_steps:,}"
+    tiles.append(_tile("Training steps", f"{steps_done(data):,}", f"designed and original together{share}"))
+    if summary:
+        tiles.append(_tile("Wall time", duration(summary.seconds), "over all resumes"))
+    else:
+        seconds = sum(row.get(f"seconds/{k}") or 0 for row in data.timings for k in ("env", "inference", "update"))
+        tiles.append(_tile("Training time", duration(seconds), "so far, without evaluation"))
+    return tiles
+
+
+def _stand_in(data: RunData) -> str:
+    """What answered in a language model's place."""
+    return "recorded answers" if data.config.llm.kind is LLMKind.replay else "a rule-based stand-in"
+
+
+def _tile(name: str, value: str, more: str, *, main: bool = False) -> Markup:
+    parts = (("name", name), ("value", value), ("more", more))
+    return element("li", *(element("span", text, class_=css) for css, text in parts), class_="main" if main else None)
+
+
+def _words(data: RunData) -> list[Markup]:
+    if data.summary is None:
+        return []
+    return [element("p", f"Environment steps: {steps_line(data.summary.steps)}.", class_="note")]
+
+
+def feedback_interval(data: RunData, evaluation: Evaluation) -> tuple[float, float]:
+    """95 % interval of a feedback evaluation's score over its episodes."""
+    shown = data.phase_episodes(f"cycle{evaluation.cycle}-evaluate").shown
+    return score_interval(shown, data.skills, data.family.score)
+
+
+def score_chart(data: RunData) -> Markup:
+    """The score of each evaluation with its interval, against training steps."""
+    found = list(data.feedback.values())
+    series = []
+    if found:
+        points = [(e.step, e.values["score/feedback"]) for e in found]
+        series.append(
+            Series("feedback evaluation", points, 3, dots=True, ends=[feedback_interval(data, e) for e in found])
+        )
+    if data.report is not None:
+        v = data.report.values
+        ends = [(v["score/report_low"], v["score/report_high"])]
+        series.append(Series("report evaluation", [(data.report.step, v["score/report"])], 4, dots=True, ends=ends))
+    if not series:
+        return Markup("")
+    words = [f"cycle {e.cycle}: {e.values['score/feedback']:.2f} %" for e in found]
+    if data.report is not None:
+        words.append(f"report: {data.report.values['score/report']:.2f} %")
+    chart = line_chart(
+        "Score in the original, 95 % intervals over episodes",
+        series,
+        alt=f"Score by training steps; {', '.join(words)}",
+        unit=" %",
+        x_range=(0, data.total_steps),
+        shades=data.designed_spans,
+        marks=data.cycle_ends,
+        size=(440, 200),
+    )
+    items = [(s.name, s.colour, True) for s in series]
+    note = element("p", "A score from few episodes reads low: rare skills are missed altogether.", class_="note")
+    return joined([element("div", chart, style="max-width:36rem"), legend(items, "training in designed worlds"), note])
+
+
+# Learning
+
+
+_LOSSES = (
+    ("loss/policy", "Policy loss"),
+    ("loss/value", "Value loss"),
+    ("loss/entropy", "Entropy, nats"),
+    ("loss/approx_kl", "Approximate KL"),
+    ("loss/clip_fraction", "Clip fraction"),
+    ("loss/explained_variance", "Explained variance"),
+    ("loss/grad_norm", "Gradient norm"),
+    ("loss/learning_rate", "Learning rate"),
+)
+
+
+def learning(data: RunData) -> Markup:
+    """Return, episode length, losses and speed against training steps."""
+    spans, ends = data.designed_spans, data.cycle_ends
+
+    def chart(title: str, series: Sequence[Series], alt: str) -> Markup:
+        return line_chart(
+            title, series, alt=alt, shades=spans, marks=ends, x_range=(0, data.total_steps), size=(380, 190)
+        )
+
+    charts = []
+    for name, title in (("return", "Episode return"), ("length", "Episode length, steps")):
+        kinds = [("designed", 2, False), ("original", 1, False), ("feedback", 3, True), ("report", 4, True)]
+        series = [Series(k, data.curve(f"{name}/{k}"), colour, dots=dots) for k, colour, dots in kinds]
+        last = ", ".join(f"{s.name} {s.points[-1][1]:.4g}" for s in series if s.points and s.points[-1][1] is not None)
+        charts.append(chart(title, series, f"{title} by training steps; last: {last}"))
+    for name, title in _LOSSES:
+        points = data.curve(name)
+        charts.append(chart(title, [Series(title, points, 1)], _range_words(title, points)))
+    speed = data.curve("speed/steps_per_second", clock=True)
+    charts.append(chart("Training steps a second", [Series("speed", speed, 6)], _range_words("Speed", speed)))
+    items = [("original", 1, False), ("designed", 2, False), ("feedback evaluation", 3, True), ("report", 4, True)]
+    return joined([legend(items, "training in designed worlds"), element("div", *charts, class_="charts")])
+
+
+def _range_words(title: str, points: Sequence[tuple[float, float | None]]) -> str:
+    values = [y for _, y in points if y is not None]
+    if not values:
+        return f"{title}: no data"
+    return f"{title} by training steps: from {values[0]:.3g} to {values[-1]:.3g}, median {np.median(values):.3g}"
+
+
+# Videos
+
+
+def videos(data: RunData) -> Markup:
+    """Episode videos in the run's folder: in the page as far as there is room, then as links."""
+    room = EMBEDDED_BYTES
+    parts = []
+    order = {phase.name: number for number, phase in enumerate(data.planned)}
+
+    def place(file: Path) -> tuple[int, str]:
+        return order.get(file.stem.rpartition("-")[0], len(order)), file.name
+
+    for file in sorted((data.folder / "videos").rglob("*.mp4"), key=place):
+        name = file.relative_to(data.folder).as_posix()
+        size = file.stat().st_size
+        if size <= room:
+            room -= size
+            shown = element(
+                "video",
+                controls=True,
+                preload="metadata",
+                poster=_poster(file),
+                aria_label=f"Video {file.stem}",
+                src=data_uri("video/mp4", read_bytes(within(data.folder, name), size)),
+            )
+        else:
+            shown = element("a", f"{name} ({size / 1e6:.1f} MB)", href=urllib.parse.quote(name))
+        parts.append(element("figure", element("figcaption", file.stem), shown, _film_facts(data, file)))
+    if not parts:
+        return Markup("")
+    note = (
+        "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. Films are "
+        "cut after 500 steps, or sooner where what one looks at would take more than 2.5 % of the run's time."
+    )
+    return joined([element("p", note, class_="note"), element("div", *parts, class_="charts")])
+
+
+def _film_facts(data: RunData, file: Path) -> Markup:
+    """What a film shows, in words; nothing for a film of which that is not known."""
+    facts_file = file.with_suffix(".json")
+    if not facts_file.exists():
+        return Markup("")
+    film = read_json(facts_file)
+    end = "the whole episode" if film["whole"] else "cut there"
+    line = f"{film['title']}: {film['steps']:,} steps ({end}), return {film['episode_return']:.1f}; "
+    line += f"{len(film['unlocked'])} of {len(data.skills)} skills"
+    parts = [element("p", line, class_="note")]
+    if film["unlocked"]:
+        times = ((skill, divmod(step // FRAMES_PER_SECOND, 60)) for skill, step in film["unlocked"].items())
+        parts.append(element("ul", *(element("li", f"{skill} {m}:{s:02d}") for skill, (m, s) in times), class_="chips"))
+    return joined(parts)
+
+
+def _poster(file: Path) -> str | None:
+    """A video's first frame; None where it has none that can be read."""
+    import av  # only now: it takes long, and films come at the end
+
+    try:
+        with av.open(str(file)) as container:
+            frame = next(container.decode(video=0), None)
+            return None if frame is None else png(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+    except (av.FFmpegError, IndexError):  # no video, or a file without one
+        return None
+
+
+# LLM
+
+
+def conversation(data: RunData) -> Markup:
+    """Every request of the run with its answer, folded; a chat's earlier messages are shown once."""
+    if not data.calls:
+        return element("p", "No designer has asked anything.", class_="note")
+    seen: set[tuple[str, str]] = set()
+    parts: list[object] = []
+    if not uses_llm(data):
+        parts.append(
+            element("p", f"No language model was asked: llm={data.config.llm.name}, {_stand_in(data)}.", class_="note")
+        )
+    for number, call in enumerate(data.calls, start=1):
+        sent, outcome, record = call["sent"], call["outcome"], call["record"]
+        status = outcome["status"] if outcome else "no answer yet"
+        facts_of = [f"cycle {sent['cycle']}", sent["purpose"], f"attempt {sent['attempt']}", str(status)]
+        messages: list[object] = []
+        if record is not None:
+            answer = record["answer"]
+            if uses_llm(data):
+                cost = "price not known" if answer["cost"] is None else f"${answer['cost']:.4f}"
+                tokens = f"{answer['prompt_tokens']:,} + {answer['completion_tokens']:,} tokens"
+                facts_of += [tokens, cost, f"{answer['seconds']:.1f} s"]
+            asked = [(str(m["role"]), str(m["content"])) for m in record["request"]["messages"]]
+            old = sum(message in seen for message in asked)
+            if old:
+                messages.append(
+                    element("p", f"{old} earlier messages of the chat, shown above, went along.", class_="note")
+                )
+            messages += [_message(*message) for message in asked if message not in seen]
+            reply = ("assistant", str(answer["text"]))
+            messages.append(_message(*reply))
+            seen |= {*asked, reply}
+        elif outcome is not None and outcome.get("error"):
+            messages.append(_message("error", str(outcome["error"])))
+        parts.append(fold(f"Call {number}: {', '.join(facts_of)}", *messages))
+    return joined(parts)
+
+
+def _message(role: str, text: str) -> Markup:
+    cut = len(text) - MESSAGE_CHARACTERS
+    shown = text if cut <= 0 else f"{text[:MESSAGE_CHARACTERS]}\n[{cut:,} more characters in llm/calls/]"
+    return element("div", element("span", role, class_="role"), element("pre", shown, tabindex="0"), class_="message")
+
+
+# Config
+
+
+def config(data: RunData) -> Markup:
+    """The command that repeats the run, versions, what was chosen at start, and the whole config."""
+    document = data.document
+    parts: list[object] = [
+        element("h3", "The command that repeats it"),
+        element("pre", document["command"], class_="command"),
+    ]
+    if not data.finished:
+        resume = f"python run.py resume={shlex.quote(str(data.folder))}"
+        parts += [element("h3", "The command that goes on with it"), element("pre", resume, class_="command")]
+    again = f"python -m envgen_exp report {shlex.quote(str(data.folder))}"
+    parts += [element("h3", "The command that makes this page again"), element("pre", again, class_="command")]
+    known = {
+        "identity": document["identity"],
+        "started": document.get("started", ""),
+        **document["versions"],
+        **document["chosen"],
+    }
+    parts += [element("h3", "Machine and versions"), facts(known.items())]
+    text = yaml.safe_dump(document["config"], sort_keys=False)
+    parts.append(fold("The whole config", element("pre", text, tabindex="0")))
+    return joined(parts)

@@ -1,0 +1,202 @@
+"""The sections of a run's page about its skills: by cycle, over steps, in the designs against the original."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from envgen_exp.reporting.page import Cell, Markup, element, joined, percent_bar, table
+from envgen_exp.reporting.plots import Series, legend, line_chart
+from envgen_exp.reporting.run.data import Episodes, Evaluation, RunData, times
+from envgen_exp.reporting.run.summary import Successes, percent
+from envgen_exp.reporting.statistics import Z95, difference, wilson
+
+
+def heat_map(data: RunData) -> Markup:
+    """Skills by evaluations: the rate as the cell's colour, the change from the one before with its significance."""
+    evaluations = [*data.feedback.values(), *([data.report] if data.report else [])]
+    if not evaluations:
+        return element("p", "No evaluation has ended yet.", class_="note")
+    names = [f"cycle {e.cycle}" for e in data.feedback.values()] + (["report"] if data.report else [])
+    headers = [
+        "skill",
+        *(
+            joined([name, element("div", f"{e.counts.episodes:,} episodes", class_="note")])
+            for name, e in zip(names, evaluations, strict=True)
+        ),
+    ]
+    rows: list[list[object]] = []
+    for skill in data.skills:
+        cells: list[object] = [skill]
+        for number, one in enumerate(evaluations):
+            before = evaluations[number - 1].counts if number else None
+            cells.append(_heat_cell(skill, one.counts, before))
+        rows.append(cells)
+    scores = [e.values["score/feedback"] for e in data.feedback.values()]
+    scores += [data.report.values["score/report"]] if data.report else []
+    rows.append(["score", *(Cell(f"{score:.2f}") for score in scores)])
+    compared = len(data.skills) * (len(evaluations) - 1)
+    caption = (
+        "Success in the original, percent of episodes. Beside it the change in points from the column before: ▲ or ▼ "
+        "where its 95 % interval (Newcombe) leaves out 0, else ≈, within noise."
+    )
+    chance = (
+        f"Of {compared} changes about {compared / 20:.0f} would be marked by chance if nothing had moved. All feedback "
+        "evaluations play the same worlds; the report evaluation plays others."
+    )
+    return joined([table(caption, headers, rows, css="heat"), element("p", chance, class_="note") if compared else ""])
+
+
+def _heat_cell(skill: str, counts: Successes, before: Successes | None) -> Cell:
+    rate = counts.rate(skill)
+    low, high = wilson(counts.successes[skill], counts.episodes)
+    parts: list[object] = [percent(rate)]
+    if before is not None:
+        parts.append(change(skill, before, counts))
+    tip = f"{skill}: {counts.successes[skill]} of {counts.episodes}, 95 % interval {percent(low)} to {percent(high)}"
+    return Cell(joined(parts), style=percent_bar(rate), title=tip)
+
+
+def change(skill: str, before: Successes, after: Successes) -> Markup:
+    """A change in points, looking like noise where it is within noise."""
+    points = 100 * (after.rate(skill) - before.rate(skill))
+    pairs = [(one.successes[skill], one.episodes) for one in (before, after)]
+    low, high = difference(pairs[0], pairs[1])
+    if low <= 0 <= high:
+        words = f"≈ {points:+.1f}" if points else "≈ 0"
+        return element("span", words, class_="change noise", title="within noise")
+    sign, css = ("▲", "up") if points > 0 else ("▼", "down")
+    return element("span", f"{sign} {points:+.1f}", class_=f"change {css}")
+
+
+def skill_curves(data: RunData) -> Markup:
+    """A small chart for each skill: training episodes of both kinds, feedback and report evaluations."""
+    spans, ends = data.designed_spans, data.cycle_ends
+    charts = []
+    for skill in data.skills:
+        series = [
+            Series(f"training, {kind}", [(x, times(y, 100)) for x, y in data.curve(f"skill/{kind}/{skill}")], colour)
+            for kind, colour in (("designed", 2), ("original", 1))
+        ]
+        found = list(data.feedback.values())
+        series.append(_dots("feedback evaluation", skill, found, 3))
+        if data.report is not None:
+            series.append(_dots("report evaluation", skill, [data.report], 4))
+        words = [f"{percent(e.counts.rate(skill))} % in cycle {e.cycle}" for e in found]
+        now = words[-1:] if data.report is None else [f"{percent(data.report.counts.rate(skill))} % at the end"]
+        words += now if data.report is not None else []
+        caption = joined([skill, element("span", f" {now[0] if now else ''}", class_="more")])
+        charts.append(
+            line_chart(
+                caption,
+                series,
+                alt=f"{skill} by training steps: {', '.join(words) or 'training episodes alone'}",
+                unit=" %",
+                y_range=(0, 100),
+                x_range=(0, data.total_steps),
+                shades=spans,
+                marks=ends,
+                size=(300, 150),
+            )
+        )
+    items = [
+        ("training episodes, original", 1, False),
+        ("training episodes, designed", 2, False),
+        ("feedback evaluation", 3, True),
+        ("report evaluation", 4, True),
+    ]
+    note = (
+        "Success rate in percent of episodes. Dots have 95 % Wilson intervals; lines are of the training episodes that "
+        "ended since the point before. Dotted lines end a cycle."
+    )
+    return joined(
+        [
+            element("p", note, class_="note"),
+            legend(items, "training in designed worlds"),
+            element("div", *charts, class_="charts small"),
+        ]
+    )
+
+
+def _dots(name: str, skill: str, evaluations: Sequence[Evaluation], colour: int) -> Series:
+    points = [(e.step, 100 * e.counts.rate(skill)) for e in evaluations]
+    ends = [wilson(e.counts.successes[skill], e.counts.episodes) for e in evaluations]
+    return Series(name, points, colour, dots=True, ends=[(100 * low, 100 * high) for low, high in ends])
+
+
+def gap(data: RunData) -> Markup:
+    """How well the skills that a cycle's designs should train go in those designs, and in the original beside them."""
+    rows: list[list[object]] = []
+    shown: dict[str, list[tuple[int, float, float]]] = {"designed": [], "original": []}
+    for cycle, proposal in data.proposals.items():
+        designs = [design for design in proposal.designs if design is not None]
+        if not designs:
+            continue
+        targets = sorted({target for design in designs for target in design.targets if target in data.skills})
+        columns = [data.skills.index(target) for target in targets] or list(range(len(data.skills)))
+        both = {kind: data.training_episodes(cycle, kind) for kind in ("designed", "original")}
+        cells: list[object] = [f"cycle {cycle}", len(columns)]
+        means = []
+        for kind, episodes in both.items():
+            found = mean_interval(episodes, columns)
+            if found is None:
+                cells += [f"{len(episodes):,}", "-", "-"]
+                continue
+            mean, half = found
+            means.append((mean, half))
+            shown[kind].append((cycle, mean, half))
+            cells += [f"{len(episodes):,}", f"{episodes.returns.mean():.2f}", f"{mean:.1f} ± {half:.1f}"]
+        if len(means) == 2:
+            (one, e1), (other, e2) = means
+            half = math.hypot(e1, e2)
+            css = "noise" if abs(one - other) <= half else "clear"
+            cells.append(Cell(f"{one - other:+.1f} ± {half:.1f}", css=css))
+        else:
+            cells.append("-")
+        rows.append(cells)
+    if not rows:
+        return element("p", "There has been no training in designed worlds.", class_="note")
+    series = [
+        Series(
+            f"training, {kind}",
+            [(cycle + shift, mean) for cycle, mean, _ in values],
+            colour,
+            dots=True,
+            ends=[(max(0.0, mean - half), min(100.0, mean + half)) for _, mean, half in values],
+        )
+        for (kind, values), colour, shift in zip(shown.items(), (2, 1), (-0.06, 0.06), strict=True)
+    ]
+    words = "; ".join(f"{kind}: " + ", ".join(f"{m:.0f} % in cycle {c}" for c, m, _ in v) for kind, v in shown.items())
+    chart = line_chart(
+        "Mean success over the claimed skills, 95 % intervals over episodes",
+        series,
+        alt=f"Mean success over the skills that the designs should train; {words}",
+        unit=" %",
+        x_name="cycle",
+        x_range=(0.5, max(data.proposals) + 0.5),
+        size=(440, 200),
+    )
+    headers = ["cycle", "claimed skills", "designed episodes", "return", "success %"]
+    headers += ["original episodes", "return", "success %", "gap, points"]
+    note = (
+        "Training episodes of the same cycle. A large gap says that the agent does in the designs what it does not do "
+        "in the original: overfitting, or designs that give items away or put things nearer. Success is the mean over "
+        "the skills that the cycle's designs should train (all skills where they name none)."
+    )
+    items = [("training, designed", 2, True), ("training, original", 1, True)]
+    return joined(
+        [
+            element("p", note, class_="note"),
+            element("div", chart, style="max-width:36rem"),
+            legend(items),
+            table("Success in designed worlds against the original, ± half a 95 % interval", headers, rows),
+        ]
+    )
+
+
+def mean_interval(episodes: Episodes, columns: Sequence[int]) -> tuple[float, float] | None:
+    """Percent of these skills that an episode shows, half of its 95 % interval; None for fewer than two episodes."""
+    if len(episodes) < 2:
+        return None
+    shares = 100 * episodes.shown[:, columns].mean(axis=1)
+    return float(shares.mean()), float(Z95 * shares.std(ddof=1) / math.sqrt(len(shares)))

@@ -1,0 +1,242 @@
+"""The numbers of a study: of its arms, of its contrasts, of each skill."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envgen_exp import seeding
+from envgen_exp.reporting.run.summary import RunSummary
+from envgen_exp.reporting.statistics import (
+    Comparison,
+    Equivalence,
+    bootstrap_interval,
+    difference_power,
+    equivalence,
+    holm,
+    iqm,
+    mean_interval,
+    mean_sd,
+    permutation,
+    probability_of_improvement,
+    smallest,
+    units,
+    welch,
+    wilson,
+)
+from envgen_exp.reporting.study.claims import MARGIN, comparable, paper_score
+from envgen_exp.reporting.study.collect import CONTRASTS, Arm, Study
+
+STEPS = ("designed", "original", "feedback", "report", "validation")
+"""Kinds of environment steps, those that train first."""
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm's numbers."""
+
+    arm: Arm
+    iqm: float
+    iqm_interval: tuple[float, float] | None
+    pooled: float | None
+    """Score of the success rates pooled over runs; None for a family that is not installed."""
+    paper: float | None
+    """The paper's score of this arm, where it was run as the paper did."""
+    equivalence: Equivalence | None
+    """Of the training-episode score with the paper's."""
+
+    @property
+    def n(self) -> str:
+        """Runs, as design sets × seeds where sets are shared."""
+        sizes = sorted({len(runs) for runs in self.arm.sets})
+        if len(self.arm.sets) == 1:
+            return str(sizes[0])
+        return f"{len(self.arm.sets)} × {'-'.join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))}"
+
+
+@dataclass(frozen=True)
+class ContrastResult:
+    """The difference of two arms' scores."""
+
+    ours: Arm
+    theirs: Arm
+    comparison: Comparison | None
+    """None where there are too few runs for one."""
+    holm: float | None
+    permutation: tuple[float, float] | None
+    improvement: float
+    """Probability that a run of ours is above one of theirs."""
+    improvement_interval: tuple[float, float] | None
+    needed: int | None
+    """Independent runs an arm that would show a difference of MARGIN points with 80 % power."""
+
+
+@dataclass(frozen=True)
+class SkillResult:
+    """One skill's success in the report evaluations of an arm, in percent."""
+
+    skill: str
+    runs: int
+    episodes: int
+    pooled: float
+    pooled_interval: tuple[float, float]
+    """Wilson's, as if all episodes were independent: of these agents."""
+    mean: float
+    mean_interval: tuple[float, float] | None
+    """Over runs: of the arm."""
+
+
+class Analysis:
+    """All numbers of a study, each computed once, when it is first asked for."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    @functools.cached_property
+    def arms(self) -> list[ArmResult]:
+        """Of the arms that may stand in one table."""
+        return [_arm_result(arm) for arm in self.study.arms]
+
+    @functools.cached_property
+    def diagnostics(self) -> list[ArmResult]:
+        """Of those that may not."""
+        return [_arm_result(arm) for arm in self.study.diagnostics]
+
+    @functools.cached_property
+    def contrasts(self) -> list[ContrastResult]:
+        """Of all pairs of arms that a contrast names and that can be compared.
+
+        Holm's correction goes over the preregistered ones, and apart from them over the others.
+        """
+        by_name: dict[str, list[Arm]] = {}
+        for arm in self.study.arms:
+            by_name.setdefault(arm.name, []).append(arm)
+        found = [
+            _contrast(a, b)
+            for ours, theirs in self.study.contrasts
+            for a in by_name.get(ours, [])
+            for b in by_name.get(theirs, [])
+            if a is not b and comparable(a.runs[0], b.runs[0])
+        ]
+        for preregistered in (True, False):
+            family = [i for i, one in enumerate(found) if _preregistered(one) == preregistered]
+            tested = [(i, one.p) for i in family if (one := found[i].comparison) is not None]
+            for (i, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
+                found[i] = dataclasses.replace(found[i], holm=p)
+        return found
+
+    @functools.cached_property
+    def skills(self) -> list[tuple[Arm, list[SkillResult]]]:
+        """By arm, diagnostics last."""
+        return [(arm, _skills(arm)) for arm in (*self.study.arms, *self.study.diagnostics)]
+
+    @functools.cached_property
+    def notes(self) -> list[str]:
+        """What a reader must know before comparing rows."""
+        notes = list(self.study.notes)
+        if self.study.unfinished:
+            notes.append(f"unfinished runs: {len(self.study.unfinished)}; they count in no number")
+        few = [arm.label for arm in self.study.arms if len(arm.runs) == 1]
+        if few:
+            notes.append(f"one run has no spread and no interval: {'; '.join(few)}")
+        names = {arm.name for arm in self.study.arms}
+        compared = {(one.ours.name, one.theirs.name) for one in self.contrasts}
+        for pair in self.study.contrasts:
+            if set(pair) <= names and pair not in compared:
+                notes.append(f"{' - '.join(pair)} is not compared: no two of these arms have all else equal")
+        return notes
+
+
+def _arm_result(arm: Arm) -> ArmResult:
+    groups = arm.groups(lambda s: s.score)
+    rng = seeding.generator(0, "report", "interquartile mean", arm.label)
+    scores = arm.values(lambda s: s.score)
+    paper = paper_score(arm.runs[0])
+    training = arm.groups(lambda s: s.training_score)
+    return ArmResult(
+        arm=arm,
+        iqm=float(iqm(_array(scores))),
+        iqm_interval=bootstrap_interval(groups, iqm, rng),
+        pooled=_pooled(arm),
+        paper=paper,
+        equivalence=equivalence(training, paper, MARGIN) if paper is not None and training else None,
+    )
+
+
+def _array(values: Sequence[float]) -> Any:
+    return units([values])
+
+
+def _pooled(arm: Arm) -> float | None:
+    summaries = arm.summaries
+    episodes = sum(s.report.episodes for s in summaries)
+    rates = {skill: sum(s.report.successes[skill] for s in summaries) / episodes for skill in summaries[0].skills}
+    return arm.score_of(rates)
+
+
+def _contrast(ours: Arm, theirs: Arm) -> ContrastResult:
+    a, b = ours.groups(lambda s: s.score), theirs.groups(lambda s: s.score)
+    comparison = welch(a, b)
+    needed = None
+    if comparison is not None:
+        sd = ((units(a).var(ddof=1) + units(b).var(ddof=1)) / 2) ** 0.5
+        needed = smallest(lambda n: difference_power(n, float(sd), MARGIN) >= 0.8)
+    seen, interval = probability_of_improvement(a, b)
+    return ContrastResult(
+        ours=ours,
+        theirs=theirs,
+        comparison=comparison,
+        holm=None,
+        permutation=permutation(a, b, seeding.generator(0, "report", "permutation", ours.label, theirs.label)),
+        improvement=seen,
+        improvement_interval=interval,
+        needed=needed,
+    )
+
+
+def _preregistered(one: ContrastResult) -> bool:
+    return f"{one.ours.name} - {one.theirs.name}" in CONTRASTS
+
+
+def _skills(arm: Arm) -> list[SkillResult]:
+    results = []
+    reports = [summary.report for summary in arm.summaries]
+    episodes = sum(report.episodes for report in reports)
+    for skill in arm.summaries[0].skills:
+        successes = sum(report.successes[skill] for report in reports)
+        low, high = wilson(successes, episodes)
+        ends = mean_interval(arm.groups(functools.partial(_percent, skill)))
+        results.append(
+            SkillResult(
+                skill=skill,
+                runs=len(reports),
+                episodes=episodes,
+                pooled=100 * successes / episodes,
+                pooled_interval=(100 * low, 100 * high),
+                mean=mean_sd([100 * report.rate(skill) for report in reports])[0],
+                mean_interval=ends and (max(0.0, ends[0]), min(100.0, ends[1])),
+            )
+        )
+    return results
+
+
+def _percent(skill: str, summary: RunSummary) -> float:
+    return 100 * summary.report.rate(skill)
+
+
+def mean_of(arm: Arm) -> float:
+    """Mean score over independent units, as tests take it."""
+    return float(units(arm.groups(lambda s: s.score)).mean())
+
+
+def steps_of(kind: str) -> Callable[[RunSummary], float | None]:
+    """What reads a run's steps of this kind; None where it has none."""
+    return lambda summary: summary.steps.get(kind)
+
+
+def updates(summary: RunSummary) -> float | None:
+    """A run's steps of the optimizer; an older summary has none."""
+    return summary.updates or None

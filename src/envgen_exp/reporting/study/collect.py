@@ -1,0 +1,378 @@
+"""Gathers the runs of a sweep's folder into arms, each the runs of one treatment over seeds and design sets.
+
+An arm is everything of a config but its seed and its design set, in one version of the software. What can't be
+compared stands apart, with a note that says why; an unfinished run is named and counts in no number; a folder that is
+not whole is passed over with the reason. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envgen_exp.commands.compose import load_config
+from envgen_exp.config import NOT_IDENTITY, AgentConfig, identity_of
+from envgen_exp.designers import asks
+from envgen_exp.errors import EnvGenError, RunFolderError
+from envgen_exp.families import make_family
+from envgen_exp.guard.files import read_json
+from envgen_exp.reporting.run.summary import RunSummary
+from envgen_exp.reporting.statistics import Groups
+from envgen_exp.run.folder import read_config
+
+CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
+"""Differences that every study with these arms reports, fixed before any run: does design adapt, and is it that?"""
+
+_DRAW_NOTHING = ("original", "generator", "human")
+"""Designers whose runs are the same whatever the design set."""
+
+_NEEDED = (
+    *("seed", "cycles", "designer.name", "env.name", "llm.name", "llm.kind", "ppo.name", "evaluation.report_episodes"),
+    *(f"schedule.{kind}_steps" for kind in ("designed", "original", "final")),
+)
+"""Keys without which a config is none of this program's."""
+
+_NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
+"""What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """One run's folder, finished or not."""
+
+    folder: Path
+    config: dict[str, Any]
+    """Flat: 'ppo.num_envs' -> 8."""
+    command: str
+    """What was typed."""
+    versions: dict[str, Any]
+    """Of the packages that a result can depend on."""
+    machine: dict[str, Any]
+    """Versions and what was chosen at start."""
+    identity_fits: bool
+    """Whether the folder's identity is that of its config."""
+    phases: tuple[str, ...]
+    """The finished phases, e.g. '000-cycle1-design', in order."""
+    summary: RunSummary | None
+    """None for an unfinished run."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether an agent is trained; otherwise a language model plays. Older configs have no such choice."""
+        return bool(self.config.get("agent.name", AgentConfig.name) == AgentConfig.name)
+
+    @property
+    def arm(self) -> str:
+        """The treatment's name: what was typed as `arm`, else the designer, or the agent that asks."""
+        return str(self.config.get("arm") or self.config["designer.name" if self.trains else "agent.name"])
+
+    @property
+    def asks(self) -> bool:
+        """Whether its designer, or its agent, asks what stands behind `llm`."""
+        return not self.trains or asks(self.config["designer.name"])
+
+    @property
+    def label(self) -> str:
+        """What a table calls the run's arm."""
+        stand_in = " (not an LLM)" if self.config["llm.kind"] == "offline" else ""
+        llm = [f"{self.config['llm.name']}{stand_in}"] if self.asks else []
+        who = self.config["ppo.name"] if self.trains else "plays itself"
+        return ", ".join([self.arm, *llm, who, *self.diagnostic])
+
+    @property
+    def design_set(self) -> object:
+        """Runs with the same one share what their designers draw; each has its own where nothing else is said."""
+        found = self.config.get("design_set")
+        return self.config["seed"] if found is None else found
+
+    @property
+    def diagnostic(self) -> tuple[str, ...]:
+        """Settings with which a finished run stands in no table beside others, e.g. env.original=fork."""
+        return () if self.summary is None else self.summary.diagnostic
+
+    @property
+    def experiment(self) -> str:
+        """The experiment that the command names, or ''."""
+        words = [word.partition("=") for word in self.command.split()]
+        return next((value for key, _, value in reversed(words) if key.lstrip("+") == "experiment"), "")
+
+    @functools.cached_property
+    def treatment(self) -> dict[str, Any]:
+        """What makes the arm: all of the config that can change a result, without seed and design set."""
+        without_effect = ("agent",) if self.trains else ("designer", "ppo", "schedule", "cycles", "evaluation")
+        ignored = (*_NOT_OF_THE_ARM, *without_effect, *(() if self.asks else ("llm",)))
+        return {
+            key: value
+            for key, value in self.config.items()
+            if not any(key == name or key.startswith(f"{name}.") for name in ignored)
+        }
+
+    @functools.cached_property
+    def setting(self) -> dict[str, Any]:
+        """What arms must have in common to be compared: the game, the agent, the evaluation, the budget."""
+        ours = ("designer.", "schedule.", "llm.", "cycles")
+        common = {key: value for key, value in self.treatment.items() if not key.startswith(ours)}
+        return {**common, "training steps": self.training_steps}
+
+    @property
+    def training_steps(self) -> int:
+        """Environment steps of training that the config asks for."""
+        if not self.trains:
+            return 0
+        designed, original, final = (self.config[f"schedule.{k}_steps"] for k in ("designed", "original", "final"))
+        return int(self.config["cycles"] * (designed + original) + final)
+
+    @property
+    def report_episodes(self) -> int:
+        """Episodes on which the score rests."""
+        return int(self.config["evaluation.report_episodes" if self.trains else "agent.episodes"])
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The finished runs of one arm, in the order of their seeds."""
+
+    label: str
+    runs: tuple[FoundRun, ...]
+
+    @property
+    def name(self) -> str:
+        """What contrasts call it."""
+        return self.runs[0].arm
+
+    @property
+    def summaries(self) -> list[RunSummary]:
+        """Of its runs."""
+        return [run.summary for run in self.runs if run.summary is not None]
+
+    def values(self, number: Callable[[RunSummary], float | None]) -> list[float]:
+        """A number of each run's summary, where it has one."""
+        found = map(number, self.summaries)
+        return [value for value in found if value is not None]
+
+    @functools.cached_property
+    def sets(self) -> list[list[FoundRun]]:
+        """The runs by design set; all in one where no two share a set, or where nothing is drawn."""
+        found: dict[object, list[FoundRun]] = defaultdict(list)
+        for run in self.runs:
+            found[run.design_set].append(run)
+        alone = all(len(runs) == 1 for runs in found.values())
+        if alone or self.runs[0].config["designer.name"] in _DRAW_NOTHING:
+            return [list(self.runs)]
+        return list(found.values())
+
+    @property
+    def one_set(self) -> bool:
+        """Whether several runs share a single design set, so that nothing is known of other sets."""
+        drawn = self.runs[0].config["designer.name"] not in _DRAW_NOTHING
+        return drawn and len(self.runs) > 1 and len({run.design_set for run in self.runs}) == 1
+
+    def groups(self, number: Callable[[RunSummary], float | None]) -> Groups:
+        """A number of each run by design set, for statistics; empty where no run has it."""
+        found = [
+            [v for v in (number(r.summary) for r in runs if r.summary is not None) if v is not None]
+            for runs in self.sets
+        ]
+        return [group for group in found if group]
+
+    def score_of(self, rates: Mapping[str, float]) -> float | None:
+        """The family's score of success rates in [0, 1], in percent; None for a family that is not installed."""
+        try:
+            return make_family(load_config(self.runs[0].folder).env).score(rates)
+        except EnvGenError:
+            return None
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a sweep's folder holds."""
+
+    folder: Path
+    arms: tuple[Arm, ...]
+    diagnostics: tuple[Arm, ...]
+    """Arms that explain a disagreement and stand in no table with others."""
+    unfinished: tuple[FoundRun, ...]
+    contrasts: tuple[tuple[str, str], ...]
+    """Names of arms whose differences are reported."""
+    notes: tuple[str, ...]
+    """What a reader must know before comparing rows."""
+
+
+def collect(folder: Path) -> Study:
+    """Read all runs below a sweep's folder; RunFolderError where there is none."""
+    found, passed_over = find_runs(folder)
+    if not found:
+        inside = sorted({file.parent.parent.name for file in folder.glob("*/*/config.yaml")})
+        if inside:
+            names = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
+            raise RunFolderError(f"{folder} holds {len(inside)} sweeps ({names}): name one, e.g. {folder / inside[0]}")
+        reason = f" ({passed_over[0]})" if passed_over else ""
+        raise RunFolderError(f"{folder} is neither a run nor a sweep: no folder in it holds a run{reason}")
+    finished = [run for run in found if run.summary is not None]
+    arms, repeats = make_arms(finished)
+    usual = tuple(arm for arm in arms if not arm.runs[0].diagnostic)
+    contrasts, unread = _contrasts(found)
+    return Study(
+        folder=folder,
+        arms=usual,
+        diagnostics=tuple(arm for arm in arms if arm.runs[0].diagnostic),
+        unfinished=tuple(run for run in found if run.summary is None),
+        contrasts=contrasts,
+        notes=(*_experiments(found), *_differences(usual), *repeats, *unread, *passed_over),
+    )
+
+
+def find_runs(folder: Path) -> tuple[list[FoundRun], list[str]]:
+    """The runs below a folder, and a line for each that can't be used; RunFolderError where it is no folder."""
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is not a folder")
+    found, passed_over = [], []
+    for file in sorted(folder.glob("*/config.yaml")):
+        try:
+            run = read_run(file.parent)
+            _check_whole(run)
+        except RunFolderError as error:
+            passed_over.append(f"passed over: {error}")
+        else:
+            found.append(run)
+    return found, passed_over
+
+
+def read_run(folder: Path) -> FoundRun:
+    """One run's folder; RunFolderError where it is none or its summary can't be read."""
+    document = read_config(folder)
+    try:
+        config = dict(_flat("", document["config"]))
+        counted = (identity_of(document["config"], all_of_asked=whole) for whole in (False, True))
+        fits = document["identity"] in counted
+        for key in _NEEDED:
+            config[key]
+    except (KeyError, AttributeError, TypeError) as error:
+        raise RunFolderError(f"{folder / 'config.yaml'} is not a run's config: it lacks {error}") from error
+    file = folder / "summary.json"
+    return FoundRun(
+        folder=folder,
+        config=config,
+        command=str(document["command"]),
+        versions=dict(document["versions"]),
+        machine={**document["versions"], **document["chosen"]},
+        identity_fits=fits,
+        phases=tuple(sorted(phase.stem for phase in folder.glob("phases/*.json"))),
+        summary=RunSummary.from_json(read_json(file), str(file)) if file.exists() else None,
+    )
+
+
+def make_arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]:
+    """The arms of finished runs, by label, and a line for each run that repeats another."""
+    by_treatment: dict[str, list[FoundRun]] = defaultdict(list)
+    for run in finished:
+        by_treatment[json.dumps([run.treatment, _versions(run)], sort_keys=True)].append(run)
+    firsts: dict[str, list[FoundRun]] = defaultdict(list)
+    for runs in by_treatment.values():
+        firsts[runs[0].label].append(runs[0])
+    arms, notes = [], []
+    for runs in by_treatment.values():
+        once: dict[tuple[Any, ...], FoundRun] = {}
+        for run in runs:
+            first = once.setdefault((run.config["seed"], run.design_set), run)
+            if first is not run:
+                notes.append(f"{run.folder} repeats {first.folder} (same arm and seed): counted once")
+        label = ", ".join([runs[0].label, *_distinction(runs[0], firsts[runs[0].label])])
+        arms.append(Arm(label, tuple(sorted(once.values(), key=lambda run: run.config["seed"]))))
+    return tuple(sorted(arms, key=lambda arm: arm.label)), notes
+
+
+def _versions(run: FoundRun) -> dict[str, Any]:
+    """Versions whose runs are never one arm; the Python and the machine change no game."""
+    return {f"version of {key}": value for key, value in run.versions.items() if key not in ("python", "machine")}
+
+
+def _distinction(run: FoundRun, others: Iterable[FoundRun]) -> list[str]:
+    """What tells an arm from those with the same label, as key=value."""
+    mine = {**run.treatment, **_versions(run)}
+    keys = set()
+    for other in others:
+        theirs = {**other.treatment, **_versions(other)}
+        keys |= {key for key in {**theirs, **mine} if theirs.get(key) != mine.get(key)}
+    return [f"{key}={mine.get(key)}" for key in sorted(keys)]
+
+
+def _check_whole(run: FoundRun) -> None:
+    """RunFolderError for a folder whose files don't belong together."""
+    if not run.identity_fits:
+        raise RunFolderError(
+            f"{run.folder}: its identity is not that of its config: edited, or made by another version"
+        )
+    numbers = [phase.partition("-")[0] for phase in run.phases]
+    gap = next((f"{i:03d}" for i, number in enumerate(numbers) if number != f"{i:03d}"), None)
+    if gap is not None:
+        raise RunFolderError(f"{run.folder}: phases/ lacks phase {gap}")
+    if run.summary is None:
+        return
+    if not run.phases or not run.phases[-1].endswith("report-evaluation"):
+        raise RunFolderError(f"{run.folder}: has a summary, but phases/ lacks the report evaluation")
+    ours, theirs = run.config["seed"], run.summary.seed
+    if ours != theirs:
+        raise RunFolderError(f"{run.folder}: its summary is of seed {theirs}, its config of seed {ours}")
+
+
+def _experiments(runs: Sequence[FoundRun]) -> list[str]:
+    """A note where runs of several experiments lie in one folder."""
+    counts = Counter(run.experiment or "none" for run in runs)
+    if len(counts) == 1:
+        return []
+    told = ", ".join(f"{name} (runs: {count})" for name, count in sorted(counts.items()))
+    return [f"several sweeps in one folder, experiment={told}: only arms with all else equal are compared"]
+
+
+def _contrasts(runs: Sequence[FoundRun]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """The preregistered contrasts and those that the runs' configs name, and a note for each that is none."""
+    pairs, notes = [], []
+    for name in dict.fromkeys([*CONTRASTS, *(str(name) for run in runs for name in run.config.get("contrasts") or ())]):
+        ours, _, theirs = name.partition(" - ")
+        if ours.strip() and theirs.strip():
+            pairs.append((ours.strip(), theirs.strip()))
+        else:
+            notes.append(f"contrasts: {name!r} is not written as 'arm - arm'")
+    return tuple(dict.fromkeys(pairs)), notes
+
+
+def _differences(arms: Sequence[Arm]) -> list[str]:
+    runs = [run for arm in arms for run in arm.runs]
+    notes = []
+    for name, values in (
+        ("training steps a run", {f"{run.training_steps:,}" for run in runs}),
+        ("episodes of the report evaluation", {f"{run.report_episodes:,}" for run in runs}),
+        ("families", {run.config["env.name"] for run in runs}),
+    ):
+        if len(values) > 1:
+            notes.append(f"the rows differ in {name} ({', '.join(sorted(values))}): compare only what is equal")
+    for arm in arms:
+        if validation := max(arm.values(lambda s: s.steps.get("validation")), default=0):
+            notes.append(f"{arm.label} took up to {validation:,.0f} validation steps beyond the training budget")
+        if arm.one_set:
+            notes.append(f"{arm.label}: its runs share one design set, its intervals hold for that set alone")
+    keys = {key for run in runs for key in run.machine}
+    for key in sorted(keys):
+        # A language model that plays needs neither device nor network.
+        values = {str(run.machine.get(key)) for run in runs if run.trains or key in run.machine}
+        if len(values) > 1 and key not in ("network", "parameters"):
+            notes.append(f"the runs differ in {key} ({', '.join(sorted(values))})")
+    for run in runs:
+        done = sum(run.summary.steps.get(kind, 0) for kind in ("designed", "original")) if run.summary else 0
+        if done != run.training_steps:
+            notes.append(f"{run.folder} trained {done:,} steps where its config asks for {run.training_steps:,}")
+    return notes
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,245 @@
+"""The tables of a study, as rows of text."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from envgen_exp.reporting.statistics import mean_sd
+from envgen_exp.reporting.study.analysis import STEPS, Analysis, ArmResult, SkillResult, mean_of, steps_of, updates
+from envgen_exp.reporting.study.claims import MARGIN
+from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
+from envgen_exp.tracking.progress import duration
+
+DIAGNOSTICS = "Diagnostics, not to be compared: "
+"""How the titles of their tables begin."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table, its cells as they are printed."""
+
+    title: str
+    caption: str
+    headers: tuple[str, ...]
+    rows: list[list[str]]
+    numbers: int = 1
+    """From this column on cells are numbers."""
+
+
+def sheets(analysis: Analysis) -> list[Sheet]:
+    """The tables of a study, as far as there is something in them."""
+    made = []
+    if analysis.arms:
+        made += [_results(analysis.arms), *_contrasts(analysis), *_beside_paper(analysis.arms), *_costs(analysis.arms)]
+    if analysis.diagnostics:
+        made += [_results(analysis.diagnostics, DIAGNOSTICS), *_costs(analysis.diagnostics, DIAGNOSTICS)]
+    return made
+
+
+def _results(results: Sequence[ArmResult], words: str = "") -> Sheet:
+    return Sheet(
+        _title(words, "Results"),
+        "Score (percent) and reward are of the report evaluation, the headline: mean ± SD over runs; n is runs, or "
+        "design sets × seeds. IQM: interquartile mean with the 95 % interval of a nested bootstrap (design sets, then "
+        "seeds). Pooled: score of the success rates over all runs. Training: score over the training episodes of the "
+        "last phase, as the paper reads it.",
+        ("arm", "n", "score", "IQM [95 %]", "pooled", "training", "reward"),
+        [
+            [
+                one.arm.label,
+                one.n,
+                spread(one.arm.values(lambda s: s.score)),
+                _number(one.iqm) + (_ends(one.iqm_interval) or " (n=1)"),
+                _number(one.pooled),
+                spread(one.arm.values(lambda s: s.training_score)),
+                spread(one.arm.values(lambda s: s.reward)),
+            ]
+            for one in results
+        ],
+    )
+
+
+def _contrasts(analysis: Analysis) -> list[Sheet]:
+    if not analysis.contrasts:
+        return []
+    return [
+        Sheet(
+            "Differences",
+            "Points of report score with Welch's 95 % interval; p, also after Holm. Shuffled: a "
+            "permutation test; ≥ is the smallest p it can give, where that is above 0.05. P(better): probability that "
+            "a run of the first is above one of the second. The last column: independent runs an arm that would show "
+            f"{MARGIN:g} points with 80 % power.",
+            ("difference", "points [95 %]", "p", "p (Holm)", "shuffled", "P(better) [95 %]", f"n for {MARGIN:g}"),
+            [
+                [
+                    f"{one.ours.label} - {one.theirs.label}",
+                    f"{mean_of(one.ours) - mean_of(one.theirs):+.2f} (n=1)"
+                    if one.comparison is None
+                    else f"{one.comparison.difference:+.2f}{_ends((one.comparison.low, one.comparison.high))}",
+                    _p(one.comparison.p if one.comparison else None),
+                    _p(one.holm),
+                    _shuffled(one.permutation),
+                    f"{one.improvement:.2f}{_ends(one.improvement_interval)}",
+                    "-" if one.needed is None else f"{one.needed:,}",
+                ]
+                for one in analysis.contrasts
+            ],
+        )
+    ]
+
+
+def _shuffled(found: tuple[float, float] | None) -> str:
+    if found is None:
+        return "-"
+    return _p(found[0]) if found[1] <= 0.05 else f"{_p(found[0])} (≥ {_p(found[1])})"
+
+
+def _beside_paper(results: Sequence[ArmResult]) -> list[Sheet]:
+    there = [one for one in results if one.paper is not None]
+    if not there:
+        return []
+    return [
+        Sheet(
+            "Beside the paper",
+            "Training-episode score beside the paper's, which is taken as exact. Two one-sided tests: p below 0.05 "
+            f"means equal within {MARGIN:g} points. Power: chance to show that if the truth is the paper's number; n: "
+            "independent runs for a power of 80 %.",
+            ("arm", "ours", "paper", "difference [90 %]", "p", "power", "n"),
+            [
+                [
+                    one.arm.label,
+                    spread(one.arm.values(lambda s: s.training_score)),
+                    _number(one.paper),
+                    *(
+                        ["too few runs", "-", "-", "-"]
+                        if one.equivalence is None
+                        else [
+                            f"{one.equivalence.difference:+.2f}{_ends((one.equivalence.low, one.equivalence.high))}",
+                            _p(one.equivalence.p),
+                            f"{100 * one.equivalence.power:.0f} %",
+                            "-" if one.equivalence.needed is None else f"{one.equivalence.needed:,}",
+                        ]
+                    ),
+                ]
+                for one in there
+            ],
+        )
+    ]
+
+
+def _costs(results: Sequence[ArmResult], words: str = "") -> list[Sheet]:
+    kinds = [kind for kind in STEPS if any(one.arm.values(steps_of(kind)) for one in results)]
+    return [
+        Sheet(
+            _title(words, "Costs"),
+            "Means of a run; updates are steps of the optimizer.",
+            ("arm", "LLM calls", "tokens", "dollars", "updates", "wall time"),
+            [
+                [
+                    one.arm.label,
+                    average(one.arm.values(lambda s: s.llm_calls)),
+                    average(one.arm.values(lambda s: s.prompt_tokens + s.completion_tokens)),
+                    dollars(one.arm),
+                    average(one.arm.values(updates)),
+                    duration(mean_sd(one.arm.values(lambda s: s.seconds))[0]),
+                ]
+                for one in results
+            ],
+        ),
+        Sheet(
+            _title(words, "Environment steps"),
+            "Means of a run. Designed and original steps train; the others are beyond the training budget.",
+            ("arm", *kinds),
+            [[one.arm.label, *(average(one.arm.values(steps_of(kind))) for kind in kinds)] for one in results],
+        ),
+    ]
+
+
+def _title(words: str, title: str) -> str:
+    return f"{words}{title.lower()}" if words else title
+
+
+SkillsOfArm = tuple[Arm, list[SkillResult]]
+
+
+def skill_sheets(analysis: Analysis) -> list[Sheet]:
+    """Success by skill, a few arms side by side."""
+    return [skill_sheet(part) for part in skill_parts(analysis, 4)]
+
+
+def skill_parts(analysis: Analysis, at_once: int) -> Iterator[list[SkillsOfArm]]:
+    """Arms that may stand together and have the same skills, so many at once."""
+    together: dict[tuple[bool, tuple[str, ...]], list[SkillsOfArm]] = {}
+    for arm, results in analysis.skills:
+        key = bool(arm.runs[0].diagnostic), tuple(one.skill for one in results)
+        together.setdefault(key, []).append((arm, results))
+    for ours in together.values():
+        for start in range(0, len(ours), at_once):
+            yield ours[start : start + at_once]
+
+
+def skill_sheet(part: Sequence[SkillsOfArm]) -> Sheet:
+    """Success by skill of these arms."""
+    return Sheet(
+        _title(DIAGNOSTICS if part[0][0].runs[0].diagnostic else "", "Success by skill"),
+        "Percent of the report evaluation's episodes that showed the skill: mean over runs with its 95 % interval; one "
+        "run has the interval over its episodes, marked *.",
+        ("skill", *(arm.label for arm, _ in part)),
+        [[one.skill, *(_rate(results[row]) for _, results in part)] for row, one in enumerate(part[0][1])],
+    )
+
+
+def _rate(one: SkillResult) -> str:
+    if one.mean_interval is None:
+        return f"{one.pooled:.1f}{_ends(one.pooled_interval, 1)}*"
+    return f"{one.mean:.1f}{_ends(one.mean_interval, 1)}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation; 'n=1' stands where one run has no spread, '-' where there is no number."""
+    if not values:
+        return "-"
+    mean, sd = mean_sd(values)
+    return f"{mean:.2f} (n=1)" if sd is None else f"{mean:.2f} ± {sd:.2f}"
+
+
+def dollars(arm: Arm) -> str:
+    """Mean cost of a run; '?' where a run's price is not known, '-' where no language model was asked."""
+    asked = [summary for summary in arm.summaries if summary.uses_llm]
+    if not asked:
+        return "-"
+    costs = [summary.cost for summary in asked if summary.cost is not None]
+    return f"{mean_sd(costs)[0]:.2f}" if len(costs) == len(asked) else "?"
+
+
+def average(values: Sequence[float]) -> str:
+    """A mean of counts."""
+    if not values:
+        return "-"
+    mean, _ = mean_sd(values)
+    return f"{mean:,.0f}" if mean == round(mean) else f"{mean:,.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _ends(interval: tuple[float, float] | None, digits: int = 2) -> str:
+    return "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "<0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def unfinished(study: Study) -> list[tuple[str, str]]:
+    """Each unfinished run in words, and the command that goes on with it."""
+    return [(_state(run), f"python run.py resume={shlex.quote(str(run.folder))}") for run in study.unfinished]
+
+
+def _state(run: FoundRun) -> str:
+    return f"{run.label}, seed {run.config['seed']}, {len(run.phases)} phases done"

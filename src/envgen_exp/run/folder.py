@@ -1,0 +1,323 @@
+"""The only owner of paths in a run's folder: identity, lock, atomic writes, finished phases.
+
+config.yaml      the resolved config, its identity, versions and what was chosen at start
+phases/          one JSON for each finished phase, numbered in order
+llm/             ledger.jsonl and calls/
+metrics.jsonl    the truth of every curve; holds no clock readings
+timings.jsonl    clock readings
+episodes.jsonl   one line for each finished training or evaluation episode
+checkpoints/     the last two
+pictures/        sampled worlds of each cycle's designs
+videos/          films of evaluation episodes
+summary.json     what the table at the end shows
+report.html      its page
+wandb/           a published view
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from envgen_exp.config import RunConfig, counted, identity, identity_of, plain, trains
+from envgen_exp.errors import IdentityError, RunFolderError
+from envgen_exp.guard.files import (
+    MAX_JSON,
+    MAX_LOG,
+    MAX_YAML,
+    check_regular,
+    dump_yaml,
+    load_yaml,
+    read_json,
+    read_text,
+    understood,
+)
+from envgen_exp.guard.lock import Lock
+
+FORMAT = 1
+"""Version of the folder's layout and file formats."""
+
+UNFINISHED = ".unfinished"
+"""What a file is called beside its name until it is whole."""
+
+MIN_FREE_BYTES = 64 * 2**20
+"""A run does not start with less free disk space than this: two checkpoints of the laptop network and its logs."""
+
+MAX_SHOWN = 120
+"""Characters of a value that a line names; what a run is told or designed in can be long."""
+
+
+@contextmanager
+def disk_errors(what: Path) -> Iterator[None]:
+    """Turn an operating system's refusal to read or write into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RunFolderError(f"no disk space left to write {what}: free some and resume") from error
+        raise RunFolderError(f"can't write {what}: {error.strerror or error}") from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a reader, or a run that was killed here, sees the old file or the new one."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Have a folder's names on the disk, where its file system can do that."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def open_own(path: Path) -> int:
+    """A file that the run goes on writing, opened or made; RunFolderError where it is none, or a link to another."""
+    with disk_errors(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        check_regular(path, handle, MAX_LOG)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def write_over(path: Path, text: str, is_ours: Callable[[str], bool]) -> None:
+    """Write a file anew; RunFolderError where one is there that `is_ours` does not know by its text."""
+    try:
+        foreign = os.path.lexists(path) and not is_ours(read_text(path, MAX_JSON))
+    except RunFolderError:  # not even a text
+        foreign = True
+    if foreign:
+        raise RunFolderError(f"{path} was not written by this command: move it away, nothing is overwritten")
+    write_atomic(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, keys as they come."""
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+class RunFolder:
+    """An open run folder; it is locked for as long as the process lives or until `close`."""
+
+    def __init__(self, path: Path, lock: Lock) -> None:
+        self.path = path
+        self._lock = lock
+
+    # Where things are. Nobody else spells these names.
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def llm(self) -> Path:
+        return self.path / "llm"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timings(self) -> Path:
+        return self.path / "timings.jsonl"
+
+    @property
+    def episodes(self) -> Path:
+        return self.path / "episodes.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def pictures(self) -> Path:
+        return self.path / "pictures"
+
+    @property
+    def videos(self) -> Path:
+        return self.path / "videos"
+
+    @property
+    def summary_file(self) -> Path:
+        return self.path / "summary.json"
+
+    # Opening
+
+    @classmethod
+    def create(
+        cls, config: RunConfig, *, command: str, versions: Mapping[str, str], chosen: Mapping[str, Any]
+    ) -> RunFolder:
+        """Make the folder of a new run, or raise RunFolderError with nothing written."""
+        path = Path(config.folder) if config.folder else _new_path(config)
+        if (path / "config.yaml").exists():
+            raise RunFolderError(f"folder={path} holds a run already: go on with it by resume={path}")
+        if path.exists() and (not path.is_dir() or any(not p.name.startswith("lock") for p in path.iterdir())):
+            raise RunFolderError(f"folder={path} is not an empty folder; choose another name")
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(path).free
+        if free < MIN_FREE_BYTES:
+            raise RunFolderError(
+                f"no disk space left for {path}: {free / 2**20:.0f} MiB free, {MIN_FREE_BYTES / 2**20:.0f} MiB needed"
+            )
+        folder = cls(path, _lock(path))
+        document = {
+            "format": FORMAT,
+            "identity": identity(config),
+            "command": command,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": dict(versions),
+            "chosen": dict(chosen),
+            "config": plain(config),
+        }
+        write_atomic(folder.config_file, dump_yaml(document).encode())
+        return folder
+
+    @classmethod
+    def reopen(cls, config: RunConfig) -> RunFolder:
+        """Open the folder that `config.resume` names; IdentityError where the config is another run's."""
+        assert config.resume is not None
+        path = Path(config.resume)
+        document = read_config(path)
+        # Not what the folder has for its identity: an older version may have counted more keys.
+        if identity_of(document["config"]) != identity(config):
+            changes = _differences(counted(document["config"]), counted(plain(config)))
+            raise IdentityError(
+                f"resume={path}: this would be another run ({'; '.join(changes) or 'other defaults'}); "
+                "only tracker, checkpoint, paths and threads may change on resume"
+            )
+        folder = cls(path, _lock(path))
+        with disk_errors(path):
+            for left_by_a_kill in path.rglob(f".*{UNFINISHED}"):
+                left_by_a_kill.unlink()
+        return folder
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock back."""
+        self._lock.close()
+
+    # Phases
+
+    def _phase_file(self, index: int, name: str) -> Path:
+        return self.path / "phases" / f"{index:03d}-{name}.json"
+
+    def finish_phase(self, index: int, name: str, result: Mapping[str, Any]) -> None:
+        """The one atomic write that ends a phase."""
+        write_json(self._phase_file(index, name), {"format": FORMAT, "phase": name, **result})
+
+    def has_phase(self, index: int, name: str) -> bool:
+        """Whether a phase is finished."""
+        return self._phase_file(index, name).exists()
+
+    def finished_phase(self, index: int, name: str) -> dict[str, Any]:
+        """What a finished phase left; RunFolderError where it is missing."""
+        value = read_json(self._phase_file(index, name))
+        if not isinstance(value, dict):
+            raise RunFolderError(f"{self._phase_file(index, name)} is no phase's result")
+        return value
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config.yaml of a run folder as plain values; RunFolderError where the folder is no run of this version."""
+    file = path / "config.yaml"
+    if not os.path.isdir(path):  # which raises nothing, whatever the name
+        raise RunFolderError(f"{path} is not a folder")
+    if not os.path.lexists(file):
+        raise RunFolderError(f"{path} is not a run's folder: it has no config.yaml")
+    try:
+        document = load_yaml(read_text(file, MAX_YAML), aliases=True)  # earlier versions wrote some
+    except ValueError as error:
+        raise RunFolderError(f"can't read {file}: {error}") from error
+    if not isinstance(document, dict) or "format" not in document:
+        raise RunFolderError(f"{file} is not a run's config: it has no format")
+    if document["format"] != FORMAT:
+        raise RunFolderError(f"{path} was written in format {document['format']}; this version reads format {FORMAT}")
+    missing = [key for key in ("identity", "command", "config", "versions", "chosen") if key not in document]
+    if missing:
+        raise RunFolderError(f"{file} is not a run's config: it lacks {', '.join(missing)}")
+    wrong = [key for key in ("config", "versions", "chosen") if not isinstance(document[key], dict)]
+    if wrong:
+        raise RunFolderError(f"{file} is not a run's config: {wrong[0]} has no keys")
+    return document
+
+
+def feedback_reports(path: Path) -> list[dict[str, Any]]:
+    """What the finished feedback evaluations of a run found, cycle by cycle, as `rl.evaluate.SkillReport.to_json`."""
+    files = sorted((path / "phases").glob("[0-9]*-evaluate.json"))
+    with understood(path / "phases"):
+        return [read_json(file)["skills"] for file in files]
+
+
+def is_finished(path: Path) -> bool:
+    """Whether nothing is left to do for the run in a folder; its report is the last thing that a run writes."""
+    return (path / "summary.json").exists() and (path / "report.html").exists()
+
+
+def _new_path(config: RunConfig) -> Path:
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    who = f"{config.designer.name}-{config.llm.name}-{config.ppo.name}"
+    if not trains(config):
+        who = f"{config.agent.name}-{config.llm.name}"
+    name = f"{stamp}-{config.env.name}-{who}-s{config.seed}"
+    path = Path(config.runs_dir) / name
+    number = 1
+    while path.exists():
+        number += 1
+        path = Path(config.runs_dir) / f"{name}-{number}"
+    return path
+
+
+def _lock(path: Path) -> Lock:
+    return Lock(path, open_own(path / "lock"))
+
+
+def _differences(stored: Mapping[str, Any], typed: Mapping[str, Any], prefix: str = "") -> list[str]:
+    lines = []
+    for key in stored.keys() | typed.keys():
+        name = prefix + key
+        old, new = stored.get(key), typed.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += _differences(old, new, f"{name}.")
+        else:
+            lines.append(f"{name} was {_shortened(old)}, is {_shortened(new)}")
+    return sorted(lines)
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

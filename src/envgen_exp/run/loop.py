@@ -1,0 +1,458 @@
+"""The loop of the paper's figure: design, train in the designs, train in the original, evaluate, feed back.
+
+`run` is the loop. Below it stand its phases, each a few lines around designers/, rl/ and the session, which knows what
+is finished and where a resumed run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from envgen_exp import seeding
+from envgen_exp.config import Mixture, RunConfig, Verbosity, arm, design_set, diagnostics
+from envgen_exp.designers import Feedback, Proposal, make_designer
+from envgen_exp.errors import ConfigError, MemoryFullError, RunFolderError
+from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.vector import EpisodeRecord, VectorEnv
+from envgen_exp.learners.ppo.evaluate import SkillReport, evaluate, shares
+from envgen_exp.learners.ppo.ppo import TrainingPhase
+from envgen_exp.llm.client import make_client
+from envgen_exp.llm.source import Writing
+from envgen_exp.reporting.pictures import seen_in_pixels, write_pictures
+from envgen_exp.reporting.run.page_of_run import write_report
+from envgen_exp.reporting.run.summary import RunSummary, Successes, print_summary
+from envgen_exp.reporting.statistics import score_interval
+from envgen_exp.run import plan
+from envgen_exp.run.films import MAX_STEPS, FilmedEnv, film_title, write_films
+from envgen_exp.run.folder import RunFolder, read_config, write_json
+from envgen_exp.run.preparation import Prepared, means, open_folder, prepare, resume_command, tell_messages, tell_plan
+from envgen_exp.run.session import Session
+from envgen_exp.run.stopping import Stopped, stoppable
+from envgen_exp.run.trial import try_designs
+from envgen_exp.seeding import WorldSet
+from envgen_exp.tracking.answer import AnswerProgress
+from envgen_exp.tracking.metrics import episode_values
+from envgen_exp.tracking.progress import make_console
+
+WINDOW_STEPS = 10_000
+"""Training-episode statistics are logged once for the episodes that end within so many steps."""
+
+FILMS = {"feedback": 1, "report": 2}
+"""Of an evaluation the first episodes of so many slots are filmed."""
+
+VISUAL_SHARE = 0.025
+"""Films take what pictures and W&B leave of this share of the run's time."""
+
+REWARD_STEPS = 100_000
+"""The paper's reward is the mean return of the training episodes that end within the last so many steps."""
+
+
+def run(config: RunConfig, argv: Sequence[str]) -> int:
+    """Do the whole run, or what is left of it, and return the exit status. Raises EnvGenError.
+
+    `argv` is what was typed, for the command that repeats the run.
+    """
+    prepared = prepare(config)
+    if config.resume is None and (config.verbosity is not Verbosity.quiet or config.dry_run):
+        print(tell_plan(prepared), flush=True)
+    if config.dry_run:
+        print(tell_messages(prepared))
+        return 0
+    with stoppable() as stop, open_folder(config, prepared.chosen, argv) as folder, Run(prepared, folder) as this:
+        stop.emergency = this.stopped
+        try:
+            if config.resume is not None and not this.session.finished:
+                write_report(folder.path)
+            loop(this, config.cycles)
+        except Stopped as stopped:
+            this.stopped(str(stopped))
+            with contextlib.suppress(RunFolderError):
+                this.close()
+            return stopped.exit_status
+        except Exception as error:
+            # What went wrong may be the disk: then the last checkpoint that was written has to do.
+            with contextlib.suppress(RunFolderError):
+                this.session.save_snapshot()
+            with contextlib.suppress(RunFolderError):
+                this.close()
+            print(f"to go on:\n{resume_command(folder, config)}", flush=True)
+            if is_out_of_memory(error):
+                raise MemoryFullError(
+                    f"no memory left in the phase {this.session.current.name}: smaller ppo.num_envs or ppo.num_steps "
+                    "need less"
+                ) from error
+            raise
+    return 0
+
+
+def loop(this: Run, cycles: int) -> None:
+    """The paper's figure."""
+    feedback = None
+    for cycle in range(1, cycles + 1):
+        proposal = this.design(cycle, feedback)
+        this.train_cycle(proposal.designs)
+        feedback = this.evaluate(cycle, proposal)
+    this.train([None])
+    this.report()
+
+
+class Run:
+    """What the phases of one run share: family, learner, designer, and the session that walks the phases."""
+
+    def __init__(self, prepared: Prepared, folder: RunFolder) -> None:
+        self.config = config = prepared.config
+        self.family = family = prepared.family
+        self.learner = prepared.learner
+        self.folder = folder
+        self.feedback: list[SkillReport] = []
+        """The feedback evaluations so far."""
+        llm = config.llm if config.llm.seed is not None else replace(config.llm, seed=design_set(config))
+        self.client = make_client(
+            llm, folder.llm, family, run=folder.path.name, threads=config.num_threads, tell=self._writing
+        )
+        self.designer = make_designer(
+            config.designer, replace(means(config, family), client=self.client, trial=self._try)
+        )
+        self._answer: AnswerProgress | None = None
+        self.window = Window()
+        parts = {"learner": self.learner, "designer": self.designer, "window": self.window}
+        self.session = Session(config, folder, parts)
+        self._began = self.session.seconds
+        """The run's wall time when this process began."""
+
+    @property
+    def asks_llm(self) -> bool:
+        """Whether a real language model is asked."""
+        return self.designer.uses_llm and self.config.llm.kind.is_model
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def stopped(self, why: str) -> None:
+        """Save what there is, and say how to go on; also called from the thread that watches for signals."""
+        try:
+            self.session.save_snapshot()
+        except RunFolderError as error:
+            self.session.progress.message(f"the last checkpoint that was written has to do: {error}")
+        self.session.progress.close()
+        print(f"stopped by {why}; to go on:\n{resume_command(self.folder, self.config)}", flush=True)
+
+    def close(self) -> None:
+        """Close the logs and the display, and end a model that runs here."""
+        self.client.rest()
+        self.session.close()
+
+    # The phases, in the order of a cycle
+
+    def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
+        """Ask the designer for the cycle's designs."""
+        session = self.session
+
+        def work(planned: plan.PlannedPhase) -> dict[str, Any]:
+            session.progress.phase(planned.name, 0, cycle)
+            proposal = self.designer.design(cycle, feedback)
+            self.client.rest()
+            for note in proposal.notes:
+                session.progress.message(f"cycle {cycle}, designs: {note}")
+            for number, design in enumerate(proposal.designs, start=1):
+                session.progress.detail(f"cycle {cycle}, design {number}: {design or 'the original'}")
+            totals = self.client.totals()
+            session.log(
+                {
+                    "llm/calls": totals.calls,
+                    "llm/prompt_tokens": totals.prompt_tokens,
+                    "llm/completion_tokens": totals.completion_tokens,
+                    "llm/cost_dollars": totals.cost if totals.cost_known else None,
+                    "designs/repaired": len(proposal.notes),
+                    "steps/validation": session.steps["validation"],
+                }
+            )
+            return {"cycle": cycle, "proposal": proposal.to_json()}
+
+        result = session.phase(work)
+        proposal = Proposal.from_json(result["proposal"], self.family.design_model)
+        if self.asks_llm:
+            totals = self.client.totals()
+            dollars = totals.cost if totals.cost_known else None
+            session.progress.update(0, **{"LLM calls": totals.calls, "dollars": dollars})
+        self._draw(f"cycle{cycle}-design", proposal.designs)
+        return proposal
+
+    def train_cycle(self, designs: Sequence[Design | None]) -> None:
+        """Train in the cycle's designs and in the original: one after the other, or in one batch by ratio."""
+        if self.config.schedule.mixture is Mixture.alternate:
+            self.train(designs)
+            self.train([None])
+        else:
+            designed = plan.designed_slots(self.config)
+            slots = [designs[slot % len(designs)] for slot in range(designed)]
+            self.train([*slots, *[None] * (self.config.ppo.num_envs - designed)])
+
+    def train(self, designs: Sequence[Design | None]) -> None:
+        """Train in `designs` side by side, slots taking them in turn; the design None is the original."""
+        self.session.phase(lambda planned: self._train(planned, designs))
+
+    def evaluate(self, cycle: int, proposal: Proposal) -> Feedback:
+        """Play the original without learning, in the same worlds in every cycle so that cycles can be compared."""
+        evaluation = self.config.evaluation
+        slots = max(1, min(evaluation.num_envs // evaluation.feedback_seeds, evaluation.feedback_episodes))
+        quota = shares(evaluation.feedback_episodes, slots) * evaluation.feedback_seeds
+        seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
+        result = self.session.phase(lambda planned: self._play(planned, WorldSet.FEEDBACK, quota, seed_of_slot))
+        report = SkillReport.from_json(result["skills"])
+        earlier, self.feedback = self.feedback, [*self.feedback, report]
+        rates = report.mean_and_sd()
+        self.session.progress.skills(cycle, report.success_rates(), sum(report.episodes))
+        return Feedback(
+            cycle=cycle,
+            designs=proposal.designs,
+            mean={skill: mean for skill, (mean, _) in rates.items()},
+            sd={skill: sd for skill, (_, sd) in rates.items()},
+            episodes=sum(report.episodes),
+            steps_left=self.session.steps_left(),
+            history=tuple(one.success_rates() for one in earlier),
+        )
+
+    def report(self) -> None:
+        """The report evaluation, which carries the score, and the table at the end."""
+        evaluation = self.config.evaluation
+        quota = shares(evaluation.report_episodes, min(evaluation.num_envs, evaluation.report_episodes))
+        result = self.session.phase(lambda planned: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
+        summary = self._summary(result)
+        write_json(self.folder.summary_file, summary.to_json())
+        self.close()
+        write_report(self.folder.path)
+        print_summary(summary, make_console())
+
+    # What one looks at, which never ends a run
+
+    def _draw(self, phase: str, designs: Sequence[Design | None]) -> None:
+        """Keep pictures of the designs' worlds, once."""
+        if any(self.folder.pictures.glob(f"{phase}-*")) or all(design is None for design in designs):
+            return
+        with self.session.visual():
+            try:
+                write_pictures(seen_in_pixels(self.config.env), designs, self.folder.pictures, phase)
+            except Exception as error:  # noqa: BLE001
+                self.session.progress.message(f"no pictures of {phase}: {' '.join(str(error).split())[:300]}")
+
+    def _camera(self, env: VectorEnv, kind: str, seeds: Sequence[int], worlds: WorldSet) -> FilmedEnv | None:
+        """The evaluation's environment with its first slots filmed; None for one that can't be."""
+        titles = [film_title(None, seeding.world_seed(seed, 1, worlds)) for seed in seeds[: FILMS[kind]]]
+        self.session.tick()
+        seconds = VISUAL_SHARE * (self.session.seconds - self._began) - self.session.visual_seconds
+        try:
+            return FilmedEnv(env, titles, max_steps=MAX_STEPS, max_seconds=seconds, warn=self.session.progress.message)
+        except ConfigError:
+            return None
+
+    def _keep(self, filmed: FilmedEnv, phase: str) -> None:
+        self.session.visual_seconds += filmed.seconds
+        with self.session.visual():
+            try:
+                write_films(filmed.films, self.folder.videos, phase)
+            except RunFolderError as error:
+                self.session.progress.message(f"no films of {phase}: {error}")
+
+    # What they do
+
+    def _train(self, planned: plan.PlannedPhase, designs: Sequence[Design | None]) -> dict[str, Any]:
+        config, session = self.config.ppo, self.session
+        slots = [designs[slot % len(designs)] for slot in range(config.num_envs)]
+        if planned.steps:
+            seeds = seeding.integers(self.config.seed, "worlds", planned.name, count=config.num_envs)
+            with contextlib.closing(self.family.vector(slots, seeds, WorldSet.TRAIN)) as env:
+                total = plan.training_steps(self.config)
+                curriculum = self.designer.curriculum([slot for slot, design in enumerate(slots) if design is not None])
+                training = TrainingPhase(self.learner, env, planned.steps, config, total, curriculum)
+                self._learn(training, [kind_of(design) for design in slots])
+        episodes = len(session.finished_episodes(planned.name))
+        kind = "+".join(sorted({kind_of(design) for design in slots}))
+        return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
+
+    def _learn(self, training: TrainingPhase, kind_of_slot: Sequence[str]) -> None:
+        """Train to the end of the phase, every step counted for the kind of its slot."""
+        session, planned = self.session, self.session.current
+        kinds = Counter(kind_of_slot)
+        if session.inside is not None:
+            training.load_state_dict(session.inside)
+        session.progress.phase(planned.name, planned.steps, planned.cycle, done=training.steps_done)
+        for rollout in training:
+            for kind, slots in kinds.items():
+                session.steps[kind] += rollout.steps // len(kind_of_slot) * slots
+            session.episodes(rollout.episodes)
+            self.window.add(rollout.episodes, rollout.steps)
+            values = {f"loss/{name.removesuffix('_loss')}": value for name, value in rollout.metrics.items()}
+            values |= {f"steps/{kind}": session.steps[kind] for kind in kinds}
+            values["updates"] = self.learner.updates
+            if self.window.steps >= WINDOW_STEPS or training.steps_done == planned.steps:
+                ended = self.window.take()
+                for kind in kinds:
+                    ours = [record for record in ended if kind_of_slot[record.slot] == kind]
+                    values |= episode_values(kind, self.family.skills, ours)
+            session.log(values, readings(rollout.timings))
+            shown = next((values[f"return/{kind}"] for kind in kinds if f"return/{kind}" in values), None)
+            session.progress.update(training.steps_done, episode_return=shown)
+            if training.steps_done < planned.steps:
+                session.boundary(training.state_dict)
+
+    def _play(
+        self, planned: plan.PlannedPhase, worlds: WorldSet, quota: Sequence[int], group_of_slot: Sequence[int]
+    ) -> dict[str, Any]:
+        """Play the original without learning: each slot its quota of whole episodes, in worlds of this set alone."""
+        session, kind, device = self.session, planned.kind, self.learner.device
+        seeds = seeding.integers(self.config.seed, "worlds", kind, count=len(quota))
+        actions = seeding.torch_generator(self.config.seed, "evaluate", planned.name, device=device)
+        ended = 0
+
+        def on_episode(record: EpisodeRecord) -> None:
+            nonlocal ended
+            ended += 1
+            session.progress.update(ended)
+
+        session.progress.phase(planned.name, planned.episodes, planned.cycle, unit="episodes")
+        with contextlib.closing(self.family.vector([None] * len(quota), seeds, worlds)) as env:
+            filmed = self._camera(env, kind, seeds, worlds)
+            records = evaluate(self.learner.agent, filmed or env, quota, actions, device, on_episode)
+        if filmed is not None:
+            self._keep(filmed, planned.name)
+        report = SkillReport.from_records(records, self.family.skills, group_of_slot)
+        score = self.family.score(report.success_rates())
+        session.steps[kind] += report.steps
+        session.episodes(records)
+        values = episode_values(kind, self.family.skills, records)
+        values |= {f"score/{kind}": score, f"steps/{kind}": session.steps[kind]}
+        if kind == "report":
+            values |= self._report_values(records)
+        session.log(values)
+        session.progress.update(ended, score=score)
+        return {"cycle": planned.cycle, "skills": report.to_json(), "values": values}
+
+    def _writing(self, now: Writing) -> None:
+        """Show how a language model's answer grows."""
+        if self._answer is None:
+            self._answer = AnswerProgress(self.session.progress)
+        self._answer(self.session.current.name, self.session.current.cycle, now)
+
+    def _try(self, designs: Sequence[Design], *, episodes: int, by_pupil: bool) -> list[float]:
+        """A designer's trial of designs (`designers.means.Trial`)."""
+        self.client.rest()
+        return try_designs(self.config, self.family, self.learner, self.session, designs, episodes, by_pupil)
+
+    def _report_values(self, records: Sequence[EpisodeRecord]) -> dict[str, float]:
+        """What stands beside the headline: its interval, and the paper's training-episode score and reward."""
+        skills, score = self.family.skills, self.family.score
+        shown = np.array([record.skills for record in records]) > 0
+        low, high = score_interval(shown, skills, score)
+        values = {"score/report_low": low, "score/report_high": high}
+        trained = self._last_training_episodes()
+        if trained:
+            rates = (np.array([row["skills"] for row in trained]) > 0).mean(axis=0)
+            values["score/training_last_phase"] = score(dict(zip(skills, rates.tolist(), strict=True)))
+        recent = [row["episode_return"] for row in trained if row["step"] > self.session.trained - REWARD_STEPS]
+        if recent:
+            values["return/training_last_phase"] = float(np.mean(recent))
+        return values
+
+    def _last_training_episodes(self) -> list[dict[str, Any]]:
+        last = next(p for p in reversed(plan.phases(self.config)) if p.steps)
+        return [row for row in self.session.finished_episodes(last.name) if row["design"] == design_key(None)]
+
+    def _summary(self, result: Mapping[str, Any]) -> RunSummary:
+        config, totals, values = self.config, self.client.totals(), result["values"]
+        return RunSummary(
+            folder=str(self.folder.path),
+            command=read_config(self.folder.path)["command"],
+            family=self.family.name,
+            designer=config.designer.name,
+            llm=config.llm.name,
+            ppo=config.ppo.name,
+            seed=config.seed,
+            uses_llm=self.asks_llm,
+            skills=self.family.skills,
+            feedback=tuple(successes(report) for report in self.feedback),
+            feedback_scores=tuple(self.family.score(report.success_rates()) for report in self.feedback),
+            report=successes(SkillReport.from_json(result["skills"])),
+            score=values["score/report"],
+            score_low=values["score/report_low"],
+            score_high=values["score/report_high"],
+            reward=values["return/report"],
+            training_score=values.get("score/training_last_phase"),
+            training_reward=values.get("return/training_last_phase"),
+            training_episodes=len(self._last_training_episodes()),
+            llm_calls=totals.calls,
+            prompt_tokens=totals.prompt_tokens,
+            completion_tokens=totals.completion_tokens,
+            cost=totals.cost if totals.cost_known else None,
+            known_cost=totals.cost,
+            steps=dict(self.session.steps),
+            seconds=self.session.seconds,
+            arm=arm(config),
+            design_set=design_set(config),
+            diagnostic=tuple(diagnostics(config)),
+            updates=self.learner.updates,
+        )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, torch or its allocator on the CPU, which says so only in words, found no memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def kind_of(design: Design | None) -> str:
+    """Which steps a slot with this design counts as."""
+    return "original" if design is None else "designed"
+
+
+def successes(report: SkillReport) -> Successes:
+    """A report's counts over all seeds."""
+    counts = np.array(report.successes).sum(axis=0)
+    return Successes(sum(report.episodes), dict(zip(report.skills, counts.tolist(), strict=True)))
+
+
+def readings(timings: Mapping[str, float]) -> dict[str, float]:
+    """A rollout's clock readings under the names of timings.jsonl."""
+    seconds = timings["env_seconds"] + timings["inference_seconds"] + timings["update_seconds"]
+    return {
+        "seconds/env": timings["env_seconds"],
+        "seconds/inference": timings["inference_seconds"],
+        "seconds/update": timings["update_seconds"],
+        "speed/steps_per_second": timings["steps"] / seconds,
+    }
+
+
+class Window:
+    """Training episodes that ended since the last row of their statistics, and the steps since then."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._records: list[EpisodeRecord] = []
+
+    def add(self, records: Sequence[EpisodeRecord], steps: int) -> None:
+        """Count the episodes that ended within `steps` more steps."""
+        self._records += records
+        self.steps += steps
+
+    def take(self) -> list[EpisodeRecord]:
+        """The episodes, and begin anew."""
+        taken, self._records, self.steps = self._records, [], 0
+        return taken
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {"steps": self.steps, "records": [{**vars(r), "skills": list(r.skills)} for r in self._records]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.steps = state["steps"]
+        self._records = [EpisodeRecord(**{**r, "skills": tuple(r["skills"])}) for r in state["records"]]
