@@ -19,7 +19,8 @@ from envgen_exp.config import Network
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.ppo.agent import Agent, make_agent
-from envgen_exp.learners.ppo.evaluate import SkillReport, evaluate, success_counts
+from envgen_exp.learners.ppo.evaluate import evaluate
+from envgen_exp.learners.skills import SkillReport, success_counts
 
 CPU = torch.device("cpu")
 

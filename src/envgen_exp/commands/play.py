@@ -31,8 +31,9 @@ from envgen_exp.families.family import Design, Family, design_key
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.files import understood
-from envgen_exp.learners.ppo.evaluate import evaluate, success_counts
+from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.ppo import Learner
+from envgen_exp.learners.skills import success_counts
 from envgen_exp.reporting.run.summary import percent
 from envgen_exp.reporting.statistics import score_interval, wilson
 from envgen_exp.run import checkpoint, plan

@@ -20,7 +20,7 @@ from envgen_exp.designers.random import Random
 from envgen_exp.designers.ranked import Adversarial, EasyToHard
 from envgen_exp.designers.resample import Resample
 from envgen_exp.errors import ConfigError
-from envgen_exp.learners.ppo.curriculum import Curriculum
+from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.prompt import Feedback
 from envgen_exp.llm.source import Message
 

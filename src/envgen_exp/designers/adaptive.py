@@ -14,7 +14,7 @@ from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.means import Means
 from envgen_exp.designers.proposal import DEFAULT, DESIGNER, LAST, Proposal
 from envgen_exp.families.family import Design, DesignCheck, design_key
-from envgen_exp.learners.ppo.curriculum import Curriculum
+from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import Problem, Reply, parse_reply
 from envgen_exp.llm.source import Message

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from envgen_exp.families.family import Design, Family
-from envgen_exp.learners.ppo.curriculum import Curriculum
+from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.client import Client
 from envgen_exp.llm.source import Message
 

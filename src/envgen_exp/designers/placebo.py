@@ -12,7 +12,7 @@ from envgen_exp.designers.adaptive import Adaptive
 from envgen_exp.designers.means import Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.errors import ConfigError
-from envgen_exp.learners.ppo.evaluate import SkillReport
+from envgen_exp.learners.skills import SkillReport
 from envgen_exp.llm.prompt import Feedback
 
 

@@ -24,7 +24,7 @@ from envgen_exp.families.vector import EpisodeRecord, Observation, VectorEnv
 from envgen_exp.learners.asked import chain_of
 from envgen_exp.learners.asked.asked import AskedAgent
 from envgen_exp.learners.asked.prompt import Step
-from envgen_exp.learners.ppo.evaluate import SkillReport, success_counts
+from envgen_exp.learners.skills import SkillReport, success_counts
 from envgen_exp.llm.client import Client, check_ready, make_client
 from envgen_exp.llm.prices import count_tokens, prices
 from envgen_exp.reporting.run.played import make_played_report

@@ -21,8 +21,9 @@ from envgen_exp.designers import Feedback, Proposal, make_designer
 from envgen_exp.errors import ConfigError, MemoryFullError, RunFolderError
 from envgen_exp.families.family import Design, design_key
 from envgen_exp.families.vector import EpisodeRecord, VectorEnv
-from envgen_exp.learners.ppo.evaluate import SkillReport, evaluate, shares
+from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.ppo import TrainingPhase
+from envgen_exp.learners.skills import SkillReport, shares
 from envgen_exp.llm.client import make_client
 from envgen_exp.llm.source import Writing
 from envgen_exp.reporting.pictures import seen_in_pixels, write_pictures

@@ -14,8 +14,9 @@ from envgen_exp import seeding
 from envgen_exp.config import RunConfig
 from envgen_exp.families.family import Design, Family
 from envgen_exp.learners.ppo.agent import Agent
-from envgen_exp.learners.ppo.evaluate import evaluate, shares
+from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase
+from envgen_exp.learners.skills import shares
 from envgen_exp.run import plan
 from envgen_exp.run.session import Session
 from envgen_exp.seeding import WorldSet

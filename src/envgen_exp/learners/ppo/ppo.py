@@ -20,8 +20,8 @@ from envgen_exp import seeding
 from envgen_exp.config import PPOConfig
 from envgen_exp.errors import CheckpointError, ConfigError, NumericsError, StateError
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, VectorEnv
+from envgen_exp.learners.curriculum import Curriculum, set_next_worlds
 from envgen_exp.learners.ppo.agent import Agent, choose_dtype, log_prob_and_entropy, make_agent
-from envgen_exp.learners.ppo.curriculum import Curriculum, set_next_worlds
 from envgen_exp.learners.ppo.rollout import Rollout, RolloutBuffer, collect, finish
 from envgen_exp.learners.ppo.team import Team
 from envgen_exp.learners.ppo.value_norm import ValueNorm

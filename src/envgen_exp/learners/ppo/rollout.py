@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, VectorEnv
+from envgen_exp.learners.curriculum import Curriculum, set_next_worlds
 from envgen_exp.learners.ppo.agent import Agent, sample_actions
-from envgen_exp.learners.ppo.curriculum import Curriculum, set_next_worlds
 from envgen_exp.learners.ppo.value_norm import ValueNorm
 
 

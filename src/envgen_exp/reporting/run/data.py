@@ -18,7 +18,7 @@ from envgen_exp.errors import RunFolderError
 from envgen_exp.families import make_family
 from envgen_exp.families.family import Family
 from envgen_exp.guard.files import read_json, within
-from envgen_exp.learners.ppo.evaluate import SkillReport
+from envgen_exp.learners.skills import SkillReport
 from envgen_exp.reporting.run.summary import RunSummary, Successes
 from envgen_exp.run import plan
 from envgen_exp.run.folder import read_config
