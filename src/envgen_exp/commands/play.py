@@ -7,7 +7,7 @@ however often, never spends the report evaluation's worlds.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -22,23 +22,22 @@ from rich.text import Text
 
 from envgen_exp import seeding
 from envgen_exp.commands.compose import load_config
-from envgen_exp.commands.export import export
 from envgen_exp.commands.failure import told
-from envgen_exp.config import Device, RunConfig, trains
+from envgen_exp.config import Device, RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError, RunFolderError
 from envgen_exp.families import make_family
 from envgen_exp.families.family import Design, Family, design_key
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.files import understood
-from envgen_exp.learners.ppo.evaluate import evaluate
-from envgen_exp.learners.ppo.ppo import Learner
+from envgen_exp.learners import LEARNERS
+from envgen_exp.learners.learner import Learner, Onlooker
 from envgen_exp.learners.skills import success_counts
+from envgen_exp.llm.client import LateClient
 from envgen_exp.reporting.run.summary import percent
 from envgen_exp.reporting.statistics import score_interval, wilson
 from envgen_exp.run import checkpoint, plan
-from envgen_exp.run.films import Film, FilmedEnv, film_title, write_films
-from envgen_exp.run.preparation import choose_device, use_threads
+from envgen_exp.run.films import Camera, Film, film_title, write_films
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_console
 
@@ -57,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     _tell(console, player.origin)
     design = None if asked.design is None else parse_design(asked.design, player.family)
     if asked.export is not None:
-        export(player.learner, player.family, asked.export, origin=player.origin)
+        player.learner.export(asked.export, origin=player.origin)
         _tell(console, f"exported: weights.pt, agent.py and README.md in {asked.export}")
     if asked.episodes:
         play(player, design, asked.episodes, asked.seed, asked.videos, console)
@@ -80,8 +79,9 @@ class Player:
     @classmethod
     def open(cls, folder: Path, device: Device) -> Player:
         """Read a run's folder, which may be in use; EnvGenError where it holds no agent that can play here."""
-        config = load_config(folder)
-        if not trains(config):
+        config = dataclasses.replace(load_config(folder), device=device)
+        kind = LEARNERS.find(config.agent.name)
+        if not kind.trains:
             raise RunFolderError(f"{folder} holds no trained agent: a language model played there")
         number, state, damaged = checkpoint.load_latest(folder / "checkpoints")
         if state is None:
@@ -89,11 +89,9 @@ class Player:
                 f"{folder} has no checkpoint yet; to go on: python run.py resume={shlex.quote(str(folder))}"
             )
         family = make_family(config.env)
-        use_threads(config)
         with understood(folder / "checkpoints"):
-            learner = Learner.create(
-                config.ppo, family.observation_spec, family.num_actions, seed=config.seed, device=choose_device(device)
-            )
+            client = LateClient()
+            learner = kind.create(config, family, client, plan.training_steps(config))
             learner.load_state_dict(state["parts"]["learner"])
             phases, done = plan.phases(config), state["position"]
             progress = (
@@ -135,14 +133,11 @@ def watch(
     """Play, and film the first episode of each of the first slots."""
     quota = [len(part) for part in np.array_split(range(num_episodes), min(num_episodes, _slots(player.config)))]
     seeds = seeding.integers(seed, "worlds", "play", count=len(quota))
-    device = player.learner.device
-    actions = seeding.torch_generator(seed, "play", "actions", device=device)
     worlds = WorldSet.VALIDATION
-    titles = [film_title(design, seeding.world_seed(one, 1, worlds)) for one in seeds[:num_videos]]
-    with contextlib.closing(player.family.vector([design] * len(quota), seeds, worlds)) as env:
-        filmed = FilmedEnv(env, titles, max_steps=FILM_STEPS) if titles else None
-        records = evaluate(player.learner.agent, filmed or env, quota, actions, device)
-    return records, [] if filmed is None else filmed.films
+    camera = Camera([film_title(design, seeding.world_seed(one, 1, worlds)) for one in seeds[:num_videos]], FILM_STEPS)
+    stream, onlooker = (seed, "play", "actions"), Onlooker(camera=camera)
+    played = player.learner.evaluate([design] * len(quota), seeds, worlds, quota, stream, onlooker)
+    return played.records, camera.films
 
 
 def print_skills(player: Player, design: Design | None, records: Sequence[EpisodeRecord], console: Console) -> None:

@@ -26,7 +26,7 @@ from envgen_exp.commands.explain import nearest
 from envgen_exp.commands.failure import told
 from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig
 from envgen_exp.errors import ConfigError, RunFolderError
-from envgen_exp.families import family_names, make_family
+from envgen_exp.families import FAMILIES, make_family
 from envgen_exp.families.family import Design, DesignCheck, Family, design_key
 from envgen_exp.families.typed import parse_designs
 from envgen_exp.guard.files import understood
@@ -105,7 +105,7 @@ def _find(text: str, family_name: str | None) -> tuple[EnvConfig, list[tuple[str
 
 
 def _env(name: str) -> EnvConfig:
-    names = family_names()
+    names = FAMILIES.names
     if name not in names:
         close = nearest(name, names)
         raise ConfigError(f"--family {name}: there is no such family, allowed: {', '.join(names)}{close}")

@@ -15,13 +15,12 @@ from pathlib import Path
 from envgen_exp.commands.compose import CONF, compose_run, sweep_choices
 from envgen_exp.commands.help import gloss
 from envgen_exp.config import RunConfig
-from envgen_exp.designers import make_designer
+from envgen_exp.designers import Means, make_designer
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
 from envgen_exp.llm.prices import expected_cost
 from envgen_exp.run.folder import write_atomic
 from envgen_exp.run.plan import phases, training_steps
-from envgen_exp.run.preparation import means
 from envgen_exp.tracking.progress import duration
 
 MODEL = "gpt4"
@@ -129,7 +128,7 @@ def row(name: str, scale: str) -> str:
 
 def asked(config: RunConfig) -> tuple[int, float | None]:
     """LLM calls of a run and their expected dollars; None where the price is not known."""
-    designer = make_designer(config.designer, means(config, make_family(config.env)))
+    designer = make_designer(config.designer, Means(make_family(config.env), cycles=config.cycles))
     calls = designer.num_calls(config.cycles)
     if not designer.uses_llm or not calls:
         return 0, 0.0

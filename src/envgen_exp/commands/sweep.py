@@ -43,7 +43,7 @@ from envgen_exp.commands.compose import (
     spelled_out,
 )
 from envgen_exp.commands.failure import tell
-from envgen_exp.config import RunConfig, identity, identity_of, plain, trains
+from envgen_exp.config import RunConfig, identity, identity_of, plain
 from envgen_exp.errors import EnvGenError, MemoryFullError, RunFolderError
 from envgen_exp.guard.files import read_json
 from envgen_exp.run.folder import is_finished, write_atomic, write_json
@@ -63,11 +63,6 @@ def run_once(config: RunConfig, argv: Sequence[str]) -> int:
     # OpenMP's waiting threads spin, which on a machine with other work costs most of the speed. libgomp reads this
     # once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if not trains(config):
-        with _memory():
-            from envgen_exp.run import asked_loop as agent_loop
-
-        return agent_loop.run(config, argv)
     return _pipeline()(config, argv)
 
 

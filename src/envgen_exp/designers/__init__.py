@@ -6,23 +6,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 from envgen_exp.config import DesignerConfig
-from envgen_exp.designers.adaptive import Adaptive
-from envgen_exp.designers.fixed import Fixed
-from envgen_exp.designers.generator import Generator
-from envgen_exp.designers.half import GiftsOnly, TerrainOnly
-from envgen_exp.designers.human import Human
 from envgen_exp.designers.means import Means
-from envgen_exp.designers.original import Original
-from envgen_exp.designers.placebo import Placebo
-from envgen_exp.designers.plr import PLR
 from envgen_exp.designers.proposal import Proposal
-from envgen_exp.designers.random import Random
-from envgen_exp.designers.ranked import Adversarial, EasyToHard
-from envgen_exp.designers.resample import Resample
 from envgen_exp.errors import ConfigError
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.prompt import Feedback
 from envgen_exp.llm.source import Message
+from envgen_exp.registry import Registry
 
 __all__ = ["DESIGNERS", "Designer", "Feedback", "Means", "Proposal", "asks", "make_designer"]
 
@@ -34,8 +24,16 @@ class Designer(Protocol):
     """Whether it needs a client."""
     redraws: ClassVar[bool]
     """Whether it asks the same more than once and needs different answers."""
+    designs: ClassVar[bool]
+    """Whether there are designs to train in, or else the original stands in their place."""
+    draws: ClassVar[bool]
+    """Whether what it designs depends on the design set."""
 
     def __init__(self, config: DesignerConfig, means: Means) -> None: ...
+
+    @classmethod
+    def validation(cls, config: Any, cycles: int) -> tuple[int, int]:
+        """Training steps and episodes by which it ranks designs in a run; `config` is its own section."""
 
     def num_calls(self, cycles: int) -> int:
         """How often it asks in so many cycles, repairs not counted."""
@@ -65,34 +63,34 @@ class Designer(Protocol):
         """Go on from a state."""
 
 
-DESIGNERS: dict[str, type[Designer]] = {
-    "adaptive": Adaptive,
-    "original": Original,
-    "fixed": Fixed,
-    "resample": Resample,
-    "placebo": Placebo,
-    "random": Random,
-    "easy_to_hard": EasyToHard,
-    "adversarial": Adversarial,
-    "plr": PLR,
-    "generator": Generator,
-    "gifts_only": GiftsOnly,
-    "terrain_only": TerrainOnly,
-    "human": Human,
-}
+DESIGNERS: Registry[type[Designer]] = Registry(
+    "designer.name",
+    "designers",
+    {
+        "adaptive": "envgen_exp.designers.adaptive:Adaptive",
+        "original": "envgen_exp.designers.original:Original",
+        "fixed": "envgen_exp.designers.fixed:Fixed",
+        "resample": "envgen_exp.designers.resample:Resample",
+        "placebo": "envgen_exp.designers.placebo:Placebo",
+        "random": "envgen_exp.designers.random:Random",
+        "easy_to_hard": "envgen_exp.designers.ranked:EasyToHard",
+        "adversarial": "envgen_exp.designers.ranked:Adversarial",
+        "plr": "envgen_exp.designers.plr:PLR",
+        "generator": "envgen_exp.designers.generator:Generator",
+        "gifts_only": "envgen_exp.designers.half:GiftsOnly",
+        "terrain_only": "envgen_exp.designers.half:TerrainOnly",
+        "human": "envgen_exp.designers.human:Human",
+    },
+)
 
 
 def make_designer(config: DesignerConfig, means: Means) -> Designer:
     """The designer that a config names; one that asks a language model needs a client. Raises ConfigError."""
-    made = DESIGNERS.get(config.name)
-    if made is None:
-        raise ConfigError(f"designer.name={config.name}: there is no such designer; there are {', '.join(DESIGNERS)}")
     if config.num_designs < 1:
         raise ConfigError(f"designer.num_designs={config.num_designs}: allowed is 1 or more")
-    return made(config, means)
+    return DESIGNERS.find(config.name)(config, means)
 
 
 def asks(name: str) -> bool:
     """Whether the designer of this name asks a language model, or what stands in for one."""
-    made = DESIGNERS.get(name)
-    return made is not None and made.uses_llm
+    return name in DESIGNERS.names and DESIGNERS.find(name).uses_llm

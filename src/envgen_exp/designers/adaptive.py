@@ -6,15 +6,13 @@ still missing then is filled from the last good designs, in the first cycle from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from envgen_exp.config import DesignerConfig
-from envgen_exp.designers.means import Means
+from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import DEFAULT, DESIGNER, LAST, Proposal
 from envgen_exp.families.family import Design, DesignCheck, design_key
-from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import Problem, Reply, parse_reply
 from envgen_exp.llm.source import Message
@@ -23,11 +21,10 @@ _KEPT = 20_000
 """Characters of a reply that stay in the chat."""
 
 
-class Adaptive:
+class Adaptive(Defaults):
     """The adaptive designer."""
 
     uses_llm: ClassVar[bool] = True
-    redraws: ClassVar[bool] = False
 
     def __init__(self, config: DesignerConfig, means: Means) -> None:
         self._family = means.family
@@ -70,10 +67,6 @@ class Adaptive:
         self._chat = [*chat, _said(best[1])]
         self._last = proposal
         return proposal
-
-    def curriculum(self, slots: Sequence[int]) -> Curriculum | None:
-        """Worlds follow from seeds."""
-        return None
 
     def preview(self) -> list[list[Message]]:
         """The first chat, and what a later cycle adds to it, with every rate at zero."""

@@ -5,14 +5,18 @@ They are not the original's: Crafter's designed generator makes eight times the 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from envgen_exp.config import DesignerConfig
-from envgen_exp.designers.means import Means, WithoutLLM
+from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.llm.prompt import Feedback
 
 
-class Generator(WithoutLLM):
+class Generator(Defaults):
     """The designer that leaves everything as it is."""
+
+    draws: ClassVar[bool] = False
 
     def __init__(self, config: DesignerConfig, means: Means) -> None:
         self._family = means.family

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from envgen_exp.config import DesignerConfig, HumanConfig
-from envgen_exp.designers.means import Means, WithoutLLM
+from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.errors import ConfigError, DesignError
 from envgen_exp.families.typed import read_design
 from envgen_exp.llm.prompt import Feedback
 
 
-class Human(WithoutLLM):
+class Human(Defaults):
     """The designer that brings its designs along."""
+
+    draws: ClassVar[bool] = False
 
     def __init__(self, config: DesignerConfig, means: Means) -> None:
         """Raises ConfigError for the first design that is none of the family's or that nobody can play."""

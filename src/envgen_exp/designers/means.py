@@ -1,4 +1,4 @@
-"""What a designer is given to work with, and the parts of one that asks no language model."""
+"""What a designer is given to work with, and what it is where it says nothing else."""
 
 from __future__ import annotations
 
@@ -40,11 +40,18 @@ class Means:
     """None where no design will be tried."""
 
 
-class WithoutLLM:
-    """A designer that asks nobody and remembers nothing."""
+class Defaults:
+    """What a designer is that says nothing else: it asks nobody and remembers nothing."""
 
     uses_llm: ClassVar[bool] = False
     redraws: ClassVar[bool] = False
+    designs: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
+
+    @classmethod
+    def validation(cls, config: Any, cycles: int) -> tuple[int, int]:
+        """It ranks nothing."""
+        return 0, 0
 
     def num_calls(self, cycles: int) -> int:
         """None."""

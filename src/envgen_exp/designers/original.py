@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from envgen_exp.config import DesignerConfig
-from envgen_exp.designers.means import Means, WithoutLLM
+from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.llm.prompt import Feedback
 
 
-class Original(WithoutLLM):
+class Original(Defaults):
     """The designer that designs nothing."""
+
+    designs: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
 
     def __init__(self, config: DesignerConfig, means: Means) -> None:
         self._num_designs = config.num_designs

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from envgen_exp import seeding
 from envgen_exp.config import DesignerConfig, PLRConfig
-from envgen_exp.designers.means import Means, WithoutLLM
+from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.designers.random import draw
 from envgen_exp.families.family import Design
 from envgen_exp.llm.prompt import Feedback
 
 
-class PLR(WithoutLLM):
+class PLR(Defaults):
     """The designer whose population never changes, and whose worlds are played by priority."""
 
     def __init__(self, config: DesignerConfig, means: Means) -> None:

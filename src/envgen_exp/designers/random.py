@@ -6,7 +6,7 @@ from typing import Any
 
 from envgen_exp import seeding
 from envgen_exp.config import DesignerConfig
-from envgen_exp.designers.means import Means, WithoutLLM
+from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.errors import DesignError
 from envgen_exp.families.family import Design, DesignCheck, Family
@@ -16,7 +16,7 @@ _MOST_TRIES = 1000
 """Draws for one design; of Heist's, the most contradictory, one in twelve can be played (18 of 229 that were drawn)."""
 
 
-class Random(WithoutLLM):
+class Random(Defaults):
     """The designer that draws lots, a new set each cycle."""
 
     def __init__(self, config: DesignerConfig, means: Means) -> None:

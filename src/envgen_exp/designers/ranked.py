@@ -6,26 +6,23 @@ how many episodes, is not said: see docs/designers.md for what is done here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from envgen_exp.config import CandidatesConfig, DesignerConfig, EasyToHardConfig
 from envgen_exp.designers.adaptive import Adaptive
-from envgen_exp.designers.means import Means
+from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.designers.resample import Resample
 from envgen_exp.errors import ConfigError
-from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.prompt import Feedback
 from envgen_exp.llm.source import Message
 
 
-class _Ranked:
+class _Ranked(Defaults):
     """What both share: a writer of candidates, and trials of them."""
 
     uses_llm: ClassVar[bool] = True
-    redraws: ClassVar[bool] = False
     writer: ClassVar[type[Adaptive]] = Adaptive
 
     def __init__(self, config: DesignerConfig, means: Means) -> None:
@@ -44,10 +41,6 @@ class _Ranked:
     def _needed(config: CandidatesConfig, cycles: int) -> int:
         """How many candidates of one call are trained in."""
         return config.num_designs
-
-    def curriculum(self, slots: Sequence[int]) -> Curriculum | None:
-        """Worlds follow from seeds."""
-        return None
 
     def preview(self) -> list[list[Message]]:
         """The chat that asks for candidates."""
@@ -79,6 +72,11 @@ class EasyToHard(_Ranked):
         assert isinstance(config, EasyToHardConfig)
         super().__init__(config, means)
         self._ranked: Proposal | None = None
+
+    @classmethod
+    def validation(cls, config: EasyToHardConfig, cycles: int) -> tuple[int, int]:
+        """Once: the pupil's training, and its episodes."""
+        return config.validation_steps, config.num_candidates * config.validation_episodes
 
     @staticmethod
     def _needed(config: CandidatesConfig, cycles: int) -> int:
@@ -113,6 +111,11 @@ class Adversarial(_Ranked):
     redraws: ClassVar[bool] = True
     writer: ClassVar[type[Adaptive]] = Resample
 
+    @classmethod
+    def validation(cls, config: CandidatesConfig, cycles: int) -> tuple[int, int]:
+        """Episodes in each cycle's candidates."""
+        return 0, config.num_candidates * config.validation_episodes * cycles
+
     def num_calls(self, cycles: int) -> int:
         """One a cycle."""
         return cycles
@@ -122,10 +125,3 @@ class Adversarial(_Ranked):
         candidates, returns = self._candidates(cycle, by_pupil=False)
         hardest = sorted(range(len(returns)), key=lambda index: (returns[index], index))
         return candidates.take(hardest[: self._config.num_designs], returns)
-
-    def state_dict(self) -> dict[str, Any]:
-        """It remembers nothing."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """It remembers nothing."""

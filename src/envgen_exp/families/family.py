@@ -145,22 +145,11 @@ class Family(Protocol):
     def design_model(self) -> type[Design]: ...
 
     @property
-    def observation_spec(self) -> Mapping[str, ArraySpec]: ...
-
-    @property
-    def num_actions(self) -> int: ...
-
-    @property
     def brief(self) -> Brief: ...
 
     @property
     def skill_rules(self) -> tuple[SkillRule, ...]:
         """What the offline stand-in knows, in order of difficulty."""
-
-    def vector(
-        self, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None = None
-    ) -> VectorEnv:
-        """Environments with one slot for each design and seed (equal lengths); `worlds` as in `seeding.world_seed`."""
 
     def default_designs(self, count: int) -> list[Design]:
         """What serves when a designer gives nothing usable in the first cycle."""
@@ -173,6 +162,22 @@ class Family(Protocol):
 
     def score(self, success_rates: Mapping[str, float]) -> float:
         """The family's headline number, in percent, from success rates in [0, 1] by skill."""
+
+
+@runtime_checkable
+class Playable(Family, Protocol):
+    """games that are stepped: an agent acts in them and is rewarded."""
+
+    @property
+    def observation_spec(self) -> Mapping[str, ArraySpec]: ...
+
+    @property
+    def num_actions(self) -> int: ...
+
+    def vector(
+        self, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None = None
+    ) -> VectorEnv:
+        """Environments with one slot for each design and seed (equal lengths); `worlds` as in `seeding.world_seed`."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +207,8 @@ class Manual:
 
 
 @runtime_checkable
-class ToldFamily(Family, Protocol):
-    """A family that can be told in words, and so be played by a language model."""
+class Told(Family, Protocol):
+    """a game that is told in words, so that a language model can play it."""
 
     def manual(self, max_steps: int) -> Manual:
         """What the player of `told_vector` is told once."""

@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 
 from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
-from envgen_exp.families import make_family
+from envgen_exp.families import make_playable
 from envgen_exp.families.family import Design, Family
 from envgen_exp.families.typed import read_design
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, VectorEnv
@@ -92,7 +92,7 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         **settings: Any,
     ) -> None:
         self._config = _configure(family, {"num_threads": 1, **settings})
-        self.family = make_family(self._config)
+        self.family = make_playable(self._config)
         self.skills = self.family.skills
         """Their names, in the order of the infos."""
         self.render_mode = _check_render_mode(render_mode)
@@ -176,7 +176,7 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         """The ended episode's last frame: seeds and actions make one game, whatever is observed of it."""
         if self._config.observation is Observe.pixels:
             return _pixels(self._final_obs, 0)
-        family = make_family(dataclasses.replace(self._config, observation=Observe.pixels))
+        family = make_playable(dataclasses.replace(self._config, observation=Observe.pixels))
         again = family.vector([None], [0])
         obs, final_obs = (_make_buffers(family.observation_spec, 1) for _ in range(2))
         again.set_state(0, self._begin_state)
@@ -236,7 +236,7 @@ class FamilyVectorEnv(gymnasium.vector.VectorEnv[Any, NDArray[np.int64], NDArray
         config = _configure(family, settings)
         if max_episode_steps is not None:
             config = _bound(config, max_episode_steps)
-        self.family = make_family(config)
+        self.family = make_playable(config)
         self.skills = self.family.skills
         """Their names, in the order of the infos."""
         self.num_envs = _check_count("num_envs", num_envs)

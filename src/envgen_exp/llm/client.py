@@ -134,6 +134,44 @@ def make_client(
     return client
 
 
+class LateClient:
+    """A client that answers once the run's folder is open, for those who are made before."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+
+    def open(self, client: Client) -> None:
+        """Answer by this client from now on."""
+        self._client = client
+
+    @property
+    def _opened(self) -> Client:
+        assert self._client is not None, "a client answers once its run's folder is open"
+        return self._client
+
+    @property
+    def max_repairs(self) -> int:
+        return self._opened.max_repairs
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None = None,
+        *,
+        cycle: int,
+        purpose: str = "design",
+        draw: int = 0,
+    ) -> Completion:
+        return self._opened.complete(messages, schema, cycle=cycle, purpose=purpose, draw=draw)
+
+    def totals(self, cycle: int | None = None) -> Totals:
+        return self._opened.totals(cycle)
+
+    def rest(self) -> None:
+        if self._client is not None:
+            self._client.rest()
+
+
 class RecordedClient:
     """A client that keeps the ledger, the caps and the retries around whatever answers."""
 

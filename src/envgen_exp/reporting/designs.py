@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from envgen_exp.config import EnvConfig
 from envgen_exp.families import make_family
-from envgen_exp.families.family import Design, DesignCheck, Family, design_key
+from envgen_exp.families.family import Design, DesignCheck, Family, Playable, design_key
 from envgen_exp.reporting.page import Markup, element, facts, fold, joined, picture
 from envgen_exp.reporting.pictures import first_view, seen_in_pixels, world_map
 
@@ -51,7 +51,7 @@ class Gallery:
         return self._drawn[key]
 
     @functools.cached_property
-    def _pixels(self) -> Family:
+    def _pixels(self) -> Playable:
         return seen_in_pixels(self._env)
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from envgen_exp.config import EnvConfig, Observe
-from envgen_exp.families import make_family
-from envgen_exp.families.family import Design, Family
+from envgen_exp.families import make_playable
+from envgen_exp.families.family import Design, Family, Playable
 from envgen_exp.run.folder import write_atomic
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -53,7 +53,7 @@ def world_map(family: Family, design: Design | None, number: int) -> NDArray[np.
     return pixels
 
 
-def first_view(family: Family, design: Design | None) -> NDArray[np.uint8] | None:
+def first_view(family: Playable, design: Design | None) -> NDArray[np.uint8] | None:
     """The agent's first frame in a design's first pictured world, (height, width, 3); None where it sees no image."""
     spec = family.observation_spec
     name = next((n for n, s in spec.items() if s.dtype == np.uint8 and len(s.shape) == 3 and s.shape[2] == 3), None)
@@ -69,9 +69,9 @@ def first_view(family: Family, design: Design | None) -> NDArray[np.uint8] | Non
     return pixels
 
 
-def seen_in_pixels(env: EnvConfig) -> Family:
+def seen_in_pixels(env: EnvConfig) -> Playable:
     """The family as one sees it, whatever the run's agent sees."""
-    return make_family(dataclasses.replace(env, observation=Observe.pixels))
+    return make_playable(dataclasses.replace(env, observation=Observe.pixels))
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -81,7 +81,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def write_pictures(family: Family, designs: Sequence[Design | None], folder: Path, name: str) -> None:
+def write_pictures(family: Playable, designs: Sequence[Design | None], folder: Path, name: str) -> None:
     """Write map and agent's view of each design's first pictured world to `<folder>/<name>-<n>-map.png` and -view.png.
 
     `family` is one that is seen in pixels. There are at most `MAX_DESIGNS` of them; n counts designs from 1, and the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import math
@@ -37,6 +38,37 @@ SHOWN_FRAMES = 15
 
 MAX_BYTES = 4 * 2**20
 """A longer file is cut; 500 frames of Crafter have about 0.5 MB."""
+
+
+class Camera:
+    """Films the first slots of whatever environment is played; there are no films of one that can't be filmed."""
+
+    def __init__(
+        self,
+        titles: Sequence[str],
+        max_steps: int,
+        max_seconds: float = math.inf,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        """As in `FilmedEnv`."""
+        self._titles, self._limits, self._warn = titles, (max_steps, max_seconds), warn
+        self._filmed: FilmedEnv | None = None
+
+    def __call__(self, env: VectorEnv) -> VectorEnv:
+        if self._titles:
+            steps, seconds = self._limits
+            with contextlib.suppress(ConfigError):
+                self._filmed = FilmedEnv(env, self._titles, max_steps=steps, max_seconds=seconds, warn=self._warn)
+        return self._filmed or env
+
+    @property
+    def films(self) -> list[Film]:
+        return [] if self._filmed is None else self._filmed.films
+
+    @property
+    def seconds(self) -> float:
+        """What filming has taken so far."""
+        return 0.0 if self._filmed is None else self._filmed.seconds
 
 
 class FilmedEnv:

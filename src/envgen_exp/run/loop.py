@@ -1,7 +1,7 @@
 """The loop of the paper's figure: design, train in the designs, train in the original, evaluate, feed back.
 
-`run` is the loop. Below it stand its phases, each a few lines around designers/, rl/ and the session, which knows what
-is finished and where a resumed run goes on.
+`run` is the loop. Below it stand its phases, each a few lines around designers/, learners/ and the session, which
+knows what is finished and where a resumed run goes on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,11 @@ import torch
 
 from envgen_exp import seeding
 from envgen_exp.config import Mixture, RunConfig, Verbosity, arm, design_set, diagnostics
-from envgen_exp.designers import Feedback, Proposal, make_designer
-from envgen_exp.errors import ConfigError, MemoryFullError, RunFolderError
+from envgen_exp.designers import Feedback, Proposal
+from envgen_exp.errors import MemoryFullError, RunFolderError
 from envgen_exp.families.family import Design, design_key
-from envgen_exp.families.vector import EpisodeRecord, VectorEnv
-from envgen_exp.learners.ppo.evaluate import evaluate
-from envgen_exp.learners.ppo.ppo import TrainingPhase
+from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.learners.learner import Onlooker, Training
 from envgen_exp.learners.skills import SkillReport, shares
 from envgen_exp.llm.client import make_client
 from envgen_exp.llm.source import Writing
@@ -31,15 +29,14 @@ from envgen_exp.reporting.run.page_of_run import write_report
 from envgen_exp.reporting.run.summary import RunSummary, Successes, print_summary
 from envgen_exp.reporting.statistics import score_interval
 from envgen_exp.run import plan
-from envgen_exp.run.films import MAX_STEPS, FilmedEnv, film_title, write_films
+from envgen_exp.run.films import MAX_STEPS, Camera, film_title, write_films
 from envgen_exp.run.folder import RunFolder, read_config, write_json
-from envgen_exp.run.preparation import Prepared, means, open_folder, prepare, resume_command, tell_messages, tell_plan
+from envgen_exp.run.preparation import Prepared, open_folder, prepare, resume_command, tell_messages, tell_plan
 from envgen_exp.run.session import Session
 from envgen_exp.run.stopping import Stopped, stoppable
-from envgen_exp.run.trial import try_designs
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.answer import AnswerProgress
-from envgen_exp.tracking.metrics import episode_values
+from envgen_exp.tracking.metrics import episode_record, episode_values
 from envgen_exp.tracking.progress import make_console
 
 WINDOW_STEPS = 10_000
@@ -50,6 +47,9 @@ FILMS = {"feedback": 1, "report": 2}
 
 VISUAL_SHARE = 0.025
 """Films take what pictures and W&B leave of this share of the run's time."""
+
+Inside = Mapping[str, Any] | None
+"""State of a phase that a checkpoint interrupted."""
 
 REWARD_STEPS = 100_000
 """The paper's reward is the mean return of the training episodes that end within the last so many steps."""
@@ -71,7 +71,7 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
         try:
             if config.resume is not None and not this.session.finished:
                 write_report(folder.path)
-            loop(this, config.cycles)
+            loop(this, plan.cycles(config))
         except Stopped as stopped:
             this.stopped(str(stopped))
             with contextlib.suppress(RunFolderError):
@@ -108,30 +108,24 @@ class Run:
     """What the phases of one run share: family, learner, designer, and the session that walks the phases."""
 
     def __init__(self, prepared: Prepared, folder: RunFolder) -> None:
+        self.prepared = prepared
         self.config = config = prepared.config
-        self.family = family = prepared.family
+        self.family = prepared.family
         self.learner = prepared.learner
         self.folder = folder
         self.feedback: list[SkillReport] = []
         """The feedback evaluations so far."""
-        llm = config.llm if config.llm.seed is not None else replace(config.llm, seed=design_set(config))
-        self.client = make_client(
-            llm, folder.llm, family, run=folder.path.name, threads=config.num_threads, tell=self._writing
-        )
-        self.designer = make_designer(
-            config.designer, replace(means(config, family), client=self.client, trial=self._try)
-        )
         self._answer: AnswerProgress | None = None
+        self.client = prepared.client
+        llm, threads = self.learner.llm(config), config.num_threads
+        self.client.open(
+            make_client(llm, folder.llm, self.family, run=folder.path.name, threads=threads, tell=self._writing)
+        )
         self.window = Window()
-        parts = {"learner": self.learner, "designer": self.designer, "window": self.window}
+        parts = {"learner": self.learner, "designer": prepared.designer, "window": self.window}
         self.session = Session(config, folder, parts)
         self._began = self.session.seconds
         """The run's wall time when this process began."""
-
-    @property
-    def asks_llm(self) -> bool:
-        """Whether a real language model is asked."""
-        return self.designer.uses_llm and self.config.llm.kind.is_model
 
     def __enter__(self) -> Run:
         return self
@@ -157,11 +151,13 @@ class Run:
 
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
         """Ask the designer for the cycle's designs."""
-        session = self.session
+        session, designer = self.session, self.prepared.designer
+        assert designer is not None, "a cycle needs a designer"
 
-        def work(planned: plan.PlannedPhase) -> dict[str, Any]:
+        def work(planned: plan.PlannedPhase, inside: Inside) -> dict[str, Any]:
             session.progress.phase(planned.name, 0, cycle)
-            proposal = self.designer.design(cycle, feedback)
+            self.prepared.trials.begin(session, inside)
+            proposal = designer.design(cycle, feedback)
             self.client.rest()
             for note in proposal.notes:
                 session.progress.message(f"cycle {cycle}, designs: {note}")
@@ -182,7 +178,7 @@ class Run:
 
         result = session.phase(work)
         proposal = Proposal.from_json(result["proposal"], self.family.design_model)
-        if self.asks_llm:
+        if self.prepared.asks_llm:
             totals = self.client.totals()
             dollars = totals.cost if totals.cost_known else None
             session.progress.update(0, **{"LLM calls": totals.calls, "dollars": dollars})
@@ -197,11 +193,11 @@ class Run:
         else:
             designed = plan.designed_slots(self.config)
             slots = [designs[slot % len(designs)] for slot in range(designed)]
-            self.train([*slots, *[None] * (self.config.ppo.num_envs - designed)])
+            self.train([*slots, *[None] * (self.learner.slots(self.config) - designed)])
 
     def train(self, designs: Sequence[Design | None]) -> None:
         """Train in `designs` side by side, slots taking them in turn; the design None is the original."""
-        self.session.phase(lambda planned: self._train(planned, designs))
+        self.session.phase(lambda planned, inside: self._train(planned, inside, designs))
 
     def evaluate(self, cycle: int, proposal: Proposal) -> Feedback:
         """Play the original without learning, in the same worlds in every cycle so that cycles can be compared."""
@@ -209,7 +205,7 @@ class Run:
         slots = max(1, min(evaluation.num_envs // evaluation.feedback_seeds, evaluation.feedback_episodes))
         quota = shares(evaluation.feedback_episodes, slots) * evaluation.feedback_seeds
         seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
-        result = self.session.phase(lambda planned: self._play(planned, WorldSet.FEEDBACK, quota, seed_of_slot))
+        result = self.session.phase(lambda planned, _: self._play(planned, WorldSet.FEEDBACK, quota, seed_of_slot))
         report = SkillReport.from_json(result["skills"])
         earlier, self.feedback = self.feedback, [*self.feedback, report]
         rates = report.mean_and_sd()
@@ -226,9 +222,9 @@ class Run:
 
     def report(self) -> None:
         """The report evaluation, which carries the score, and the table at the end."""
-        evaluation = self.config.evaluation
-        quota = shares(evaluation.report_episodes, min(evaluation.num_envs, evaluation.report_episodes))
-        result = self.session.phase(lambda planned: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
+        episodes = self.learner.report_episodes(self.config)
+        quota = shares(episodes, min(self.config.evaluation.num_envs, episodes))
+        result = self.session.phase(lambda planned, _: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
         summary = self._summary(result)
         write_json(self.folder.summary_file, summary.to_json())
         self.close()
@@ -247,53 +243,51 @@ class Run:
             except Exception as error:  # noqa: BLE001
                 self.session.progress.message(f"no pictures of {phase}: {' '.join(str(error).split())[:300]}")
 
-    def _camera(self, env: VectorEnv, kind: str, seeds: Sequence[int], worlds: WorldSet) -> FilmedEnv | None:
-        """The evaluation's environment with its first slots filmed; None for one that can't be."""
+    def _camera(self, kind: str, seeds: Sequence[int], worlds: WorldSet) -> Camera:
+        """Films the first slots of an evaluation."""
         titles = [film_title(None, seeding.world_seed(seed, 1, worlds)) for seed in seeds[: FILMS[kind]]]
         self.session.tick()
         seconds = VISUAL_SHARE * (self.session.seconds - self._began) - self.session.visual_seconds
-        try:
-            return FilmedEnv(env, titles, max_steps=MAX_STEPS, max_seconds=seconds, warn=self.session.progress.message)
-        except ConfigError:
-            return None
+        return Camera(titles, MAX_STEPS, seconds, self.session.progress.message)
 
-    def _keep(self, filmed: FilmedEnv, phase: str) -> None:
-        self.session.visual_seconds += filmed.seconds
+    def _keep(self, camera: Camera, phase: str) -> None:
+        self.session.visual_seconds += camera.seconds
         with self.session.visual():
             try:
-                write_films(filmed.films, self.folder.videos, phase)
+                write_films(camera.films, self.folder.videos, phase)
             except RunFolderError as error:
                 self.session.progress.message(f"no films of {phase}: {error}")
 
     # What they do
 
-    def _train(self, planned: plan.PlannedPhase, designs: Sequence[Design | None]) -> dict[str, Any]:
-        config, session = self.config.ppo, self.session
-        slots = [designs[slot % len(designs)] for slot in range(config.num_envs)]
+    def _train(self, planned: plan.PlannedPhase, inside: Inside, designs: Sequence[Design | None]) -> dict[str, Any]:
+        config, session, learner, designer = self.config, self.session, self.learner, self.prepared.designer
+        slots = [designs[slot % len(designs)] for slot in range(learner.slots(config))]
         if planned.steps:
-            seeds = seeding.integers(self.config.seed, "worlds", planned.name, count=config.num_envs)
-            with contextlib.closing(self.family.vector(slots, seeds, WorldSet.TRAIN)) as env:
-                total = plan.training_steps(self.config)
-                curriculum = self.designer.curriculum([slot for slot, design in enumerate(slots) if design is not None])
-                training = TrainingPhase(self.learner, env, planned.steps, config, total, curriculum)
+            assert designer is not None, "training needs a designer"
+            seeds = seeding.integers(config.seed, "worlds", planned.name, count=len(slots))
+            curriculum = designer.curriculum([slot for slot, design in enumerate(slots) if design is not None])
+            with contextlib.closing(
+                learner.train(slots, seeds, WorldSet.TRAIN, planned.steps, curriculum=curriculum)
+            ) as training:
+                if inside is not None:
+                    training.load_state_dict(inside)
                 self._learn(training, [kind_of(design) for design in slots])
         episodes = len(session.finished_episodes(planned.name))
         kind = "+".join(sorted({kind_of(design) for design in slots}))
         return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
 
-    def _learn(self, training: TrainingPhase, kind_of_slot: Sequence[str]) -> None:
+    def _learn(self, training: Training, kind_of_slot: Sequence[str]) -> None:
         """Train to the end of the phase, every step counted for the kind of its slot."""
         session, planned = self.session, self.session.current
         kinds = Counter(kind_of_slot)
-        if session.inside is not None:
-            training.load_state_dict(session.inside)
         session.progress.phase(planned.name, planned.steps, planned.cycle, done=training.steps_done)
-        for rollout in training:
+        for progress in training:
             for kind, slots in kinds.items():
-                session.steps[kind] += rollout.steps // len(kind_of_slot) * slots
-            session.episodes(rollout.episodes)
-            self.window.add(rollout.episodes, rollout.steps)
-            values = {f"loss/{name.removesuffix('_loss')}": value for name, value in rollout.metrics.items()}
+                session.steps[kind] += progress.steps // len(kind_of_slot) * slots
+            session.episodes(progress.episodes)
+            self.window.add(progress.episodes, progress.steps)
+            values: dict[str, Any] = dict(progress.metrics)
             values |= {f"steps/{kind}": session.steps[kind] for kind in kinds}
             values["updates"] = self.learner.updates
             if self.window.steps >= WINDOW_STEPS or training.steps_done == planned.steps:
@@ -301,7 +295,7 @@ class Run:
                 for kind in kinds:
                     ours = [record for record in ended if kind_of_slot[record.slot] == kind]
                     values |= episode_values(kind, self.family.skills, ours)
-            session.log(values, readings(rollout.timings))
+            session.log(values, progress.readings)
             shown = next((values[f"return/{kind}"] for kind in kinds if f"return/{kind}" in values), None)
             session.progress.update(training.steps_done, episode_return=shown)
             if training.steps_done < planned.steps:
@@ -311,9 +305,8 @@ class Run:
         self, planned: plan.PlannedPhase, worlds: WorldSet, quota: Sequence[int], group_of_slot: Sequence[int]
     ) -> dict[str, Any]:
         """Play the original without learning: each slot its quota of whole episodes, in worlds of this set alone."""
-        session, kind, device = self.session, planned.kind, self.learner.device
+        session, kind = self.session, planned.kind
         seeds = seeding.integers(self.config.seed, "worlds", kind, count=len(quota))
-        actions = seeding.torch_generator(self.config.seed, "evaluate", planned.name, device=device)
         ended = 0
 
         def on_episode(record: EpisodeRecord) -> None:
@@ -321,12 +314,16 @@ class Run:
             ended += 1
             session.progress.update(ended)
 
+        def on_step(**numbers: float | None) -> None:
+            session.progress.update(ended, **numbers)
+
         session.progress.phase(planned.name, planned.episodes, planned.cycle, unit="episodes")
-        with contextlib.closing(self.family.vector([None] * len(quota), seeds, worlds)) as env:
-            filmed = self._camera(env, kind, seeds, worlds)
-            records = evaluate(self.learner.agent, filmed or env, quota, actions, device, on_episode)
-        if filmed is not None:
-            self._keep(filmed, planned.name)
+        camera = self._camera(kind, seeds, worlds)
+        stream = (self.config.seed, "evaluate", planned.name)
+        originals, onlooker = [None] * len(quota), Onlooker(on_episode, on_step, camera)
+        played = self.learner.evaluate(originals, seeds, worlds, quota, stream, onlooker)
+        self._keep(camera, planned.name)
+        records = played.records
         report = SkillReport.from_records(records, self.family.skills, group_of_slot)
         score = self.family.score(report.success_rates())
         session.steps[kind] += report.steps
@@ -337,18 +334,13 @@ class Run:
             values |= self._report_values(records)
         session.log(values)
         session.progress.update(ended, score=score)
-        return {"cycle": planned.cycle, "skills": report.to_json(), "values": values}
+        return {"cycle": planned.cycle, "skills": report.to_json(), "values": values, **played.details}
 
     def _writing(self, now: Writing) -> None:
         """Show how a language model's answer grows."""
         if self._answer is None:
             self._answer = AnswerProgress(self.session.progress)
         self._answer(self.session.current.name, self.session.current.cycle, now)
-
-    def _try(self, designs: Sequence[Design], *, episodes: int, by_pupil: bool) -> list[float]:
-        """A designer's trial of designs (`designers.means.Trial`)."""
-        self.client.rest()
-        return try_designs(self.config, self.family, self.learner, self.session, designs, episodes, by_pupil)
 
     def _report_values(self, records: Sequence[EpisodeRecord]) -> dict[str, float]:
         """What stands beside the headline: its interval, and the paper's training-episode score and reward."""
@@ -366,8 +358,12 @@ class Run:
         return values
 
     def _last_training_episodes(self) -> list[dict[str, Any]]:
-        last = next(p for p in reversed(plan.phases(self.config)) if p.steps)
-        return [row for row in self.session.finished_episodes(last.name) if row["design"] == design_key(None)]
+        last = next((phase for phase in reversed(plan.phases(self.config)) if phase.steps), None)
+        rows = [] if last is None else self.session.finished_episodes(last.name)
+        return [row for row in rows if row["design"] == design_key(None)]
+
+    def _records(self, phase: str) -> list[EpisodeRecord]:
+        return [episode_record(row) for row in self.session.finished_episodes(phase)]
 
     def _summary(self, result: Mapping[str, Any]) -> RunSummary:
         config, totals, values = self.config, self.client.totals(), result["values"]
@@ -375,11 +371,11 @@ class Run:
             folder=str(self.folder.path),
             command=read_config(self.folder.path)["command"],
             family=self.family.name,
-            designer=config.designer.name,
+            designer=config.designer.name if self.learner.trains else "none",
             llm=config.llm.name,
-            ppo=config.ppo.name,
+            ppo=config.ppo.name if self.learner.trains else "none",
             seed=config.seed,
-            uses_llm=self.asks_llm,
+            uses_llm=self.prepared.asks_llm,
             skills=self.family.skills,
             feedback=tuple(successes(report) for report in self.feedback),
             feedback_scores=tuple(self.family.score(report.success_rates()) for report in self.feedback),
@@ -402,6 +398,8 @@ class Run:
             design_set=design_set(config),
             diagnostic=tuple(diagnostics(config)),
             updates=self.learner.updates,
+            agent=config.agent.name,
+            by_episode=self.learner.takings(result, self._records("report-evaluation")),
         )
 
 
@@ -419,17 +417,6 @@ def successes(report: SkillReport) -> Successes:
     """A report's counts over all seeds."""
     counts = np.array(report.successes).sum(axis=0)
     return Successes(sum(report.episodes), dict(zip(report.skills, counts.tolist(), strict=True)))
-
-
-def readings(timings: Mapping[str, float]) -> dict[str, float]:
-    """A rollout's clock readings under the names of timings.jsonl."""
-    seconds = timings["env_seconds"] + timings["inference_seconds"] + timings["update_seconds"]
-    return {
-        "seconds/env": timings["env_seconds"],
-        "seconds/inference": timings["inference_seconds"],
-        "seconds/update": timings["update_seconds"],
-        "speed/steps_per_second": timings["steps"] / seconds,
-    }
 
 
 class Window:

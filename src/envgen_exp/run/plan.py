@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from envgen_exp import seeding
-from envgen_exp.config import CandidatesConfig, EasyToHardConfig, Mixture, RunConfig, arm, design_set
-from envgen_exp.designers import asks
+from envgen_exp.config import Mixture, RunConfig, arm, design_set
+from envgen_exp.designers import DESIGNERS
 from envgen_exp.errors import ConfigError
-from envgen_exp.families.family import Family
-from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase
+from envgen_exp.learners import LEARNERS
+from envgen_exp.learners.learner import Speed
 from envgen_exp.llm.prices import Expected
 from envgen_exp.tracking.progress import duration
 
@@ -31,10 +28,18 @@ class PlannedPhase:
     """Evaluation episodes; 0 for phases that don't evaluate."""
 
 
+def cycles(config: RunConfig) -> int:
+    """Rounds of design, training and evaluation; none for a learner that does not train."""
+    return config.cycles if LEARNERS.find(config.agent.name).trains else 0
+
+
 def phases(config: RunConfig) -> list[PlannedPhase]:
     """Every phase of the run, in order."""
-    schedule, evaluation = config.schedule, config.evaluation
+    schedule, evaluation, learner = config.schedule, config.evaluation, LEARNERS.find(config.agent.name)
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
+    report = PlannedPhase("report-evaluation", "report", cycles(config), episodes=learner.report_episodes(config))
+    if not learner.trains:
+        return [report]
     planned = []
     for cycle in range(1, config.cycles + 1):
         planned.append(PlannedPhase(f"cycle{cycle}-design", "design", cycle))
@@ -49,7 +54,7 @@ def phases(config: RunConfig) -> list[PlannedPhase]:
         planned.append(PlannedPhase(f"cycle{cycle}-evaluate", "feedback", cycle, episodes=feedback))
     planned += [
         PlannedPhase("final", "original", config.cycles, steps=schedule.final_steps),
-        PlannedPhase("report-evaluation", "report", config.cycles, episodes=evaluation.report_episodes),
+        report,
     ]
     return planned
 
@@ -59,18 +64,18 @@ def designed_slots(config: RunConfig) -> int:
 
     Raises ConfigError where no whole number of slots is.
     """
-    schedule, num_envs = config.schedule, config.ppo.num_envs
+    schedule, num_slots = config.schedule, LEARNERS.find(config.agent.name).slots(config)
     both = schedule.designed_steps + schedule.original_steps
-    slots, rest = divmod(num_envs * schedule.designed_steps, both)
+    slots, rest = divmod(num_slots * schedule.designed_steps, both)
     if rest:
         raise ConfigError(
             f"schedule.mixture=blend: {schedule.designed_steps} of {both} steps in designed worlds are no whole number "
-            f"of the ppo.num_envs={num_envs} slots; allowed are steps as n : {num_envs} - n"
+            f"of the learner's {num_slots} slots; allowed are steps as n : {num_slots} - n"
         )
     if config.designer.num_designs > slots:
         raise ConfigError(
             f"schedule.mixture=blend: designer.num_designs={config.designer.num_designs} designs in {slots} slots of "
-            f"the ppo.num_envs={num_envs}; allowed is at most one a slot, so that every design is played"
+            f"the learner's {num_slots}; allowed is at most one a slot, so that every design is played"
         )
     return slots
 
@@ -82,48 +87,14 @@ def training_steps(config: RunConfig) -> int:
 
 def validation(config: RunConfig) -> tuple[int, int]:
     """Training steps and episodes by which designs are ranked; they train the run's agent nothing."""
-    designer = config.designer
-    if not isinstance(designer, CandidatesConfig):
-        return 0, 0
-    episodes = designer.num_candidates * designer.validation_episodes
-    if isinstance(designer, EasyToHardConfig):
-        # No arm has to equal another in these.
-        return -(-designer.validation_steps // config.ppo.num_envs) * config.ppo.num_envs, episodes
-    return 0, episodes * config.cycles
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Rates of this machine with this family, network and settings."""
-
-    training: float
-    """Training steps a second, updates included."""
-    playing: float
-    """Steps a second without updates."""
+    steps, episodes = DESIGNERS.find(config.designer.name).validation(config.designer, config.cycles)
+    slots = LEARNERS.find(config.agent.name).slots(config)
+    # No arm has to equal another in these, so they are rounded up to what slots can share.
+    return -(-steps // slots) * slots if slots else 0, episodes
 
 
 _EXPECTED_EPISODE = 200
 """Steps of an evaluation episode assumed for the time that a plan names; a random agent's Crafter episode has 170."""
-
-
-def measure(config: RunConfig, family: Family, learner: Learner) -> Speed:
-    """Time a short rollout and its update with worlds of its own and a copy of `learner`; draws from no stream."""
-    ppo = config.ppo
-    learner = copy.deepcopy(learner)
-    seeds = seeding.integers(config.seed, "measure", count=ppo.num_envs)
-    # Half of the usual minibatch: a CPU takes as long for a step in a smaller one, a GPU does not.
-    batch_size = 256 if learner.device.type == "cpu" else 512
-    env = family.vector([None] * ppo.num_envs, seeds, seeding.WorldSet.VALIDATION)
-    try:
-        for num_steps in (2, max(8, batch_size // ppo.num_envs)):  # the first pays for warming up
-            steps = ppo.num_envs * min(num_steps, ppo.num_steps)
-            training = TrainingPhase(learner, env, steps, ppo, total_train_steps=steps)
-            start = time.perf_counter()
-            update = sum(rollout.timings["update_seconds"] for rollout in training)
-            seconds = time.perf_counter() - start
-    finally:
-        env.close()
-    return Speed(training=steps / seconds, playing=steps / max(seconds - update, 1e-9))
 
 
 def expected_seconds(config: RunConfig, speed: Speed) -> float:
@@ -133,24 +104,38 @@ def expected_seconds(config: RunConfig, speed: Speed) -> float:
     return (training_steps(config) + steps) / speed.training + episodes * _EXPECTED_EPISODE / speed.playing
 
 
-def describe(config: RunConfig, *, chosen: Mapping[str, object], speed: Speed, expected: Expected | None) -> str:
-    """The plan as a few lines of text; `expected` is None where no language model is asked."""
+def describe(
+    config: RunConfig,
+    *,
+    chosen: Mapping[str, object],
+    speed: Speed | None,
+    expected: Expected | None,
+    own: Sequence[str],
+) -> str:
+    """The plan as a few lines of text; `expected` is None where no language model is asked.
+
+    `own` are the lines of a learner whose runs do not train and evaluate by the schedule; `speed` is None for those.
+    """
+    learner = LEARNERS.find(config.agent.name)
+    names = f"plan        env={config.env.name} arm={arm(config)} "
+    if not learner.trains:
+        return "\n".join((f"{names}agent={config.agent.name} llm={config.llm.name} seed={config.seed}", *own))
+    assert speed is not None
     schedule, evaluation = config.schedule, config.evaluation
-    designs = config.designer.name != "original"
     if expected:
         cost = "price not known" if expected.cost is None else f"about ${expected.cost:.2f}"
         llm = f"{expected.calls} to {config.llm.model} (more where a reply needs repair), {cost}"
-    elif asks(config.designer.name):
+    elif DESIGNERS.find(config.designer.name).uses_llm:
         llm = f"0 (llm={config.llm.name} is not a language model)"
     else:
         llm = f"0 (designer={config.designer.name} asks for no designs)"
-    where = "in designed worlds" if designs else "in the original in their place"
+    where = "in designed worlds" if DESIGNERS.find(config.designer.name).designs else "in the original in their place"
     together = ", side by side" if schedule.mixture is Mixture.blend else ""
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
     steps, episodes = validation(config)
     return "\n".join(
         (
-            f"plan        env={config.env.name} arm={arm(config)} designer={config.designer.name} "
+            f"{names}designer={config.designer.name} "
             f"llm={config.llm.name} ppo={config.ppo.name} seed={config.seed} design_set={design_set(config)}",
             f"training    {config.cycles} cycles of {schedule.designed_steps:,} steps {where} and "
             f"{schedule.original_steps:,} in the original{together}, then {schedule.final_steps:,} in the original: "

@@ -41,9 +41,9 @@ class Session:
         self.visual_seconds = 0.0
         """Spent on pictures, films and W&B since this process began."""
         self._visual_logged = 0.0
-        self.inside: dict[str, Any] | None = None
-        """State of the phase that a checkpoint interrupted, for that phase to take up."""
-        self._parts = parts
+        self._inside: dict[str, Any] | None = None
+        """State of the phase that a checkpoint interrupted."""
+        self._parts = {name: part for name, part in parts.items() if part is not None}
         self._schedule = config.checkpoint
         self._phases = phases(config)
         self.current = self._phases[0]
@@ -78,7 +78,7 @@ class Session:
         self._position = state["position"]
         self.steps = dict(state["steps"])
         self.seconds = state["seconds"]
-        self.inside = state["inside"]
+        self._inside = state["inside"]
         for name, part in self._parts.items():
             part.load_state_dict(state["parts"][name])
 
@@ -103,17 +103,20 @@ class Session:
 
     # Phases
 
-    def phase(self, work: Callable[[PlannedPhase], dict[str, Any]]) -> dict[str, Any]:
-        """The next phase's result: read back if it is finished, else `work` is done and ended by one atomic write."""
+    def phase(self, work: Callable[[PlannedPhase, dict[str, Any] | None], dict[str, Any]]) -> dict[str, Any]:
+        """The next phase's result: read back if it is finished, else `work` is done and ended by one atomic write.
+
+        `work` is handed the phase's state where a checkpoint interrupted it, as its last `boundary` gave it.
+        """
         index, planned = self._walked, self._phases[self._walked]
         self._walked += 1
         if index < self._position:
             return self.folder.finished_phase(index, planned.name)
         self.current = planned
-        result = work(planned)
+        inside, self._inside = self._inside, None
+        result = work(planned, inside)
         self.folder.finish_phase(index, planned.name, result)
         self._position = index + 1
-        self.inside = None
         self._log_readings({"seconds/visual": self.visual_seconds - self._visual_logged})
         self._visual_logged = self.visual_seconds
         self.save()

@@ -118,6 +118,12 @@ def episode_row(step: int, phase: str, cycle: int, record: EpisodeRecord) -> dic
     return {"step": step, "phase": phase, "cycle": cycle, **dataclasses.asdict(record)}
 
 
+def episode_record(row: Mapping[str, Any]) -> EpisodeRecord:
+    """The record that a row of episodes.jsonl was made from."""
+    values = {field.name: row[field.name] for field in dataclasses.fields(EpisodeRecord)}
+    return EpisodeRecord(**{**values, "skills": tuple(values["skills"])})
+
+
 def episode_values(kind: str, skills: Sequence[str], records: Sequence[EpisodeRecord]) -> dict[str, float]:
     """Success rates, mean return and mean length of `records`, named for `kind`; empty without records."""
     if not records:

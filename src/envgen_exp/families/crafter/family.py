@@ -7,12 +7,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, Engine, Observe
+from envgen_exp.config import CrafterConfig, Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, EngineError
 from envgen_exp.families import buffers
 from envgen_exp.families.crafter import telling, upstream
@@ -81,7 +81,9 @@ class _Survey:
 
 
 class CrafterFamily:
-    """Crafter behind the protocol of `envs.family.Family`."""
+    """Crafter behind the protocols of families/family.py."""
+
+    Config: ClassVar[type[EnvConfig]] = CrafterConfig
 
     def __init__(self, config: CrafterConfig) -> None:
         self._config = config

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.config import Engine, HeistConfig, Observe
+from envgen_exp.config import Engine, EnvConfig, HeistConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.families import buffers
 from envgen_exp.families.family import Brief, Design, DesignCheck, Setting, SkillRule, design_key
@@ -59,7 +59,9 @@ _POOLS = 32
 
 
 class HeistFamily:
-    """Heist behind the protocol of `envs.family.Family`."""
+    """Heist behind the protocols of families/family.py."""
+
+    Config: ClassVar[type[EnvConfig]] = HeistConfig
 
     def __init__(self, config: HeistConfig) -> None:
         if config.engine is not Engine.native:

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from envgen_exp.config import Network
-from envgen_exp.families.family import Family
+from envgen_exp.families.family import Playable
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.ppo.agent import Agent, make_agent, sample_actions
-from envgen_exp.learners.ppo.ppo import Learner
+from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.run.folder import disk_errors, write_atomic
 
 PACKAGE = "envgen_exp"
@@ -56,7 +56,7 @@ def act(agent: Agent, obs: Mapping[str, NDArray[np.generic]], generator: torch.G
     return actions
 
 
-def export(learner: Learner, family: Family, folder: Path, *, origin: str) -> None:
+def export(learner: PPO, family: Playable, folder: Path, *, origin: str) -> None:
     """Write weights.pt, agent.py and README.md into `folder`; RunFolderError where it can't.
 
     `origin` is a line that says which run's agent it is, and of which moment.
@@ -86,7 +86,7 @@ def export(learner: Learner, family: Family, folder: Path, *, origin: str) -> No
     write_atomic(folder / "README.md", readme(learner, family, origin).encode())
 
 
-def readme(learner: Learner, family: Family, origin: str) -> str:
+def readme(learner: PPO, family: Playable, origin: str) -> str:
     """What is in the folder and how it is used."""
     rows = "\n".join(
         f"| {name} | {spec.shape} | {spec.dtype} | {spec.low:g} to {spec.high:g} |"

@@ -1,0 +1,154 @@
+"""A training phase of PPO: rollouts and updates for exactly so many environment steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from envgen_exp.config import PPOConfig
+from envgen_exp.errors import CheckpointError, ConfigError, StateError
+from envgen_exp.families.vector import EpisodeRecord, VectorEnv
+from envgen_exp.learners.curriculum import Curriculum, set_next_worlds
+from envgen_exp.learners.ppo.ppo import PPO, STATE_VERSION, check_version, update
+from envgen_exp.learners.ppo.rollout import RolloutBuffer, collect, finish
+
+
+@dataclass(frozen=True)
+class RolloutReport:
+    """What one rollout and its update gave."""
+
+    steps: int
+    """Environment steps of this rollout, all environments together."""
+    steps_done: int
+    """Environment steps of the phase so far."""
+    metrics: dict[str, float]
+    """Losses and the like, as `update` returns them."""
+    episodes: list[EpisodeRecord]
+    """Episodes that ended in this rollout, in the order of their ends."""
+    timings: dict[str, float]
+    """Seconds by what they went to: env_seconds, inference_seconds, update_seconds; and steps."""
+
+
+class TrainingPhase:
+    """Training on one vector environment for exactly `steps` environment steps; iterating it trains.
+
+    The last rollout is cut to the exact count. Episodes in flight at the end enter no report. Between two rollouts
+    `state_dict` holds all that, with the learner's, is needed to go on exactly.
+    """
+
+    def __init__(
+        self,
+        learner: PPO,
+        env: VectorEnv,
+        steps: int,
+        config: PPOConfig,
+        total_train_steps: int,
+        curriculum: Curriculum | None = None,
+    ) -> None:
+        if env.num_envs != config.num_envs:
+            raise ConfigError(f"ppo.num_envs is {config.num_envs}, but the environment has {env.num_envs} slots")
+        check_steps(steps, config)
+        self.learner, self.env, self.config = learner, env, config
+        self.curriculum = curriculum
+        """Chooses worlds; its state is its owner's to keep."""
+        self.steps, self.total_train_steps = steps, total_train_steps
+        self.steps_done = 0
+        self.buffer = RolloutBuffer(config.num_steps, config.num_envs, env.observation_spec, learner.device)
+        self._started = False
+
+    def __iter__(self) -> Iterator[RolloutReport]:
+        while self.steps_done < self.steps:
+            yield self._train_once()
+
+    def _train_once(self) -> RolloutReport:
+        learner, config, buffer = self.learner, self.config, self.buffer
+        if not self._started:
+            self._begin()
+        num_steps = min(config.num_steps, (self.steps - self.steps_done) // config.num_envs)
+        collected = collect(
+            learner.agent,
+            learner.value_norm,
+            self.env,
+            buffer,
+            num_steps,
+            learner.action_generator,
+            bootstrap_timeouts=config.bootstrap_timeouts,
+            curriculum=self.curriculum,
+        )
+        started = time.perf_counter()
+        rollout = finish(buffer, num_steps, config.gamma, config.gae_lambda)
+        if self.curriculum is not None:
+            dones = buffer.terminations[:num_steps] | buffer.truncations[:num_steps]
+            self.curriculum.learn(rollout.advantages.cpu().numpy(), dones.numpy())
+        metrics = update(learner, rollout, config, self.total_train_steps)
+        buffer.carry_over(num_steps)
+        steps = num_steps * config.num_envs
+        self.steps_done += steps
+        timings = {
+            "env_seconds": collected.env_seconds,
+            "inference_seconds": collected.inference_seconds,
+            "update_seconds": time.perf_counter() - started,
+            "steps": float(steps),
+        }
+        return RolloutReport(steps, self.steps_done, metrics, collected.episodes, timings)
+
+    def _begin(self) -> None:
+        """Start the first episodes; of a curriculum's slots the second is then chosen too."""
+        slots = range(self.env.num_envs)
+        if self.curriculum is not None:
+            self.curriculum.begin()
+            set_next_worlds(self.curriculum, self.env, slots)
+        self.env.reset(self.buffer.obs_at[0])
+        if self.curriculum is not None:
+            set_next_worlds(self.curriculum, self.env, slots)
+        self._started = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps done, observations and every slot's state, of types that `torch.load(weights_only=True)` accepts."""
+        slots = [self.env.get_state(slot) for slot in range(self.env.num_envs)] if self._started else []
+        return {
+            "version": STATE_VERSION,
+            "steps": self.steps,
+            "steps_done": self.steps_done,
+            "obs": {name: x[0].clone() for name, x in self.buffer.obs.items()},
+            "slots": [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in slots],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict` of a phase with the same steps on a new environment.
+
+        Raises CheckpointError where it is of another phase.
+        """
+        check_version("phase", state)
+        slots, obs = state["slots"], state["obs"]
+        shapes = {name: tuple(x[0].shape) for name, x in self.buffer.obs.items()}
+        if (
+            state["steps"] != self.steps
+            or len(slots) not in (0, self.env.num_envs)
+            or {name: tuple(x.shape) for name, x in obs.items()} != shapes
+        ):
+            raise CheckpointError(f"checkpoint: holds another phase than this one of {self.steps} steps")
+        try:
+            for slot, tensor in enumerate(slots):
+                self.env.set_state(slot, tensor.numpy().tobytes())
+        except StateError as error:
+            raise CheckpointError(f"checkpoint: slot {slot}: {error}") from error
+        for name, x in obs.items():
+            self.buffer.obs[name][0].copy_(x)
+        self.steps_done = int(state["steps_done"])
+        self._started = bool(slots)
+
+
+def check_steps(steps: int, config: PPOConfig) -> None:
+    """Raise ConfigError where a phase can't have exactly `steps` environment steps."""
+    if steps <= 0 or steps % config.num_envs:
+        below = steps // config.num_envs * config.num_envs
+        nearest = [n for n in (below, below + config.num_envs) if n > 0] or [config.num_envs]
+        raise ConfigError(
+            f"a phase of {steps} steps can't be shared by ppo.num_envs={config.num_envs}; "
+            f"nearest allowed: {' or '.join(str(n) for n in nearest)}"
+        )
