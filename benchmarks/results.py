@@ -25,13 +25,14 @@ from envgen_exp import seeding
 from envgen_exp.config import CrafterConfig, Observe
 from envgen_exp.families import make_family
 from envgen_exp.families.family import Family, design_key
+from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.reporting.run.data import RunData
-from envgen_exp.reporting.run.summary import RunSummary
-from envgen_exp.reporting.statistics import mean_sd, score_interval, wilson
+from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study, collect
 from envgen_exp.reporting.study.tables import sheets, skill_sheets
+from envgen_exp.run.summary import RunSummary
 from envgen_exp.seeding import WorldSet
 
 POINTS = 20

@@ -19,13 +19,13 @@ from runs import fork, rows, wait
 
 from envgen_exp import seeding
 from envgen_exp.commands import cli, report
-from envgen_exp.commands.compose import compose_run, load_config
+from envgen_exp.commands.compose import compose_run
 from envgen_exp.config import CrafterConfig, RunConfig, identity
 from envgen_exp.errors import BudgetError, EnvGenError
 from envgen_exp.families.crafter import upstream
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.crafter.state import KINDS, SlotState, decode
-from envgen_exp.guard.files import read_json
+from envgen_exp.guard.reading import read_json
 from envgen_exp.learners.asked import CHAINS
 from envgen_exp.learners.asked.chain import Question, in_order
 from envgen_exp.learners.asked.reply import read_action
@@ -34,6 +34,7 @@ from envgen_exp.llm.ledger import Address
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.run import asked_loop as agent_loop
 from envgen_exp.run.folder import is_finished
+from envgen_exp.run.stored import load_config
 from envgen_exp.seeding import WorldSet, world_seed
 
 FAMILY = CrafterFamily(CrafterConfig(num_threads=1))

@@ -15,7 +15,7 @@ from runs import SMOKE, run
 
 from envgen_exp.commands import cli, play, preview, report
 from envgen_exp.errors import RunFolderError
-from envgen_exp.guard.files import dump_yaml, load_yaml, within
+from envgen_exp.guard.reading import dump_yaml, load_yaml, within
 
 SECONDS = 20.0
 """Of CPU time: far more than any refusal takes, far less than it takes to read what is refused."""

@@ -32,10 +32,11 @@ from envgen_exp.reporting.run import page_of_run as report
 from envgen_exp.reporting.run.data import RunData
 from envgen_exp.reporting.run.page_of_run import make_report, render, write_report
 from envgen_exp.reporting.run.skills import change
-from envgen_exp.reporting.run.summary import Successes, percent
+from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.reporting.statistics import difference
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.reporting.study.tables import spread
+from envgen_exp.run.summary import Successes
 
 FAILED = "could not be made"
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.reporting.statistics import (
     against_number,
     bootstrap_interval,
@@ -26,11 +27,9 @@ from envgen_exp.reporting.statistics import (
     permutation,
     probability_of_improvement,
     resample,
-    score_interval,
     smallest,
     units,
     welch,
-    wilson,
 )
 
 

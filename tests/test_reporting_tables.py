@@ -13,7 +13,8 @@ from rich.console import Console
 from studies import SUMMARY
 
 from envgen_exp.errors import RunFolderError
-from envgen_exp.reporting.run.summary import RunSummary, next_commands, print_summary, shown_cycles, varied
+from envgen_exp.reporting.run.terminal import next_commands, print_summary, shown_cycles, varied
+from envgen_exp.run.summary import RunSummary
 
 
 def printed(summary: RunSummary, width: int = 100) -> str:

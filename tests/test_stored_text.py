@@ -14,11 +14,11 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envgen_exp.commands.compose import compose_run, load_config
+from envgen_exp.commands.compose import compose_run
 from envgen_exp.config import HumanConfig, RunConfig, plain
 from envgen_exp.errors import ConfigError
 from envgen_exp.run.folder import RunFolder
-from envgen_exp.run.preparation import resume_command
+from envgen_exp.run.stored import load_config, resume_command
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),

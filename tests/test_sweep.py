@@ -17,8 +17,9 @@ from envgen_exp.commands import cli, studies, sweep
 from envgen_exp.commands.compose import Sweep, compose_run, compose_sweep
 from envgen_exp.config import PlaceboConfig, RunConfig, identity
 from envgen_exp.errors import ConfigError
+from envgen_exp.guard.writing import write_json
 from envgen_exp.run import loop as pipeline
-from envgen_exp.run.folder import RunFolder, write_json
+from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.plan import training_steps
 
 PAGE = Path(__file__).parents[1] / "docs" / "studies.md"

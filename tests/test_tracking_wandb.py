@@ -24,7 +24,7 @@ from wandb_server import Server, wandb_server
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, freeze, identity, register
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
-from envgen_exp.reporting.statistics import wilson
+from envgen_exp.learners.intervals import wilson
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.films import SHOWN_FRAMES
 from envgen_exp.run.session import Session

@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import math
 import os
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,10 +31,10 @@ from omegaconf.errors import OmegaConfBaseException
 from envgen_exp.commands.explain import explain
 from envgen_exp.commands.inputs import enclose, wants_source
 from envgen_exp.commands.validation import validate
-from envgen_exp.config import LLMConfig, LLMKind, RunConfig, freeze, identity, literal, plain, register, schema, spoken
-from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
+from envgen_exp.config import LLMConfig, RunConfig, freeze, identity, plain, register
+from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.secrets import refuse_secrets_in, use
-from envgen_exp.run.folder import read_config
+from envgen_exp.run.stored import load_config, structured, told_again
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 """conf/ of the clone that this file lies in."""
@@ -71,27 +70,6 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool =
     return config
 
 
-def told_again(llm: LLMConfig) -> list[str]:
-    """What has to be typed on resume, since it says which key goes where: a folder may come from anybody.
-
-    A provider's own key, sent to that provider, and a server that is sent none need no word.
-    """
-    if llm.kind is not LLMKind.litellm or not (llm.key_variable or _may_send_a_key(llm)):
-        return []
-    words = {
-        "api_base": llm.api_base,
-        "key_variable": llm.key_variable,
-        "model": llm.model if "://" in llm.model else "",
-    }
-    return [f"llm.{key}={quoted(value)}" for key, value in words.items() if value]
-
-
-def _may_send_a_key(llm: LLMConfig) -> bool:
-    # litellm has ways of its own to find a key, and models that are addresses.
-    keyless = ("openai", "hosted_vllm", "ollama", "ollama_chat", "lm_studio")
-    return "://" in llm.model or (llm.api_base is not None and llm.model.split("/")[0] not in keyless)
-
-
 def _check_key_is_meant(llm: LLMConfig, parsed: Sequence[Override], folder: Path) -> None:
     typed = {override.key_or_group for override in parsed}
     words = told_again(llm)
@@ -100,14 +78,6 @@ def _check_key_is_meant(llm: LLMConfig, parsed: Sequence[Override], folder: Path
             f"resume={folder}: its config says which key is sent where, and a folder may come from anybody: if this is "
             f"meant, add {shlex.join(words)}"
         )
-
-
-def quoted(text: str) -> str:
-    """A text as Hydra's overrides write it, taken literally; a plain one as it is."""
-    if re.fullmatch(r"(?!(?i:null|true|false|nan|inf)$)(?:[A-Za-z_/]|\.{1,2}/)[\w./~:@+-]*", text, re.ASCII):
-        return text
-    text = re.sub(r"(\\*)(\$\{)", r"\1\1\\\2", text)
-    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"
 
 
 @dataclass(frozen=True)
@@ -222,11 +192,6 @@ def _source(placebo: SweptRun, configs: Sequence[RunConfig]) -> RunConfig:
     return adaptive[max(lower) if lower else min(higher)]
 
 
-def load_config(folder: Path) -> RunConfig:
-    """The config that a run's folder was made with; RunFolderError where the folder holds none."""
-    return freeze(_structured(read_config(folder)["config"], folder))
-
-
 def register_plain() -> None:
     """Put the schemas into Hydra's store as plain values, for launchers that send them to other processes.
 
@@ -251,7 +216,7 @@ def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: 
             # No section, e.g. an experiment or an arm: what it sets is where it differs from having none.
             without = _frozen([other for other in groups if other is not override], conf)
             _copy_differences(plain(without), typed, values)
-    config = _structured(values, folder)
+    config = structured(values, folder)
     with _one_line(parsed, conf):
         for override in parsed:
             if override not in groups and not override.key_or_group.startswith("hydra"):
@@ -265,38 +230,6 @@ def _copy_differences(old: Mapping[str, Any], new: Mapping[str, Any], target: di
             _copy_differences(old[name], value, target[name])
         elif old[name] != value:
             target[name] = value
-
-
-def _structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
-    """Plain values of a run's config.yaml under the schema that they were written from."""
-    register()
-    try:
-        base = OmegaConf.structured(schema(RunConfig))
-        for group, section in values.items():
-            if isinstance(section, dict) and OmegaConf.is_missing(base, group):
-                base[group] = OmegaConf.structured(_section_class(group, section))
-        base.merge_with(literal(dict(values)))
-    except _ERRORS as error:
-        raise RunFolderError(
-            f"{folder}/config.yaml is not of this version: {spoken(explain(error, [], CONF))}"
-        ) from error
-    assert isinstance(base, DictConfig)
-    return base
-
-
-def _section_class(group: str, section: Mapping[str, Any]) -> type:
-    """The schema in Hydra's store that a section was written from: the one with its name, else with its keys."""
-    store = ConfigStore.instance()
-    nodes = [store.load(f"{group}/{name}").node for name in store.list(group)]
-    named = [
-        node for node in nodes if not OmegaConf.is_missing(node, "name") and node.get("name") == section.get("name")
-    ]
-    alike = [node for node in nodes if node.keys() == section.keys()]
-    if not named and not alike:
-        raise ValueError(f"no {group} has the keys {', '.join(section)}")
-    found = OmegaConf.get_type((named or alike)[0])
-    assert found is not None
-    return found
 
 
 def _frozen(parsed: Sequence[Override], conf: Path) -> RunConfig:

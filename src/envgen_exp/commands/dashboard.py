@@ -21,7 +21,7 @@ from envgen_exp.config import TrackerConfig, TrackerKind
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
 from envgen_exp.guard.redaction import redact
-from envgen_exp.run.folder import write_atomic
+from envgen_exp.guard.writing import write_atomic
 from envgen_exp.tracking import media
 from envgen_exp.tracking.metrics import METRICS
 from envgen_exp.tracking.wandb import resolve_mode

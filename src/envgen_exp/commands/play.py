@@ -21,7 +21,6 @@ from rich.table import Table
 from rich.text import Text
 
 from envgen_exp import seeding
-from envgen_exp.commands.compose import load_config
 from envgen_exp.commands.failure import told
 from envgen_exp.config import Device, RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError, RunFolderError
@@ -29,15 +28,16 @@ from envgen_exp.families import make_family
 from envgen_exp.families.family import Design, Family, design_key
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import EpisodeRecord
-from envgen_exp.guard.files import understood
+from envgen_exp.guard.reading import understood
 from envgen_exp.learners import LEARNERS
+from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.learner import Learner, Onlooker
 from envgen_exp.learners.skills import success_counts
 from envgen_exp.llm.client import LateClient
-from envgen_exp.reporting.run.summary import percent
-from envgen_exp.reporting.statistics import score_interval, wilson
+from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.run import checkpoint, plan
 from envgen_exp.run.films import Camera, Film, film_title, write_films
+from envgen_exp.run.stored import load_config
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_console
 

@@ -29,8 +29,9 @@ from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.families import FAMILIES, make_family
 from envgen_exp.families.family import Design, DesignCheck, Family, design_key
 from envgen_exp.families.typed import parse_designs
-from envgen_exp.guard.files import understood
+from envgen_exp.guard.reading import understood
 from envgen_exp.guard.secrets import refuse_secrets, refuse_secrets_in
+from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.designs import (
     Gallery,
     amount,
@@ -41,9 +42,8 @@ from envgen_exp.reporting.designs import (
     settings_list,
 )
 from envgen_exp.reporting.page import Cell, Markup, Section, element, joined, page, table
-from envgen_exp.reporting.pictures import slot_seed
 from envgen_exp.reporting.run.data import RunData
-from envgen_exp.run.folder import write_atomic
+from envgen_exp.run.pictures import slot_seed
 from envgen_exp.seeding import world_seed
 from envgen_exp.tracking.progress import make_console
 

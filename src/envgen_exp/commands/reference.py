@@ -24,7 +24,7 @@ from envgen_exp.commands.help import chosen_options, doc_lines, gloss, value_tex
 from envgen_exp.commands.validation import allowed
 from envgen_exp.config import NOT_IDENTITY, RunConfig, register, schema
 from envgen_exp.errors import ConfigError
-from envgen_exp.run.folder import write_atomic
+from envgen_exp.guard.writing import write_atomic
 from envgen_exp.run.loop import WINDOW_STEPS
 from envgen_exp.tracking.metrics import METRICS, Metric
 

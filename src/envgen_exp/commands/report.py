@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.text import Text
 
 from envgen_exp.commands.failure import told
-from envgen_exp.guard.files import understood
+from envgen_exp.guard.reading import understood
 from envgen_exp.reporting.run.page_of_run import make_report
 from envgen_exp.reporting.run.played import make_played_report
-from envgen_exp.reporting.run.summary import print_summary
+from envgen_exp.reporting.run.terminal import print_summary
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.claims import write_claims
 from envgen_exp.reporting.study.collect import collect, read_run

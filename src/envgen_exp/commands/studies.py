@@ -18,8 +18,8 @@ from envgen_exp.config import RunConfig
 from envgen_exp.designers import Means, make_designer
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
+from envgen_exp.guard.writing import write_atomic
 from envgen_exp.llm.prices import expected_cost
-from envgen_exp.run.folder import write_atomic
 from envgen_exp.run.plan import phases, training_steps
 from envgen_exp.tracking.progress import duration
 

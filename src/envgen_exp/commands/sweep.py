@@ -31,22 +31,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from envgen_exp.commands.compose import (
-    CONF,
-    Sweep,
-    SweptRun,
-    compose_run,
-    compose_sweep,
-    load_config,
-    quoted,
-    register_plain,
-    spelled_out,
-)
+from envgen_exp.commands.compose import CONF, Sweep, SweptRun, compose_run, compose_sweep, register_plain, spelled_out
 from envgen_exp.commands.failure import tell
 from envgen_exp.config import RunConfig, identity, identity_of, plain
 from envgen_exp.errors import EnvGenError, MemoryFullError, RunFolderError
-from envgen_exp.guard.files import read_json
-from envgen_exp.run.folder import is_finished, write_atomic, write_json
+from envgen_exp.guard.reading import read_json
+from envgen_exp.guard.writing import write_atomic, write_json
+from envgen_exp.run.folder import is_finished
+from envgen_exp.run.stored import load_config, quoted
 
 _PR_SET_PDEATHSIG = 1
 
@@ -85,11 +77,11 @@ def _pipeline() -> Callable[[RunConfig, Sequence[str]], int]:
     gc.disable()
     try:
         with _memory():
-            from envgen_exp.run import loop as pipeline
+            from envgen_exp.commands.run import run
     finally:
         gc.freeze()
         gc.enable()
-    return pipeline.run
+    return run
 
 
 def run_sweep(overrides: Sequence[str]) -> int:

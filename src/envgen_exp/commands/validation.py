@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from envgen_exp.config import LLMKind, RunConfig, plain
-from envgen_exp.errors import ConfigError, SecretError
-from envgen_exp.guard.secrets import refuse_address
+from envgen_exp.errors import ConfigError
+from envgen_exp.guard.secrets import check_key_variable, refuse_address
 
 _Rule = tuple[Callable[[Any], bool], str]
 
@@ -142,15 +142,6 @@ def _check_llm(config: RunConfig) -> None:
         if not re.fullmatch(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[!-~]*)?", llm.api_base):
             shown = f"={llm.api_base}" if re.fullmatch(r"[\w./:-]{1,100}", llm.api_base) else ""
             raise ConfigError(f"llm.api_base{shown}: allowed is an address, e.g. http://127.0.0.1:8000/v1")
-
-
-def check_key_variable(name: str) -> None:
-    """Refuse what can't be the name of an environment variable, in whichever case; the text itself is not shown."""
-    if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise SecretError(
-            "llm.key_variable takes the name of an environment variable, e.g. MY_KEY (letters, digits and _), never the"
-            " key itself"
-        )
 
 
 def _flat(prefix: str, section: dict[str, Any]) -> Iterator[tuple[str, Any]]:

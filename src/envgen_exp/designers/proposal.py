@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envgen_exp.families.family import Design, DesignCheck
-from envgen_exp.guard.files import understood
+from envgen_exp.guard.reading import understood
 
 DESIGNER, LAST, DEFAULT = "designer", "last good designs", "default designs"
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from envgen_exp.commands.inputs import numbered, squeeze
 from envgen_exp.families.family import Setting
+from envgen_exp.families.forms import numbered, squeeze
 from envgen_exp.guard.redaction import redact
 
 MAX_PURPOSE = 400

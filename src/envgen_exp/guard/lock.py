@@ -14,7 +14,7 @@ import socket
 from pathlib import Path
 
 from envgen_exp.errors import LockError, RunFolderError
-from envgen_exp.guard.files import read_text
+from envgen_exp.guard.reading import read_text
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """How a file system says that it has no locks."""

@@ -199,3 +199,12 @@ def _texts(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(prefix, item)
+
+
+def check_key_variable(name: str) -> None:
+    """Refuse what can't be the name of an environment variable, in whichever case; the text itself is not shown."""
+    if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise SecretError(
+            "llm.key_variable takes the name of an environment variable, e.g. MY_KEY (letters, digits and _), never the"
+            " key itself"
+        )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.families.vector import EpisodeRecord
-from envgen_exp.guard.files import understood
+from envgen_exp.guard.reading import understood
 
 
 def shares(total: int, parts: int) -> list[int]:

@@ -6,10 +6,9 @@ import itertools
 import os
 from collections.abc import Mapping
 
-from envgen_exp.commands.validation import check_key_variable
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, MissingKeyError
-from envgen_exp.guard.secrets import refuse_address, use
+from envgen_exp.guard.secrets import check_key_variable, refuse_address, use
 from envgen_exp.llm import prices
 
 KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {

@@ -20,9 +20,9 @@ from typing import Any
 
 from envgen_exp.config import LLMKind
 from envgen_exp.errors import RunFolderError
-from envgen_exp.guard.files import read_bytes, read_json, understood
+from envgen_exp.guard.reading import read_bytes, read_json, understood
+from envgen_exp.guard.writing import disk_errors, open_own, sync_folder
 from envgen_exp.llm.room import Room, write_all
-from envgen_exp.run.folder import disk_errors, open_own, sync_folder
 
 LEDGER = "ledger.jsonl"
 CALLS = "calls"

@@ -9,7 +9,7 @@ from typing import Any
 
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, ReplayError, RunFolderError
-from envgen_exp.guard.files import read_json, understood, within
+from envgen_exp.guard.reading import read_json, understood, within
 from envgen_exp.guard.redaction import redact
 from envgen_exp.llm import ledger
 from envgen_exp.llm.ledger import Address

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from envgen_exp.commands.inputs import SETS, numbered, squeeze
 from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.forms import SETS, numbered, squeeze
 from envgen_exp.families.reading import Reader, listed, quote
 from envgen_exp.llm.lenient import Cut, Open, find_values
 from envgen_exp.llm.prompt import Wording

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from envgen_exp.run.folder import UNFINISHED, disk_errors, sync_folder
+from envgen_exp.guard.writing import UNFINISHED, disk_errors, sync_folder
 
 _PART = b"\0" * 2**16
 

@@ -9,7 +9,7 @@ from envgen_exp.config import EnvConfig
 from envgen_exp.families import make_family
 from envgen_exp.families.family import Design, DesignCheck, Family, Playable, design_key
 from envgen_exp.reporting.page import Markup, element, facts, fold, joined, picture
-from envgen_exp.reporting.pictures import first_view, seen_in_pixels, world_map
+from envgen_exp.run.pictures import first_view, seen_in_pixels, world_map
 
 
 class Gallery:

@@ -13,7 +13,7 @@ from string import Template
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.reporting import pictures
+from envgen_exp.run import pictures
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from envgen_exp.errors import CheckpointError, RunFolderError
-from envgen_exp.guard.files import read_bytes, read_json
-from envgen_exp.run.folder import write_atomic, write_json
+from envgen_exp.guard.reading import read_bytes, read_json
+from envgen_exp.guard.writing import write_atomic, write_json
 
 FORMAT = 1
 KEPT = 2

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.family import Design, design_key
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation, VectorEnv
-from envgen_exp.run.folder import write_atomic, write_json
+from envgen_exp.guard.writing import write_atomic, write_json
 
 SIZE = 288
 """Rows and columns of a frame that an engine draws: 32 pixels for each of Crafter's 9 cells."""

@@ -17,110 +17,33 @@ wandb/           a published view
 from __future__ import annotations
 
 import datetime
-import errno
-import json
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from envgen_exp.config import RunConfig, counted, identity, identity_of, plain, trains
 from envgen_exp.errors import IdentityError, RunFolderError
-from envgen_exp.guard.files import (
-    MAX_JSON,
-    MAX_LOG,
+from envgen_exp.guard.lock import Lock
+from envgen_exp.guard.reading import (
     MAX_YAML,
-    check_regular,
     dump_yaml,
     load_yaml,
     read_json,
     read_text,
     understood,
 )
-from envgen_exp.guard.lock import Lock
+from envgen_exp.guard.writing import UNFINISHED, disk_errors, open_own, write_atomic, write_json
 
 FORMAT = 1
 """Version of the folder's layout and file formats."""
-
-UNFINISHED = ".unfinished"
-"""What a file is called beside its name until it is whole."""
 
 MIN_FREE_BYTES = 64 * 2**20
 """A run does not start with less free disk space than this: two checkpoints of the laptop network and its logs."""
 
 MAX_SHOWN = 120
 """Characters of a value that a line names; what a run is told or designed in can be long."""
-
-
-@contextmanager
-def disk_errors(what: Path) -> Iterator[None]:
-    """Turn an operating system's refusal to read or write into one line that names the file."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise RunFolderError(f"no disk space left to write {what}: free some and resume") from error
-        raise RunFolderError(f"can't write {what}: {error.strerror or error}") from error
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a reader, or a run that was killed here, sees the old file or the new one."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Have a folder's names on the disk, where its file system can do that."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF):
-            raise
-    finally:
-        os.close(handle)
-
-
-def open_own(path: Path) -> int:
-    """A file that the run goes on writing, opened or made; RunFolderError where it is none, or a link to another."""
-    with disk_errors(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    try:
-        check_regular(path, handle, MAX_LOG)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def write_over(path: Path, text: str, is_ours: Callable[[str], bool]) -> None:
-    """Write a file anew; RunFolderError where one is there that `is_ours` does not know by its text."""
-    try:
-        foreign = os.path.lexists(path) and not is_ours(read_text(path, MAX_JSON))
-    except RunFolderError:  # not even a text
-        foreign = True
-    if foreign:
-        raise RunFolderError(f"{path} was not written by this command: move it away, nothing is overwritten")
-    write_atomic(path, text.encode())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, keys as they come."""
-    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 class RunFolder:

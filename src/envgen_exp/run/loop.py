@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,24 +21,24 @@ from envgen_exp.designers import Feedback, Proposal
 from envgen_exp.errors import MemoryFullError, RunFolderError
 from envgen_exp.families.family import Design, design_key
 from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.guard.writing import write_json
+from envgen_exp.learners.intervals import score_interval
 from envgen_exp.learners.learner import Onlooker, Training
 from envgen_exp.learners.skills import SkillReport, shares
 from envgen_exp.llm.client import make_client
 from envgen_exp.llm.source import Writing
-from envgen_exp.reporting.pictures import seen_in_pixels, write_pictures
-from envgen_exp.reporting.run.page_of_run import write_report
-from envgen_exp.reporting.run.summary import RunSummary, Successes, print_summary
-from envgen_exp.reporting.statistics import score_interval
 from envgen_exp.run import plan
 from envgen_exp.run.films import MAX_STEPS, Camera, film_title, write_films
-from envgen_exp.run.folder import RunFolder, read_config, write_json
-from envgen_exp.run.preparation import Prepared, open_folder, prepare, resume_command, tell_messages, tell_plan
+from envgen_exp.run.folder import RunFolder, read_config
+from envgen_exp.run.pictures import seen_in_pixels, write_pictures
+from envgen_exp.run.preparation import Prepared, open_folder, prepare, tell_messages, tell_plan
 from envgen_exp.run.session import Session
 from envgen_exp.run.stopping import Stopped, stoppable
+from envgen_exp.run.stored import resume_command
+from envgen_exp.run.summary import RunSummary, Successes
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.answer import AnswerProgress
 from envgen_exp.tracking.metrics import episode_record, episode_values
-from envgen_exp.tracking.progress import make_console
 
 WINDOW_STEPS = 10_000
 """Training-episode statistics are logged once for the episodes that end within so many steps."""
@@ -55,7 +56,17 @@ REWARD_STEPS = 100_000
 """The paper's reward is the mean return of the training episodes that end within the last so many steps."""
 
 
-def run(config: RunConfig, argv: Sequence[str]) -> int:
+class Views(Protocol):
+    """What is made of a run for people to look at."""
+
+    def page(self, folder: Path) -> object:
+        """Write the page of the run in a folder, finished or not."""
+
+    def table(self, summary: RunSummary) -> None:
+        """Print what a finished run came to."""
+
+
+def run(config: RunConfig, argv: Sequence[str], views: Views) -> int:
     """Do the whole run, or what is left of it, and return the exit status. Raises EnvGenError.
 
     `argv` is what was typed, for the command that repeats the run.
@@ -66,11 +77,15 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
     if config.dry_run:
         print(tell_messages(prepared))
         return 0
-    with stoppable() as stop, open_folder(config, prepared.chosen, argv) as folder, Run(prepared, folder) as this:
+    with (
+        stoppable() as stop,
+        open_folder(config, prepared.chosen, argv) as folder,
+        Run(prepared, folder, views) as this,
+    ):
         stop.emergency = this.stopped
         try:
             if config.resume is not None and not this.session.finished:
-                write_report(folder.path)
+                views.page(folder.path)
             loop(this, plan.cycles(config))
         except Stopped as stopped:
             this.stopped(str(stopped))
@@ -107,7 +122,8 @@ def loop(this: Run, cycles: int) -> None:
 class Run:
     """What the phases of one run share: family, learner, designer, and the session that walks the phases."""
 
-    def __init__(self, prepared: Prepared, folder: RunFolder) -> None:
+    def __init__(self, prepared: Prepared, folder: RunFolder, views: Views) -> None:
+        self.views = views
         self.prepared = prepared
         self.config = config = prepared.config
         self.family = prepared.family
@@ -228,8 +244,8 @@ class Run:
         summary = self._summary(result)
         write_json(self.folder.summary_file, summary.to_json())
         self.close()
-        write_report(self.folder.path)
-        print_summary(summary, make_console())
+        self.views.page(self.folder.path)
+        self.views.table(summary)
 
     # What one looks at, which never ends a run
 

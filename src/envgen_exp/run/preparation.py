@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from envgen_exp.commands.compose import quoted, told_again
 from envgen_exp.config import Mixture, RunConfig, design_set
 from envgen_exp.designers import DESIGNERS, Designer, Means, make_designer
 from envgen_exp.errors import ConfigError
@@ -139,11 +138,6 @@ def open_folder(config: RunConfig, chosen: Mapping[str, Any], argv: Sequence[str
         if then.get(key) != value:
             print(f"resume: {key} was {then.get(key)}, is {value}: numbers may differ from an unbroken run's")
     return folder
-
-
-def resume_command(folder: RunFolder, config: RunConfig) -> str:
-    """What goes on with a run."""
-    return shlex.join(["python", "run.py", f"resume={quoted(str(folder.path))}", *told_again(config.llm)])
 
 
 def versions() -> dict[str, str]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from envgen_exp.config import RunConfig
 from envgen_exp.families.vector import EpisodeRecord
-from envgen_exp.guard.files import understood
+from envgen_exp.guard.reading import understood
 from envgen_exp.run import checkpoint
-from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.folder import RunFolder, read_config
 from envgen_exp.run.plan import PlannedPhase, phases
 from envgen_exp.tracking import metrics
 from envgen_exp.tracking.progress import make_progress, row_words
@@ -71,7 +71,9 @@ class Session:
         )
         for line in damaged:
             self.progress.message(f"passed over: {line}")
-        self.tracker = make_tracker(config, folder.path, self.progress.message)
+        self.tracker = make_tracker(
+            config, folder.path, self.progress.message, read_config(folder.path), sum(p.steps for p in self._phases)
+        )
         self.tracker.start(metrics.read(folder.metrics), metrics.read(folder.timings))
 
     def _restore(self, state: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from envgen_exp.families.family import settings_key
-from envgen_exp.guard.files import read_json
+from envgen_exp.guard.reading import read_json
 from envgen_exp.llm import ledger
 
 # Without a slash: W&B would put each table with one into a collection of its own.

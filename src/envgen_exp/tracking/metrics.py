@@ -21,8 +21,8 @@ import numpy as np
 
 from envgen_exp.errors import RunFolderError
 from envgen_exp.families.vector import EpisodeRecord
-from envgen_exp.guard.files import read_rows
-from envgen_exp.run.folder import disk_errors, open_own
+from envgen_exp.guard.reading import read_rows
+from envgen_exp.guard.writing import disk_errors, open_own
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, arm, design_set
 from envgen_exp.errors import ConfigError
-from envgen_exp.guard.files import read_json, read_text
+from envgen_exp.guard.reading import read_json, read_text
 from envgen_exp.guard.redaction import redact
-from envgen_exp.run import plan
-from envgen_exp.run.folder import read_config, write_atomic
+from envgen_exp.guard.writing import write_atomic
 from envgen_exp.tracking import media
 
 if TYPE_CHECKING:
@@ -67,11 +66,16 @@ def check_ready(config: TrackerConfig) -> None:
         )
 
 
-def make_tracker(config: RunConfig, folder: Path, warn: Callable[[str], None]) -> Tracker:
-    """The tracker that `config.tracker` names for the run in `folder`, which has its config.yaml already."""
+def make_tracker(
+    config: RunConfig, folder: Path, warn: Callable[[str], None], document: Mapping[str, Any], total_steps: int
+) -> Tracker:
+    """The tracker that `config.tracker` names for the run in `folder`.
+
+    `document` is what the run's config.yaml holds, `total_steps` are its training steps.
+    """
     if config.tracker.kind is TrackerKind.none:
         return NoTracker()
-    return WandbTracker(config, folder, warn)
+    return WandbTracker(config, folder, warn, document, total_steps)
 
 
 class NoTracker:
@@ -87,10 +91,19 @@ class NoTracker:
 class WandbTracker:
     """One W&B run in `<folder>/wandb`."""
 
-    def __init__(self, config: RunConfig, folder: Path, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        warn: Callable[[str], None],
+        document: Mapping[str, Any],
+        total_steps: int,
+    ) -> None:
         self._config = config
         self._folder = folder
         self._warn = warn
+        self._document = document
+        self._total_steps = total_steps
         self._run: wandb.Run | None = None
         self._sent = 0
         """Rows that the W&B run has or that were handed to it."""
@@ -178,9 +191,8 @@ class WandbTracker:
         if mode == "offline":
             for old in (*folder.glob(f"offline-run-*-{run_id}"), *folder.glob("artifacts")):
                 shutil.rmtree(old)
-        document = read_config(self._folder)
         with _agent_aside(run_id):
-            return self._begin(mode, run_id, document)
+            return self._begin(mode, run_id, self._document)
 
     def _begin(self, mode: Literal["online", "offline"], run_id: str, document: Mapping[str, Any]) -> wandb.Run:
         import wandb
@@ -198,7 +210,7 @@ class WandbTracker:
             entity=config.tracker.entity,
             project=config.tracker.project,
             # Runs whose budgets differ don't stand in one group: its mean would mean nothing.
-            group=config.tracker.group or (f"{sweep}/{group}" if sweep else f"{group}-{plan.training_steps(config)}"),
+            group=config.tracker.group or (f"{sweep}/{group}" if sweep else f"{group}-{self._total_steps}"),
             job_type=arm(config),
             name=f"{group}-s{config.seed}",
             tags=list(dict.fromkeys([*names, *config.tracker.tags])),

@@ -101,7 +101,7 @@ class Asked:
         chats = [chat for _, chat in self._agent.chats(steps, scene, " word" * ANSWER_TOKENS)]
         calls = len(chats) * settings.max_steps
         price = prices(self._llm)
-        if self._llm.kind is not LLMKind.litellm:
+        if not self._llm.kind.is_model:
             llm = f"0 (llm={self._llm.name} is not a language model)"
         else:
             cost = "price not known"

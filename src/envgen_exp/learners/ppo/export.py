@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from envgen_exp.config import Network
 from envgen_exp.families.family import Playable
 from envgen_exp.families.vector import ArraySpec
+from envgen_exp.guard.writing import disk_errors, write_atomic
 from envgen_exp.learners.ppo.agent import Agent, make_agent, sample_actions
 from envgen_exp.learners.ppo.ppo import PPO
-from envgen_exp.run.folder import disk_errors, write_atomic
 
 PACKAGE = "envgen_exp"
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from envgen_exp.errors import RunFolderError, UnavailableError
+from envgen_exp.guard.writing import disk_errors
 from envgen_exp.llm.embedded import weights
-from envgen_exp.run.folder import disk_errors
 
 HUB = "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF"
 """The weights' repository on the model hub."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import UnavailableError
 from envgen_exp.guard.redaction import redact
+from envgen_exp.guard.writing import write_json
 from envgen_exp.llm.embedded import machine
 from envgen_exp.llm.embedded.server import Server
 from envgen_exp.llm.embedded.weights import cache_folder, weights_of
@@ -21,7 +22,6 @@ from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.prices import count_text
 from envgen_exp.llm.schema import bounded, typical
 from envgen_exp.llm.source import Answer, Message, RequestFailed, Writing, sampling_seed
-from envgen_exp.run.folder import write_json
 
 if TYPE_CHECKING:
     import httpx

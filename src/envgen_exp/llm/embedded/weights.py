@@ -8,7 +8,7 @@ from pathlib import Path
 
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import ConfigError, UnavailableError
-from envgen_exp.run.folder import disk_errors
+from envgen_exp.guard.writing import disk_errors
 
 LABEL = "Qwen2.5-Coder-1.5B-Instruct Q4_K_M"
 """What the model and its quantisation are called wherever a run names them."""

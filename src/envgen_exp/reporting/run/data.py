@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.commands.compose import load_config
 from envgen_exp.config import RunConfig
 from envgen_exp.designers import Proposal
 from envgen_exp.errors import RunFolderError
 from envgen_exp.families import make_family
 from envgen_exp.families.family import Family
-from envgen_exp.guard.files import read_json, within
+from envgen_exp.guard.reading import read_json, within
 from envgen_exp.learners.skills import SkillReport
-from envgen_exp.reporting.run.summary import RunSummary, Successes
 from envgen_exp.run import plan
 from envgen_exp.run.folder import read_config
+from envgen_exp.run.stored import load_config
+from envgen_exp.run.summary import RunSummary, Successes
 from envgen_exp.tracking import metrics
 
 Point = tuple[float, float | None]

@@ -18,8 +18,9 @@ from envgen_exp.reporting.designs import (
 )
 from envgen_exp.reporting.page import Cell, Markup, element, fold, joined, table
 from envgen_exp.reporting.run.data import Evaluation, RunData
-from envgen_exp.reporting.run.summary import Successes, percent
+from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.reporting.statistics import difference
+from envgen_exp.run.summary import Successes
 
 PICTURES = 80
 """Pictures of whole worlds in a page, at most."""

@@ -14,16 +14,16 @@ import yaml
 
 from envgen_exp.config import LLMKind
 from envgen_exp.designers import asks
-from envgen_exp.guard.files import read_bytes, read_json, within
+from envgen_exp.guard.reading import read_bytes, read_json, within
+from envgen_exp.guard.writing import write_atomic
+from envgen_exp.learners.intervals import score_interval
 from envgen_exp.reporting.page import Markup, Section, data_uri, element, facts, fold, joined, page, png
 from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.run.data import Evaluation, RunData
 from envgen_exp.reporting.run.lineage import lineage
 from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
-from envgen_exp.reporting.run.summary import steps_line
-from envgen_exp.reporting.statistics import score_interval
+from envgen_exp.reporting.run.terminal import steps_line
 from envgen_exp.run.films import FRAMES_PER_SECOND
-from envgen_exp.run.folder import write_atomic
 from envgen_exp.tracking.progress import duration
 
 REPORT = "report.html"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from envgen_exp.guard.writing import write_atomic
+from envgen_exp.learners.intervals import wilson
 from envgen_exp.reporting.page import Markup, Section, element, facts, page, table
 from envgen_exp.reporting.run.data import RunData
 from envgen_exp.reporting.run.page_of_run import REPORT, config
-from envgen_exp.reporting.run.summary import RunSummary, answers_line, episode_line, llm_line, percent, score_line
-from envgen_exp.reporting.statistics import wilson
-from envgen_exp.run.folder import write_atomic
+from envgen_exp.reporting.run.terminal import answers_line, episode_line, llm_line, percent, score_line
+from envgen_exp.run.summary import RunSummary
 
 
 def make_played_report(folder: Path) -> Path:

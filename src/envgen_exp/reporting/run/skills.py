@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from envgen_exp.learners.intervals import Z95, wilson
 from envgen_exp.reporting.page import Cell, Markup, element, joined, percent_bar, table
 from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.run.data import Episodes, Evaluation, RunData, times
-from envgen_exp.reporting.run.summary import Successes, percent
-from envgen_exp.reporting.statistics import Z95, difference, wilson
+from envgen_exp.reporting.run.terminal import percent
+from envgen_exp.reporting.statistics import difference
+from envgen_exp.run.summary import Successes
 
 
 def heat_map(data: RunData) -> Markup:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envgen_exp import seeding
-from envgen_exp.reporting.run.summary import RunSummary
+from envgen_exp.learners.intervals import wilson
 from envgen_exp.reporting.statistics import (
     Comparison,
     Equivalence,
@@ -25,10 +25,10 @@ from envgen_exp.reporting.statistics import (
     smallest,
     units,
     welch,
-    wilson,
 )
 from envgen_exp.reporting.study.claims import MARGIN, comparable, paper_score
 from envgen_exp.reporting.study.collect import CONTRASTS, Arm, Study
+from envgen_exp.run.summary import RunSummary
 
 STEPS = ("designed", "original", "feedback", "report", "validation")
 """Kinds of environment steps, those that train first."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from envgen_exp.designers import asks
 from envgen_exp.errors import RunFolderError
-from envgen_exp.reporting.run.summary import RunSummary
+from envgen_exp.guard.writing import write_over
 from envgen_exp.reporting.statistics import (
     Comparison,
     Groups,
@@ -28,7 +28,7 @@ from envgen_exp.reporting.statistics import (
     welch,
 )
 from envgen_exp.reporting.study.collect import Arm, FoundRun, find_runs, make_arms
-from envgen_exp.run.folder import write_over
+from envgen_exp.run.summary import RunSummary
 
 MARGIN = 2.0
 """Points of score within which two numbers count as the same; the smallest difference of the paper's Table 2 is 2.3."""

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.commands.compose import load_config
 from envgen_exp.config import NOT_IDENTITY, AgentConfig, identity_of
 from envgen_exp.designers import asks
 from envgen_exp.errors import EnvGenError, RunFolderError
 from envgen_exp.families import make_family
-from envgen_exp.guard.files import read_json
-from envgen_exp.reporting.run.summary import RunSummary
+from envgen_exp.guard.reading import read_json
 from envgen_exp.reporting.statistics import Groups
 from envgen_exp.run.folder import read_config
+from envgen_exp.run.stored import load_config
+from envgen_exp.run.summary import RunSummary
 
 CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
 """Differences that every study with these arms reports, fixed before any run: does design adapt, and is it that?"""

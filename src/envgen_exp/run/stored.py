@@ -1,0 +1,88 @@
+"""The config of a run's folder, read as it stands, and the command that goes on with the run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envgen_exp.config import LLMConfig, LLMKind, RunConfig, freeze, literal, register, schema, spoken
+from envgen_exp.errors import RunFolderError
+from envgen_exp.run.folder import RunFolder, read_config
+
+
+def load_config(folder: Path) -> RunConfig:
+    """The config that a run's folder was made with; RunFolderError where the folder holds none."""
+    return freeze(structured(read_config(folder)["config"], folder))
+
+
+def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
+    """Plain values of a run's config.yaml under the schema that they were written from."""
+    register()
+    try:
+        base = OmegaConf.structured(schema(RunConfig))
+        for group, section in values.items():
+            if isinstance(section, dict) and OmegaConf.is_missing(base, group):
+                base[group] = OmegaConf.structured(_section_class(group, section))
+        base.merge_with(literal(dict(values)))
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise RunFolderError(
+            f"{folder}/config.yaml is not of this version: {spoken(' '.join(str(error).split()))}"
+        ) from error
+    assert isinstance(base, DictConfig)
+    return base
+
+
+def _section_class(group: str, section: Mapping[str, Any]) -> type:
+    """The schema in Hydra's store that a section was written from: the one with its name, else with its keys."""
+    store = ConfigStore.instance()
+    nodes = [store.load(f"{group}/{name}").node for name in store.list(group)]
+    named = [
+        node for node in nodes if not OmegaConf.is_missing(node, "name") and node.get("name") == section.get("name")
+    ]
+    alike = [node for node in nodes if node.keys() == section.keys()]
+    if not named and not alike:
+        raise ValueError(f"no {group} has the keys {', '.join(section)}")
+    found = OmegaConf.get_type((named or alike)[0])
+    assert found is not None
+    return found
+
+
+def resume_command(folder: RunFolder, config: RunConfig) -> str:
+    """What goes on with a run."""
+    return shlex.join(["python", "run.py", f"resume={quoted(str(folder.path))}", *told_again(config.llm)])
+
+
+def told_again(llm: LLMConfig) -> list[str]:
+    """What has to be typed on resume, since it says which key goes where: a folder may come from anybody.
+
+    A provider's own key, sent to that provider, and a server that is sent none need no word.
+    """
+    if llm.kind is not LLMKind.litellm or not (llm.key_variable or may_send_a_key(llm)):
+        return []
+    words = {
+        "api_base": llm.api_base,
+        "key_variable": llm.key_variable,
+        "model": llm.model if "://" in llm.model else "",
+    }
+    return [f"llm.{key}={quoted(value)}" for key, value in words.items() if value]
+
+
+def may_send_a_key(llm: LLMConfig) -> bool:
+    # litellm has ways of its own to find a key, and models that are addresses.
+    keyless = ("openai", "hosted_vllm", "ollama", "ollama_chat", "lm_studio")
+    return "://" in llm.model or (llm.api_base is not None and llm.model.split("/")[0] not in keyless)
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's overrides write it, taken literally; a plain one as it is."""
+    if re.fullmatch(r"(?!(?i:null|true|false|nan|inf)$)(?:[A-Za-z_/]|\.{1,2}/)[\w./~:@+-]*", text, re.ASCII):
+        return text
+    text = re.sub(r"(\\*)(\$\{)", r"\1\1\\\2", text)
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"
