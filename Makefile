@@ -91,13 +91,13 @@ dashboard: $(STAMP) ## the project's W&B workspace; without a key for W&B, its d
 	$(BIN)/python -m envgen_exp dashboard $(ARGS)
 
 reference: $(STAMP) ## docs/reference.md: every config key and every metric, from the schema and the table of metrics
-	$(BIN)/python -m envgen_exp reference docs/reference.md
+	$(BIN)/python tools/make_reference.py docs/reference.md
 
 studies: $(STAMP) ## docs/studies.md: arms, runs, steps, dollars and time of every experiment, from conf/
-	$(BIN)/python -m envgen_exp studies docs/studies.md
+	$(BIN)/python tools/make_studies.py docs/studies.md
 
 pictures: $(STAMP) ## the docs' pictures, from a run that takes minutes; needs chromium
-	$(BIN)/python docs/make_pictures.py $(ARGS)
+	$(BIN)/python tools/make_pictures.py $(ARGS)
 
 check: $(STAMP) ## ruff, mypy --strict, the floors, clang-format
 	@for tool in ruff mypy pytest clang-format; do \

@@ -42,6 +42,7 @@ import torch
 from crafter_engine import processor
 
 from envgen_exp import seeding
+from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.config import PPOConfig, RunConfig
 from envgen_exp.families import make_family
@@ -150,7 +151,7 @@ def overhead(preset: str, steps: int, threads: int) -> float:
             "evaluation.report_episodes=2",
         )
         with contextlib.redirect_stdout(sys.stderr):
-            pipeline.run(config, [])
+            command.run(config, [])
         rows = [json.loads(line) for line in (Path(folder) / "run" / "timings.jsonl").read_text().splitlines()]
     return 1 - sum(row.get(f"seconds/{part}", 0.0) for row in rows for part in PARTS) / seconds
 

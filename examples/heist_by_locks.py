@@ -9,13 +9,13 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from envgen_exp.run.stored import load_config
 from envgen_exp.errors import EnvGenError
 from envgen_exp.families import make_family
 from envgen_exp.families.heist.design import SKILLS
 from envgen_exp.families.heist.family import HeistFamily
-from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.learners.intervals import wilson
+from envgen_exp.reporting.statistics import mean_sd
+from envgen_exp.run.stored import load_config
 from envgen_exp.tracking.metrics import read
 
 GEM = SKILLS.index("take_gem")

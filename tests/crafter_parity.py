@@ -23,7 +23,7 @@ from envgen_exp.families.crafter.design import BIOMES, RARITIES, CrafterDesign
 from envgen_exp.families.crafter.observation import NIGHT_BELOW
 from envgen_exp.families.crafter.reference import ReferenceVector
 from envgen_exp.families.crafter.state import decode, encode
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 from envgen_exp.families.vector import EpisodeRecord
 
 TRACE = Path(__file__).with_suffix(".json")

@@ -16,12 +16,13 @@ import pytest
 import torch
 import warm
 
+from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.config import RunConfig
 from envgen_exp.families.crafter.family import CrafterFamily
-from envgen_exp.families.family import Design, DesignCheck
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import DesignCheck
 from envgen_exp.run import checkpoint
-from envgen_exp.run import loop as pipeline
 
 SMOKE = ("debug=smoke", "num_threads=1", "env.num_threads=1")
 
@@ -35,7 +36,7 @@ def run(folder: Path, *overrides: str) -> Path:
     """Run, or go on with, the run in a folder."""
     exists = (folder / "config.yaml").exists()
     config = composed(f"resume={folder}") if exists else composed(f"folder={folder}", *overrides)
-    assert pipeline.run(config, []) == 0
+    assert command.run(config, []) == 0
     return folder
 
 
@@ -52,7 +53,7 @@ def quick() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CrafterFamily, "check", few)
-        patch.setattr(pipeline, "write_report", lambda folder: folder)
+        patch.setattr(command, "write_report", lambda folder: folder)
         yield
 
 

@@ -19,6 +19,7 @@ from runs import fork, rows, wait
 
 from envgen_exp import seeding
 from envgen_exp.commands import cli, report
+from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.config import CrafterConfig, RunConfig, identity
 from envgen_exp.errors import BudgetError, EnvGenError
@@ -27,12 +28,12 @@ from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.crafter.state import KINDS, SlotState, decode
 from envgen_exp.guard.reading import read_json
 from envgen_exp.learners.asked import CHAINS
+from envgen_exp.learners.asked import learner as asked
 from envgen_exp.learners.asked.chain import Question, in_order
 from envgen_exp.learners.asked.reply import read_action
 from envgen_exp.llm import ledger, provider
 from envgen_exp.llm.ledger import Address
 from envgen_exp.reporting.study.collect import collect
-from envgen_exp.run import asked_loop as agent_loop
 from envgen_exp.run.folder import is_finished
 from envgen_exp.run.stored import load_config
 from envgen_exp.seeding import WorldSet, world_seed
@@ -152,7 +153,7 @@ def test_scenes_tell_the_games_state() -> None:
     # Walking mostly one way leads to water and caves.
     weights = np.array([1, 8, 2, 8, 2, 6, 2, 1, 1, 1, 2, *[0] * 6], dtype=float)
     env = FAMILY.told_vector(list(range(6)), WorldSet.VALIDATION, 10_000)
-    obs = agent_loop.buffers(env)
+    obs = asked.buffers(env)
     buffers = np.zeros(6, np.float32), np.zeros(6, np.bool_), np.zeros(6, np.bool_)
     env.reset(obs)
     for step in range(300):
@@ -170,7 +171,7 @@ def test_scenes_tell_the_games_state() -> None:
 
 def test_the_worlds_end_is_told() -> None:
     env = FAMILY.told_vector([0], WorldSet.VALIDATION, 10)
-    obs = agent_loop.buffers(env)
+    obs = asked.buffers(env)
     env.reset(obs)
     env.close()
     obs["view"][0, :, :4] = 0
@@ -286,7 +287,7 @@ def test_whole_episodes_of_the_direct_agent(
     server: LLMServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    assert agent_loop.run(composed(server, folder, "agent.episodes=2", "agent.max_steps=9", "seed=3"), []) == 0
+    assert command.run(composed(server, folder, "agent.episodes=2", "agent.max_steps=9", "seed=3"), []) == 0
     assert len(server.seen) == 18
 
     # The same actions, played without a language model in the worlds of the report evaluation.
@@ -335,7 +336,7 @@ def test_whole_episodes_of_the_direct_agent(
 
 def test_spring_shows_each_question_the_answers_that_it_needs(server: LLMServer, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    assert agent_loop.run(composed(server, folder, "agent=spring", "agent.max_steps=2"), []) == 0
+    assert command.run(composed(server, folder, "agent=spring", "agent.max_steps=2"), []) == 0
     assert len(server.seen) == 18
     for number, seen in enumerate(server.seen):
         question = CHAINS["spring"][number % 9]
@@ -353,7 +354,7 @@ def test_spring_shows_each_question_the_answers_that_it_needs(server: LLMServer,
 def test_answers_without_an_action_go_back_and_end_in_idling(server: LLMServer, tmp_path: Path) -> None:
     answers = iter(["Hm.", "move_left or move_right", "Action: move_up", *["I don't know."] * 3, "Action: do"])
     server.reply = lambda messages: next(answers)
-    assert agent_loop.run(composed(server, tmp_path / "run", "agent.max_steps=3"), []) == 0
+    assert command.run(composed(server, tmp_path / "run", "agent.max_steps=3"), []) == 0
     found = read_json(tmp_path / "run/phases/000-episode1.json")
     assert found["actions"] == ["move_up", "noop", "do"]
     assert (found["repairs"], found["idle"]) == (4, 1)
@@ -364,13 +365,13 @@ def test_answers_without_an_action_go_back_and_end_in_idling(server: LLMServer, 
 def test_a_cap_holds_in_mid_episode_and_the_run_goes_on_from_there(server: LLMServer, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(BudgetError, match=r"llm\.max_calls=8"):
-        agent_loop.run(composed(server, folder, "agent.episodes=2", "llm.max_calls=8"), [])
+        command.run(composed(server, folder, "agent.episodes=2", "llm.max_calls=8"), [])
     assert len(server.seen) == 8
     poorer = compose_run([f"resume={folder}", "llm.max_calls=null", "llm.max_dollars=0.01"])
     with pytest.raises(BudgetError, match=r"llm\.max_dollars=0\.01"):
-        agent_loop.run(poorer, [])
+        command.run(poorer, [])
     assert len(server.seen) == 8
-    assert agent_loop.run(compose_run([f"resume={folder}", "llm.max_calls=12"]), []) == 0
+    assert command.run(compose_run([f"resume={folder}", "llm.max_calls=12"]), []) == 0
     assert len(server.seen) == 12
     assert read_json(folder / "summary.json")["llm_calls"] == 12
 
@@ -380,7 +381,7 @@ def test_killed_and_resumed_nothing_is_bought_twice(
     request_number: int, stage: str, server: LLMServer, tmp_path: Path
 ) -> None:
     unbroken, folder = tmp_path / "unbroken", tmp_path / "run"
-    assert agent_loop.run(composed(server, unbroken, "agent.episodes=2"), []) == 0
+    assert command.run(composed(server, unbroken, "agent.episodes=2"), []) == 0
     server.script()
 
     def kill(reached: str) -> None:
@@ -389,27 +390,27 @@ def test_killed_and_resumed_nothing_is_bought_twice(
 
     server.on_stage = kill
     config = composed(server, folder, "agent.episodes=2")
-    child = fork(lambda: agent_loop.run(config, []))
+    child = fork(lambda: command.run(config, []))
     assert wait(child) == -signal.SIGKILL
     server.on_stage = lambda stage: None
     seen, finished = len(server.seen), len(list((folder / "llm/calls").glob("*.json")))
     assert seen == request_number
     assert finished in (seen - 1, seen)
-    assert agent_loop.run(compose_run([f"resume={folder}"]), []) == 0
+    assert command.run(compose_run([f"resume={folder}"]), []) == 0
     assert len(server.seen) - seen == 12 - finished
     assert played(folder) == played(unbroken)
     # A finished run asks nothing and says the same.
     before = (folder / "summary.json").read_bytes()
-    assert agent_loop.run(compose_run([f"resume={folder}"]), []) == 0
+    assert command.run(compose_run([f"resume={folder}"]), []) == 0
     assert len(server.seen) - seen == 12 - finished
     assert (folder / "summary.json").read_bytes() == before
 
 
 def test_a_recorded_run_plays_again_without_a_model(server: LLMServer, tmp_path: Path) -> None:
-    assert agent_loop.run(composed(server, tmp_path / "run"), []) == 0
+    assert command.run(composed(server, tmp_path / "run"), []) == 0
     asked = len(server.seen)
     again = ["llm=replay", f"llm.replay_from={tmp_path / 'run'}", "agent=direct", "agent.max_steps=6"]
-    assert agent_loop.run(compose_run([*again, f"folder={tmp_path / 'again'}"]), []) == 0
+    assert command.run(compose_run([*again, f"folder={tmp_path / 'again'}"]), []) == 0
     assert len(server.seen) == asked
     assert played(tmp_path / "again") == played(tmp_path / "run")
     summary = read_json(tmp_path / "again" / "summary.json")
@@ -420,7 +421,7 @@ def test_tables_hold_the_run_and_say_what_differs(
     server: LLMServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (0, 1):
-        assert agent_loop.run(composed(server, tmp_path / f"sweep/{seed}", f"seed={seed}"), []) == 0
+        assert command.run(composed(server, tmp_path / f"sweep/{seed}", f"seed={seed}"), []) == 0
     study = collect(tmp_path / "sweep")
     assert [(arm.label, len(arm.runs)) for arm in study.arms] == [("direct, local, plays itself", 2)]
     assert study.notes == ()
@@ -450,7 +451,7 @@ def test_tables_hold_the_run_and_say_what_differs(
 def test_what_cannot_play_is_refused_in_one_line(words: list[str], says: str, tmp_path: Path) -> None:
     config = dataclasses.replace(compose_run(words), runs_dir=str(tmp_path / "runs"))
     with pytest.raises(EnvGenError) as caught:
-        agent_loop.run(config, [])
+        command.run(config, [])
     assert says in str(caught.value)
     assert not (tmp_path / "runs").exists()
 
@@ -478,7 +479,7 @@ def test_the_agents_settings_change_no_trained_run(tmp_path: Path) -> None:
 
 def test_a_run_from_before_there_were_agents_is_read(server: LLMServer, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    assert agent_loop.run(composed(server, folder), []) == 0
+    assert command.run(composed(server, folder), []) == 0
     document: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
     del document["config"]["agent"]
     (folder / "config.yaml").write_text(json.dumps(document))

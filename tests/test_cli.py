@@ -25,7 +25,7 @@ KEY = "sk-abcdefghijklmnop0123456789"
 
 
 class Pipeline:
-    """Stands in for `pipeline.run`: keeps what it was handed, and does what a test asks of it."""
+    """Stands in for a run: keeps what it was handed, and does what a test asks of it."""
 
     def __init__(self) -> None:
         self.configs: list[RunConfig] = []

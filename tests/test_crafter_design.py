@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from envgen_exp.families.crafter import upstream
 from envgen_exp.families.crafter.design import BIOMES, RARITIES, VOCABULARY, CrafterDesign, starting_items, terrain
-from envgen_exp.families.family import Design, Setting, design_key
+from envgen_exp.families.design import Design, Setting, design_key
 
 SETTINGS = {setting.name: setting for setting in VOCABULARY}
 

@@ -25,7 +25,7 @@ from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.crafter.observation import OBJECTS
 from envgen_exp.families.crafter.reach import Explorer, Reach
 from envgen_exp.families.crafter.reference import ReferenceVector, make_world
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 
 CONFIG = CrafterConfig(engine=Engine.reference, observation=Observe.symbolic)
 SKILLS = set(upstream.SKILLS)

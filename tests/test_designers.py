@@ -16,7 +16,8 @@ from envgen_exp.config import CrafterConfig, DesignerConfig, Engine, LLMConfig, 
 from envgen_exp.designers import Designer, Feedback, Means, Proposal, make_designer
 from envgen_exp.errors import ConfigError, UnavailableError
 from envgen_exp.families.crafter.family import CrafterFamily
-from envgen_exp.families.family import Design, DesignCheck, design_key
+from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.family import DesignCheck
 from envgen_exp.llm import ledger, offline
 from envgen_exp.llm.client import Client, Completion, make_client
 from envgen_exp.llm.ledger import Totals

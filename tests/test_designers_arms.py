@@ -14,6 +14,7 @@ import pytest
 import yaml
 from runs import composed, final_state, rows, run
 
+from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.config import identity
 from envgen_exp.designers import DESIGNERS, Means, make_designer
@@ -21,7 +22,8 @@ from envgen_exp.errors import ConfigError, EnvGenError, IdentityError
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.engine import NativeVector
 from envgen_exp.families.crafter.family import CrafterFamily
-from envgen_exp.families.family import Design, DesignCheck
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import DesignCheck
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run import plan
 from envgen_exp.run.folder import read_config
@@ -55,7 +57,7 @@ def quick() -> Iterator[None]:
         patch.setattr(NativeVector, "step", counted)
         patch.setattr(plan, "measure", lambda *_: plan.Speed(1e9, 1e9))
         patch.setattr(pipeline.Run, "_camera", lambda *_: None)
-        patch.setattr(pipeline, "write_report", lambda folder: None)
+        patch.setattr(command, "write_report", lambda folder: None)
         yield
 
 
@@ -266,7 +268,7 @@ def test_a_person_s_designs_are_in_the_config_and_count(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text("- {target_biome: natural, tree_rarity: rare}\n")
     with pytest.raises(IdentityError, match=r"designer\.sets was \[\[{'target_biome") as caught:
-        pipeline.run(composed(f"resume={folder}", f"designer.file={other}"), [])
+        command.run(composed(f"resume={folder}", f"designer.file={other}"), [])
     assert len(str(caught.value)) < 600
 
 
@@ -323,7 +325,7 @@ def test_what_can_t_be_is_one_line_before_anything_is_written(
     (tmp_path / "designs.yaml").write_text(yaml.safe_dump([{"tre_rarity": "rare"}]))
     words = [word.format(earlier=earlier, file=tmp_path / "designs.yaml") for word in words]
     with pytest.raises(EnvGenError) as caught:
-        pipeline.run(composed(f"folder={tmp_path / 'run'}", *words), [])
+        command.run(composed(f"folder={tmp_path / 'run'}", *words), [])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -332,7 +334,7 @@ def test_what_can_t_be_is_one_line_before_anything_is_written(
 def test_gifts_are_asked_of_a_family_that_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CrafterFamily, "gifts", frozenset())
     with pytest.raises(ConfigError, match="designer=gifts_only: none of crafter's settings are gifts"):
-        pipeline.run(composed("arm=gifts_only"), [])
+        command.run(composed("arm=gifts_only"), [])
 
 
 # Diagnostics

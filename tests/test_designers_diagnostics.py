@@ -9,7 +9,7 @@ from batch import Batch
 from envgen_exp.config import CrafterConfig, Engine, Generator, Observe, OriginalGame, RunConfig, diagnostics
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.family import CrafterFamily
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 
 COAL = CrafterDesign(target_biome="mountain", coal_rarity="very common")
 

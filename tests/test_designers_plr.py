@@ -17,7 +17,8 @@ from envgen_exp.config import CrafterConfig, HeistConfig, Network, PLRConfig, PP
 from envgen_exp.designers.plr import Replay
 from envgen_exp.designers.random import draw
 from envgen_exp.families import make_family
-from envgen_exp.families.family import Design, Family, design_key
+from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.family import Family
 from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase
 from envgen_exp.seeding import WorldSet
 

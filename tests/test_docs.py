@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import make_reference as reference
 import pytest
 from runs import composed, rows, run
 
-from envgen_exp.commands import reference
 from envgen_exp.commands.compose import CONF
 from envgen_exp.config import plain
 from envgen_exp.run import plan
@@ -88,7 +88,7 @@ def test_every_picture_is_shown_small_and_made_by_a_command() -> None:
     pictures = {path.name: path for path in (ROOT / "docs" / "pictures").iterdir()}
     assert set(pictures) == shown
     code = [block for page in PAGES for block in re.findall(r"^```.*?^```$", page.read_text(), re.M | re.S)]
-    makers = "\n".join([(ROOT / "docs" / "make_pictures.py").read_text(), *code])
+    makers = "\n".join([(ROOT / "tools" / "make_pictures.py").read_text(), *code])
     for name, path in pictures.items():
         assert name in makers, name
         assert path.stat().st_size < 300_000, name

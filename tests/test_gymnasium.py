@@ -27,7 +27,7 @@ from envgen_exp.errors import ConfigError, DesignError, EngineError, EnvGenError
 from envgen_exp.families.crafter import upstream
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.observation import NIGHT_BELOW
-from envgen_exp.families.family import design_key
+from envgen_exp.families.design import design_key
 from envgen_exp.families.gymnasium import FamilyEnv, FamilyVectorEnv
 from envgen_exp.seeding import world_seed
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from envgen_exp.config import HeistConfig, HeistMode
 from envgen_exp.errors import StateError
-from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.heist import blob, engine, stock
 from envgen_exp.families.heist.blob import SafeBlob
 from envgen_exp.families.heist.design import HeistDesign

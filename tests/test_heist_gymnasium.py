@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envgen_exp.families.gymnasium
 from envgen_exp.errors import DesignError
-from envgen_exp.families.family import design_key
+from envgen_exp.families.design import design_key
 from envgen_exp.families.heist.design import SKILLS, HeistDesign
 from envgen_exp.seeding import world_seed
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from runs import final_state
 
+from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.llm.embedded import weights
-from envgen_exp.run import loop as pipeline
 
 CACHE = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache"
 """The user's, which tests else never see."""
@@ -27,7 +27,7 @@ def test_a_run_with_the_real_model_is_the_same_twice(tmp_path: Path, monkeypatch
     for name in ("one", "two"):
         folder = tmp_path / name
         words = ["experiment=demo", "llm=embedded", "tracker=none", "num_threads=2", "env.num_threads=1"]
-        assert pipeline.run(compose_run([*words, f"folder={folder}"]), []) == 0
+        assert command.run(compose_run([*words, f"folder={folder}"]), []) == 0
         summary = json.loads((folder / "summary.json").read_text())
         assert summary["uses_llm"]
         assert summary["llm_calls"] >= summary_cycles(folder)

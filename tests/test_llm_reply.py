@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from envgen_exp.families.crafter.design import VOCABULARY, CrafterDesign
 from envgen_exp.families.crafter.upstream import SKILLS
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 from envgen_exp.families.heist.design import SKILLS as HEIST_SKILLS
 from envgen_exp.families.heist.design import VOCABULARY as HEIST
 from envgen_exp.families.heist.design import HeistDesign

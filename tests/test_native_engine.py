@@ -27,7 +27,7 @@ from envgen_exp.families.crafter.design import BIOMES, CrafterDesign
 from envgen_exp.families.crafter.engine import NativeVector
 from envgen_exp.families.crafter.reference import ReferenceVector
 from envgen_exp.families.crafter.state import MAGIC, VERSION
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.seeding import WorldSet
 

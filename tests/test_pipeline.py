@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from runs import composed, final_state, rows, run
 
+from envgen_exp.commands import run as command
 from envgen_exp.errors import ConfigError, IdentityError
-from envgen_exp.run import loop as pipeline
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_finished_run_resumed_shows_its_table_and_trains_nothing(
     whole: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = final_state(whole)
-    assert pipeline.run(composed(f"resume={whole}"), []) == 0
+    assert command.run(composed(f"resume={whole}"), []) == 0
     assert "score" in capfd.readouterr().out
     assert final_state(whole) == before
 
@@ -100,10 +100,10 @@ def test_original_trains_the_same_total_and_asks_nobody(tmp_path: Path, whole: P
 
 def test_refusals_write_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="num_envs"):
-        pipeline.run(composed(f"folder={tmp_path / 'run'}", "schedule.designed_steps=33"), [])
+        command.run(composed(f"folder={tmp_path / 'run'}", "schedule.designed_steps=33"), [])
     assert not (tmp_path / "run").exists()
 
 
 def test_resume_refuses_another_identity(whole: Path) -> None:
     with pytest.raises(IdentityError, match="seed was 0, is 5"):
-        pipeline.run(composed(f"resume={whole}", "seed=5"), [])
+        command.run(composed(f"resume={whole}", "seed=5"), [])

@@ -18,6 +18,7 @@ import torch
 from runs import SMOKE, composed, die, final_state, fork, quick, rows, run, wait
 
 from envgen_exp.commands import cli
+from envgen_exp.commands import run as command
 from envgen_exp.designers import DESIGNERS
 from envgen_exp.errors import CheckpointError, MemoryFullError, NumericsError, RunFolderError
 from envgen_exp.families.crafter.engine import NativeVector
@@ -196,7 +197,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint_and_the_command_that_goes_on(
 
         Session.boundary = boundary_  # type: ignore[assignment]
         session.SNAPSHOT_SHARE = 0  # rollouts of milliseconds would have none
-        os._exit(pipeline.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), []))
+        os._exit(command.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), []))
 
     assert wait(fork(until_stopped)) == 128 + signum
     assert capfd.readouterr().out.rstrip().splitlines()[-1] == f"python run.py resume={folder}"
@@ -225,7 +226,7 @@ def test_a_signal_in_a_long_update_falls_back_to_the_last_snapshot(
 
         TrainingPhase._train_once = train_once  # type: ignore[method-assign]
         stopping.GRACE = 0.3
-        pipeline.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), [])
+        command.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), [])
 
     assert wait(fork(until_stopped)) == 128 + signal.SIGTERM
     assert capfd.readouterr().out.rstrip().splitlines()[-1] == f"python run.py resume={folder}"
@@ -244,7 +245,7 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
 
         Session.boundary = boundary  # type: ignore[method-assign, assignment]
         pipeline.Run.stopped = stopped  # type: ignore[method-assign]
-        pipeline.run(composed(f"folder={tmp_path / 'run'}"), [])
+        command.run(composed(f"folder={tmp_path / 'run'}"), [])
 
     assert wait(fork(until_stopped)) == 128 + signal.SIGINT
 

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from envgen_exp.config import Network, PPOConfig, Precision
 from envgen_exp.errors import CheckpointError, ConfigError, NumericsError
-from envgen_exp.families.family import design_key
+from envgen_exp.families.design import design_key
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.ppo import agent, ppo
 from envgen_exp.learners.ppo.evaluate import evaluate

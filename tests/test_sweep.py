@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+import make_studies as studies
 import pytest
 from runs import SMOKE, die, final_state, fork, run, wait
 
-from envgen_exp.commands import cli, studies, sweep
+from envgen_exp.commands import cli, sweep
+from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import Sweep, compose_run, compose_sweep
 from envgen_exp.config import PlaceboConfig, RunConfig, identity
 from envgen_exp.errors import ConfigError
@@ -132,7 +134,7 @@ def test_a_killed_sweep_goes_on_without_loss_or_repetition(tmp_path: Path) -> No
     argv = ["-m", *SMOKE, "arm=original", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
 
     def killed_in_the_second() -> None:
-        launched = pipeline.run
+        launched = command.run
 
         def second_dies(config: RunConfig, argv: Sequence[str]) -> int:
             if config.seed == 1:

@@ -7,7 +7,7 @@ import pytest
 from tiny_env import BEST_RETURN, CELLS, HALF, SPECS, TinyDesign, TinyVectorEnv
 
 from envgen_exp.errors import EngineError, StateError
-from envgen_exp.families.family import design_key
+from envgen_exp.families.design import design_key
 from envgen_exp.seeding import WorldSet, world_seed
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.errors import EngineError, StateError
-from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation
 from envgen_exp.seeding import WorldSet, world_seed
 

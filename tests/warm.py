@@ -32,8 +32,8 @@ from typing import Any, NoReturn
 from envgen_exp.commands.compose import compose_run
 
 IMPORTED = (
-    *("envgen_exp." + name for name in ("cli", "pipeline", "agent_loop", "report", "play", "preview", "dashboard")),
-    *("envgen_exp." + name for name in ("envs.crafter.engine", "envs.crafter.reference", "tracking.wandb")),
+    *("envgen_exp.commands." + name for name in ("cli", "run", "report", "play", "preview", "dashboard")),
+    *("envgen_exp." + name for name in ("families.crafter.engine", "families.crafter.reference", "tracking.wandb")),
     *("av", "imageio.plugins.pillow", "matplotlib.figure", "numba", "scipy.stats", "wandb"),
     *("torch._dynamo", "torch.profiler._cupti_monitor"),  # an optimizer's first step imports them
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher",
@@ -161,7 +161,7 @@ def _do(asked: Message) -> None:
         exec(compile(words[0], "<string>", "exec"), {"__name__": "__main__"})
     elif first == "-m":
         sys.path[0], sys.argv = asked["cwd"], words
-        sys.exit(importlib.import_module(words[0]).main(words[1:]))
+        sys.exit(importlib.import_module(f"{words[0]}.__main__").main(words[1:]))
     else:
         sys.path[0], sys.argv = str(Path(first).parent), [first, *words]
         runpy.run_path(first, run_name="__main__")

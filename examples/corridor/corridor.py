@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.families.family import Brief, Setting, SkillRule
+from envgen_exp.families.design import Setting
+from envgen_exp.families.family import Brief, SkillRule
 from envgen_exp.families.single import Game, GameFamily
 
 LEFT, RIGHT = 0, 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
@@ -38,6 +38,16 @@ class Registry(Generic[T]):
         for point in entry_points(group=self.group, name=name):
             loaded: Any = point.load()
             return cast(T, loaded)
-        near = difflib.get_close_matches(name, self.names, n=1)
-        hint = f", did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{self.key}={name}: there is none of this name{hint}; allowed: {' | '.join(self.names)}")
+        close = nearest(name, self.names)
+        raise ConfigError(f"{self.key}={name}: there is none of this name{close}; allowed: {' | '.join(self.names)}")
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """', did you mean X?' or nothing; of a dotted candidate the last part may be the one that was meant."""
+    best, best_ratio = "", 0.65
+    for candidate in candidates:
+        for form in {candidate, candidate.rpartition(".")[2]}:
+            ratio = difflib.SequenceMatcher(None, word.lower(), form.lower()).ratio()
+            if ratio > best_ratio:
+                best, best_ratio = candidate, ratio
+    return f", did you mean {best}?" if best else ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -167,7 +166,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--env", default="crafter", help="whose skills have panels: crafter or heist [crafter]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the definition there and nothing to W&B")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import types
 import typing
@@ -18,6 +17,7 @@ from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from envgen_exp.config import RunConfig, schema
+from envgen_exp.registry import nearest
 
 
 def explain(error: BaseException, overrides: Sequence[Override], conf: Path) -> str:
@@ -54,17 +54,6 @@ def _explain_key(error: Any, where: str, typed: str, conf: Path) -> str:
         shown = typed or f"{where}{full_key}={value}"
         return f"{shown}: allowed is {allowed_values(siblings[name])}{_nearest_value(siblings[name], shown)}"
     return f"{typed or where + full_key}: {_first_line(error)}"
-
-
-def nearest(word: str, candidates: Iterable[str]) -> str:
-    """', did you mean X?' or nothing; of a dotted candidate the last part may be the one that was meant."""
-    best, best_ratio = "", 0.65
-    for candidate in candidates:
-        for form in {candidate, candidate.rpartition(".")[2]}:
-            ratio = difflib.SequenceMatcher(None, word.lower(), form.lower()).ratio()
-            if ratio > best_ratio:
-                best, best_ratio = candidate, ratio
-    return f", did you mean {best}?" if best else ""
 
 
 def allowed_values(hint: Any) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from envgen_exp import config as schema
-from envgen_exp.commands.explain import groups_of, nearest
+from envgen_exp.commands.explain import groups_of
 from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError
+from envgen_exp.registry import nearest
 
 _COMMANDS = """\
 usage: python run.py [KEY=VALUE | GROUP=OPTION ...] [-m] [--cfg job] [--help [SECTION ...]]

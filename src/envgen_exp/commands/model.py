@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from envgen_exp.commands.failure import tell
@@ -29,7 +28,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     print(f"{weights.LABEL} is ready: python run.py llm=embedded")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,8 @@ from envgen_exp.commands.failure import told
 from envgen_exp.config import Device, RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError, RunFolderError
 from envgen_exp.families import make_family
-from envgen_exp.families.family import Design, Family, design_key
+from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.family import Family
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
@@ -206,7 +206,3 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

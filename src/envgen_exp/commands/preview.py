@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,16 +21,17 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from envgen_exp.commands.explain import nearest
 from envgen_exp.commands.failure import told
 from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig
 from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.families import FAMILIES, make_family
-from envgen_exp.families.family import Design, DesignCheck, Family, design_key
+from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.family import DesignCheck, Family
 from envgen_exp.families.typed import parse_designs
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.secrets import refuse_secrets, refuse_secrets_in
 from envgen_exp.guard.writing import write_atomic
+from envgen_exp.registry import nearest
 from envgen_exp.reporting.designs import (
     Gallery,
     amount,
@@ -211,7 +211,3 @@ def _vocabulary(shown: Sequence[Shown], family: Family) -> Markup:
         cells = [Cell(value, css="" if value == setting.default else "clear") for value in values]
         rows.append([setting.name, *cells, setting.default, setting.allowed(), Cell(setting.doc, css="wrap")])
     return table("The vocabulary of designs", headers, rows, numbers=len(headers))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

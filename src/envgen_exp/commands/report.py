@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,7 +87,3 @@ def show_claims(folder: Path, out: Path) -> None:
         detail = f": {verdict.detail}" if verdict.detail else ""
         print(f"{verdict.claim.text} ({verdict.claim.table}): {verdict.word}{detail}")
     print(f"written: {out}")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import DEFAULT, DESIGNER, LAST, Proposal
-from envgen_exp.families.family import Design, DesignCheck, design_key
+from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.family import DesignCheck
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import Problem, Reply, parse_reply
 from envgen_exp.llm.source import Message

@@ -11,7 +11,7 @@ from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.adaptive import Adaptive
 from envgen_exp.designers.means import Means
 from envgen_exp.errors import ConfigError
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 
 
 class _Half(Adaptive):

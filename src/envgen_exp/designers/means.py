@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from envgen_exp.families.family import Design, Family
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import Family
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.client import Client
 from envgen_exp.llm.source import Message

@@ -19,7 +19,7 @@ from envgen_exp.config import DesignerConfig, PLRConfig
 from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.designers.random import draw
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 from envgen_exp.llm.prompt import Feedback
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from envgen_exp.families.family import Design, DesignCheck
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import DesignCheck
 from envgen_exp.guard.reading import understood
 
 DESIGNER, LAST, DEFAULT = "designer", "last good designs", "default designs"

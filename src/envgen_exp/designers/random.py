@@ -9,7 +9,8 @@ from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.errors import DesignError
-from envgen_exp.families.family import Design, DesignCheck, Family
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import DesignCheck, Family
 from envgen_exp.llm.prompt import Feedback
 
 _MOST_TRIES = 1000

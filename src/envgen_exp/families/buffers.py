@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.errors import DesignError, EngineError
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet
 

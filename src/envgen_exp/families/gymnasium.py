@@ -44,7 +44,8 @@ from numpy.typing import NDArray
 from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.families import make_playable
-from envgen_exp.families.family import Design, Family
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import Family
 from envgen_exp.families.typed import read_design
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, VectorEnv
 from envgen_exp.seeding import WORLD_SEED_MODULUS

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from envgen_exp.families.family import Setting
+from envgen_exp.families.design import Setting
 from envgen_exp.families.forms import numbered, squeeze
 from envgen_exp.guard.redaction import redact
 

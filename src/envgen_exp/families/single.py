@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError, StateError
 from envgen_exp.families import buffers
-from envgen_exp.families.family import Brief, Design, DesignCheck, Setting, SkillRule, design_key, design_model
+from envgen_exp.families.design import Design, Setting, design_key, design_model
+from envgen_exp.families.family import Brief, DesignCheck, SkillRule
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation, VectorEnv
 from envgen_exp.seeding import WorldSet, world_seed
 

@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from envgen_exp.errors import ConfigError, DesignError
-from envgen_exp.families.family import Design, Family
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import Family
 from envgen_exp.families.forms import MAX_BYTES, SETS, listed, load, read_file, squeeze
 from envgen_exp.families.reading import Reader
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 
 Observation = Mapping[str, NDArray[Any]]
 """Named arrays, each (num_envs, *shape) as in `VectorEnv.observation_spec`."""

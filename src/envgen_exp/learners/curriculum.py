@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 from envgen_exp.families.vector import VectorEnv
 
 

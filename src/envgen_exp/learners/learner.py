@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from envgen_exp.config import LLMConfig, RunConfig
 from envgen_exp.errors import ConfigError
-from envgen_exp.families.family import Design, Family
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import Family
 from envgen_exp.families.vector import EpisodeRecord, VectorEnv
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.client import Client

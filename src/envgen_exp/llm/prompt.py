@@ -10,7 +10,8 @@ from string import Template
 from typing import Any
 
 from envgen_exp.config import Prompt
-from envgen_exp.families.family import Design, DesignCheck, Family, Setting
+from envgen_exp.families.design import Design, Setting
+from envgen_exp.families.family import DesignCheck, Family
 
 _PURPOSE = 200
 """Most characters of a purpose that a schema allows."""

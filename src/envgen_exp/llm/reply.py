@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.forms import SETS, numbered, squeeze
 from envgen_exp.families.reading import Reader, listed, quote
 from envgen_exp.llm.lenient import Cut, Open, find_values

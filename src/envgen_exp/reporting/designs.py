@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from envgen_exp.config import EnvConfig
 from envgen_exp.families import make_family
-from envgen_exp.families.family import Design, DesignCheck, Family, Playable, design_key
+from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.family import DesignCheck, Family, Playable
 from envgen_exp.reporting.page import Markup, element, facts, fold, joined, picture
 from envgen_exp.run.pictures import first_view, seen_in_pixels, world_map
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from envgen_exp.errors import ConfigError
-from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation, VectorEnv
 from envgen_exp.guard.writing import write_atomic, write_json
 

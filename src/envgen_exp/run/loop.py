@@ -19,7 +19,7 @@ from envgen_exp import seeding
 from envgen_exp.config import Mixture, RunConfig, Verbosity, arm, design_set, diagnostics
 from envgen_exp.designers import Feedback, Proposal
 from envgen_exp.errors import MemoryFullError, RunFolderError
-from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.writing import write_json
 from envgen_exp.learners.intervals import score_interval

@@ -15,7 +15,8 @@ from PIL import Image
 
 from envgen_exp.config import EnvConfig, Observe
 from envgen_exp.families import make_playable
-from envgen_exp.families.family import Design, Family, Playable
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import Family, Playable
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.seeding import WorldSet, world_seed
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from envgen_exp import seeding
 from envgen_exp.config import RunConfig
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 from envgen_exp.learners.learner import Learner
 from envgen_exp.learners.skills import shares
 from envgen_exp.llm.client import Client

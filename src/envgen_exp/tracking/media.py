@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.families.family import settings_key
+from envgen_exp.families.design import settings_key
 from envgen_exp.guard.reading import read_json
 from envgen_exp.llm import ledger
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envgen_exp.config import CrafterConfig, Generator, OriginalGame
-from envgen_exp.families.family import Design, Setting, design_model
+from envgen_exp.families.design import Design, Setting, design_model
 
 _MOST = 9
 """The most units of an item to start with."""

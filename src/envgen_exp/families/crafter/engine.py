@@ -30,7 +30,7 @@ from envgen_exp.families.crafter.observation import FRAME, GRID, OBJECTS, UNIT, 
 from envgen_exp.families.crafter.picture import draw_map
 from envgen_exp.families.crafter.state import CHUNK_ROW, GAME, OBJECT, SLOT, SlotState, decode, encode
 from envgen_exp.families.crafter.upstream import ACTIONS, AREA, CHUNK, ITEMS, MATERIALS, SKILLS, constants
-from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation
 from envgen_exp.seeding import WorldSet, world_seed
 

@@ -21,7 +21,8 @@ from envgen_exp.families.crafter.design import VOCABULARY, CrafterDesign, genera
 from envgen_exp.families.crafter.observation import OBJECTS, observation_spec
 from envgen_exp.families.crafter.picture import draw_map
 from envgen_exp.families.crafter.reach import Explorer
-from envgen_exp.families.family import Brief, Design, DesignCheck, Manual, Scene, Setting, SkillRule, design_key
+from envgen_exp.families.design import Design, Setting, design_key
+from envgen_exp.families.family import Brief, DesignCheck, Manual, Scene, SkillRule
 from envgen_exp.families.vector import ArraySpec, Observation, VectorEnv
 from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
 

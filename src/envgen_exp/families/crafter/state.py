@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from envgen_exp.errors import StateError
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.upstream import AREA, CHUNK, ITEMS, MATERIALS, MOST, SKILLS
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 from envgen_exp.seeding import WorldSet
 
 MAGIC = b"EGCR"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from envgen_exp.families.family import Design, Setting, design_model
+from envgen_exp.families.design import Design, Setting, design_model
 
 MAZE_SIZES: tuple[int, ...] = (3, 5, 7, 9, 11, 13, 15)
 """Cells that a maze may be wide: rooms are two cells apart, so the number is odd."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from envgen_exp.config import HeistConfig, HeistMode
 from envgen_exp.errors import EngineError, StateError
 from envgen_exp.families import buffers
-from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.heist import blob, stock
 from envgen_exp.families.heist.blob import SafeBlob
 from envgen_exp.families.heist.design import MAX_LOCKS, SKILLS, HeistDesign, plan

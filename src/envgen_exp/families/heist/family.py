@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from envgen_exp.config import Engine, EnvConfig, HeistConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.families import buffers
-from envgen_exp.families.family import Brief, Design, DesignCheck, Setting, SkillRule, design_key
+from envgen_exp.families.design import Design, Setting, design_key
+from envgen_exp.families.family import Brief, DesignCheck, SkillRule
 from envgen_exp.families.heist import stock, upstream
 from envgen_exp.families.heist.brief import brief, skill_rules
 from envgen_exp.families.heist.design import LOCKS, SKILLS, VOCABULARY, HeistDesign

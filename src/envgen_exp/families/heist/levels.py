@@ -19,7 +19,7 @@ import numpy as np
 
 from envgen_exp import seeding
 from envgen_exp.errors import DesignError
-from envgen_exp.families.family import Design, design_key
+from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.heist import blob
 from envgen_exp.families.heist.blob import SafeBlob
 from envgen_exp.families.heist.design import Plan, contradiction, plan

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from envgen_exp.errors import StateError
-from envgen_exp.families.family import Design
+from envgen_exp.families.design import Design
 from envgen_exp.families.heist import blob
 from envgen_exp.families.heist.blob import SafeBlob
 from envgen_exp.families.heist.design import MAX_LOCKS, HeistDesign

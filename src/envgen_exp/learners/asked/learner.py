@@ -16,7 +16,8 @@ import numpy as np
 
 from envgen_exp.config import LLMConfig, LLMKind, RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError
-from envgen_exp.families.family import Design, Scene, Told
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import Scene, Told
 from envgen_exp.families.vector import EpisodeRecord, Observation, VectorEnv
 from envgen_exp.learners.asked import chain_of
 from envgen_exp.learners.asked.asked import AskedAgent

@@ -16,7 +16,8 @@ import torch
 from envgen_exp import seeding
 from envgen_exp.config import Device, LLMConfig, PPOConfig, RunConfig, design_set
 from envgen_exp.errors import ConfigError
-from envgen_exp.families.family import Design, Playable
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import Playable
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.learners.learner import NOBODY, Onlooker, Played, Progress, Speed, seeded

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from envgen_exp.designers import Proposal
 from envgen_exp.designers.proposal import DESIGNER
-from envgen_exp.families.family import Design, DesignCheck, design_key
+from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.family import DesignCheck
 from envgen_exp.reporting.designs import (
     Gallery,
     claims,

@@ -1,6 +1,6 @@
 """docs/results.md and its curves, from finished runs alone: what plain PPO learns, then a section for each study.
 
-    python benchmarks/results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
+    python tools/make_results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
         --studies multirun/table2-laptop multirun/controls-laptop
 
 Each folder is a sweep. A random policy is played beside plain PPO, --random-episodes whole episodes in worlds that no
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from envgen_exp import seeding
 from envgen_exp.config import CrafterConfig, Observe
 from envgen_exp.families import make_family
-from envgen_exp.families.family import Family, design_key
+from envgen_exp.families.design import design_key
+from envgen_exp.families.family import Family
 from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.reporting.run.data import RunData
@@ -290,12 +291,12 @@ def learning_section(
 INTRODUCTION = """\
 # Results
 
-Written by `benchmarks/results.py` from the folders of finished runs; nothing here is typed by hand. **No language model
+Written by `tools/make_results.py` from the folders of finished runs; nothing here is typed by hand. **No language model
 had a part in any of it**: where worlds are designed, `llm=offline` does it, a rule-based stand-in, so that no number
 here is one of EnvGen. After the sweeps, whose commands stand in each section:
 
 ```
-python benchmarks/results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
+python tools/make_results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
     --studies multirun/table2-laptop multirun/controls-laptop
 # writes this page and pictures/learning.svg, pictures/table2-laptop.svg, pictures/controls-laptop.svg
 ```

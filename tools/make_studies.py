@@ -1,4 +1,4 @@
-"""``python -m envgen_exp studies docs/studies.md`` writes the page's tables of every experiment anew.
+"""``python tools/make_studies.py docs/studies.md`` writes the page's tables of every experiment anew.
 
 Arms, runs, steps, calls and dollars come from the files of conf/experiment and conf/scale; times from them and from the
 rates measured below.
@@ -51,7 +51,7 @@ OVERHEAD = 15.0
 
 CORES = 2
 
-FIRST_LINE = "<!-- from here to the next mark: python -m envgen_exp studies docs/studies.md -->"
+FIRST_LINE = "<!-- from here to the next mark: python tools/make_studies.py docs/studies.md -->"
 LAST_LINE = "<!-- end -->"
 
 EXTRA = {("heist", "laptop"): ["ppo=laptop"]}

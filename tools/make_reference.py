@@ -1,4 +1,4 @@
-"""``python -m envgen_exp reference docs/reference.md`` writes the page of every config key and every metric.
+"""``python tools/make_reference.py docs/reference.md`` writes the page of every config key and every metric.
 
 Keys come from the schema in config.py and the rules of validation.py, options from the files of conf/, metrics from the
 table in tracking/metrics.py; where a metric is logged stands here and is compared with a real run by a test.
@@ -79,7 +79,7 @@ def when(metric: Metric) -> tuple[frozenset[str], str]:
     for pattern, kinds, words in WHEN:
         if re.fullmatch(pattern, metric.name):
             return kinds, words
-    raise LookupError(f"envgen_exp.commands.reference.WHEN does not say when {metric.name} is logged")
+    raise LookupError(f"make_reference.WHEN does not say when {metric.name} is logged")
 
 
 def _introduction() -> list[str]:
