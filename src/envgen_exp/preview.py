@@ -43,7 +43,7 @@ from envgen_exp.reporting.page import Cell, Markup, Section, element, joined, pa
 from envgen_exp.reporting.pictures import slot_seed
 from envgen_exp.reporting.run_data import RunData
 from envgen_exp.run_folder import write_atomic
-from envgen_exp.secrets import refuse_secrets, refuse_secrets_in
+from envgen_exp.secrets import refuse_secrets_in
 from envgen_exp.seeding import world_seed
 from envgen_exp.tracking.progress import make_console
 
@@ -66,7 +66,7 @@ class Shown:
 @told
 def main(argv: Sequence[str]) -> int:
     """Show the designs; exit status 0, 1 where one can't be played, 2 with one line for what is no design."""
-    refuse_secrets(argv, os.environ)
+    refuse_secrets_in({f"argument {number}": word for number, word in enumerate(argv, start=1)}, os.environ)
     asked = _parse(argv)
     env, designs = _find(asked.design, asked.family)
     family = make_family(env)
