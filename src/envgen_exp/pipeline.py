@@ -24,6 +24,7 @@ from envgen_exp.errors import ConfigError, MemoryFullError, RunFolderError
 from envgen_exp.llm.client import make_client
 from envgen_exp.llm.source import Writing
 from envgen_exp.preparation import Prepared, means, open_folder, prepare, resume_command, tell_messages, tell_plan
+from envgen_exp.reading import understood
 from envgen_exp.recording import MAX_STEPS, FilmedEnv, film_title, write_films
 from envgen_exp.reporting.html import write_report
 from envgen_exp.reporting.pictures import seen_in_pixels, write_pictures
@@ -179,7 +180,8 @@ class Run:
             return {"cycle": cycle, "proposal": proposal.to_json()}
 
         result = session.phase(work)
-        proposal = Proposal.from_json(result["proposal"], self.family.design_model)
+        with understood(self.folder.path / "phases"):
+            proposal = Proposal.from_json(result["proposal"], self.family.design_model)
         if self.asks_llm:
             totals = self.client.totals()
             dollars = totals.cost if totals.cost_known else None
@@ -208,7 +210,8 @@ class Run:
         quota = shares(evaluation.feedback_episodes, slots) * evaluation.feedback_seeds
         seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
         result = self.session.phase(lambda planned: self._play(planned, WorldSet.FEEDBACK, quota, seed_of_slot))
-        report = SkillReport.from_json(result["skills"])
+        with understood(self.folder.path / "phases"):
+            report = SkillReport.from_json(result["skills"])
         earlier, self.feedback = self.feedback, [*self.feedback, report]
         rates = report.mean_and_sd()
         self.session.progress.skills(cycle, report.success_rates(), sum(report.episodes))
