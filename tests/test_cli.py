@@ -17,7 +17,7 @@ from envgen_exp.commands import cli, sweep
 from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.commands.explain import groups_of
 from envgen_exp.config import LLMKind, RunConfig, identity, plain
-from envgen_exp.errors import BudgetError, MissingKeyError, NumericsError
+from envgen_exp.errors import BudgetError, EnvGenError, MissingKeyError, NumericsError
 from envgen_exp.run.folder import RunFolder
 
 RUN = Path(__file__).parents[1] / "run.py"
@@ -223,7 +223,7 @@ def test_no_line_holds_a_secret_of_the_environment(
 
 def test_a_secret_in_a_file_of_conf_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "from-the-environment")
-    with pytest.raises(cli.EnvGenError, match=r"^tracker.entity=\S+: reads the environment variable") as caught:
+    with pytest.raises(EnvGenError, match=r"^tracker.entity=\S+: reads the environment variable") as caught:
         compose_run(["tracker.entity=${oc.env:WANDB_API_KEY}"])
     assert "from-the-environment" not in str(caught.value)
 
@@ -245,7 +245,7 @@ def test_llm_from_is_short_for_replay_from(pipeline: Pipeline) -> None:
     ("error", "status"), [(MissingKeyError("no key:\n set X"), 2), (BudgetError("cap"), 1), (NumericsError("nan"), 1)]
 )
 def test_an_error_of_the_pipeline_is_one_line(
-    error: cli.EnvGenError, status: int, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+    error: EnvGenError, status: int, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipeline.answers[0] = error
     assert cli.main([]) == status

@@ -326,12 +326,12 @@ DESIGN_ERRORS: list[tuple[Any, str]] = [
     ({"target_bioome": "mountain"}, "no setting 'target_bioome'.*did you mean target_biome"),
     ({"target_biome": "desert"}, r"target_biome='desert', allowed: grassland \| mountain"),
     ({"starting_wood": 10}, "starting_wood=10, allowed: whole number from 0 to 9"),
-    ({"starting_wood": "5"}, "starting_wood='5', allowed"),
+    ({"starting_wood": "five"}, "starting_wood='five', allowed"),
     ({"starting_wood": np.int64(5)}, "starting_wood=.*5.*, allowed"),
     ({"starting_wood": float("nan")}, "starting_wood=nan, allowed"),
-    ({"targets": "collect_wood"}, "targets='collect_wood', allowed: a list of skills"),
-    ({"purpose": 3}, "purpose=3, allowed: a text"),
-    ({3: 4}, "no setting 3"),
+    ({"targets": "fly"}, "'fly' is not a skill"),
+    ({"purpose": 3}, "purpose='3', allowed: a text"),
+    ({3: 4}, "no setting '3'"),
     ("grassland", "got str"),
 ]
 

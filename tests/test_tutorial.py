@@ -22,7 +22,7 @@ from envgen_exp.families.crafter import engine
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
-PARTS = ("run.py", "Makefile", "conf", "src", "examples", "tests/llm_server.py", "pyproject.toml")
+PARTS = ("run.py", "Makefile", "conf", "src", "native", "locks", "examples", "tests/llm_server.py", "pyproject.toml")
 
 
 def blocks(fence: str) -> list[str]:

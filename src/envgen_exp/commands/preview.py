@@ -29,7 +29,7 @@ from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.family import DesignCheck, Family
 from envgen_exp.families.typed import parse_designs
 from envgen_exp.guard.reading import understood
-from envgen_exp.guard.secrets import refuse_secrets, refuse_secrets_in
+from envgen_exp.guard.secrets import refuse_secrets_in
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.registry import nearest
 from envgen_exp.reporting.designs import (
@@ -66,7 +66,7 @@ class Shown:
 @told
 def main(argv: Sequence[str]) -> int:
     """Show the designs; exit status 0, 1 where one can't be played, 2 with one line for what is no design."""
-    refuse_secrets(argv, os.environ)
+    refuse_secrets_in({f"argument {number}": word for number, word in enumerate(argv, start=1)}, os.environ)
     asked = _parse(argv)
     env, designs = _find(asked.design, asked.family)
     family = make_family(env)

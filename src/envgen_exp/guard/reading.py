@@ -57,7 +57,9 @@ def check_regular(path: Path, handle: int, most: int) -> None:
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-        raise RunFolderError(f"{path} is {kinds.get(stat.S_IFMT(status.st_mode), 'a device')}, not a file")
+        raise RunFolderError(
+            f"{path} is {kinds.get(stat.S_IFMT(status.st_mode), 'a device')}, not a file: it is not read"
+        )
     if status.st_size > most:
         raise RunFolderError(f"{path} has {status.st_size:,} bytes, too many to be what it should: at most {most:,}")
 

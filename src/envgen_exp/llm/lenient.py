@@ -17,7 +17,7 @@ MAX_VALUES = 20_000
 _STARTS = 400
 """Brackets at which a value is looked for."""
 
-_PASSES = 20
+_PASSES = 6
 """How often the characters of a text are looked at, on average, before the rest of it is given up."""
 
 _CLOSING = {"{": "}", "[": "]", "(": ")"}

@@ -31,6 +31,9 @@ _WRAPPERS = {
 }
 """Names of objects around a set of designs."""
 
+_THOUGHTS = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+"""Thoughts, ended or not: what is left of a text is its answer."""
+
 _THINKING = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 
 
@@ -115,7 +118,7 @@ def _whole(text: str, finish: str, reasoning: int, found: Sequence[Any], num_des
         return [Problem(f"the answer has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")]
     if found and len(found) >= num_designs:
         return []
-    if reasoning and not _THINKING.sub("", text).strip():
+    if reasoning and not _THOUGHTS.sub("", text).strip():
         more = "; think less, or llm.max_tokens has to be raised" if finish == "length" else ""
         why = f"the answer was empty after {reasoning:,} tokens of reasoning{more}"
     elif finish == "length":

@@ -21,6 +21,7 @@ from envgen_exp.designers import Feedback, Proposal
 from envgen_exp.errors import MemoryFullError, RunFolderError
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_json
 from envgen_exp.learners.intervals import score_interval
 from envgen_exp.learners.learner import Onlooker, Training
@@ -193,7 +194,8 @@ class Run:
             return {"cycle": cycle, "proposal": proposal.to_json()}
 
         result = session.phase(work)
-        proposal = Proposal.from_json(result["proposal"], self.family.design_model)
+        with understood(self.folder.path / "phases"):
+            proposal = Proposal.from_json(result["proposal"], self.family.design_model)
         if self.prepared.asks_llm:
             totals = self.client.totals()
             dollars = totals.cost if totals.cost_known else None
@@ -222,7 +224,8 @@ class Run:
         quota = shares(evaluation.feedback_episodes, slots) * evaluation.feedback_seeds
         seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
         result = self.session.phase(lambda planned, _: self._play(planned, WorldSet.FEEDBACK, quota, seed_of_slot))
-        report = SkillReport.from_json(result["skills"])
+        with understood(self.folder.path / "phases"):
+            report = SkillReport.from_json(result["skills"])
         earlier, self.feedback = self.feedback, [*self.feedback, report]
         rates = report.mean_and_sd()
         self.session.progress.skills(cycle, report.success_rates(), sum(report.episodes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ class RunData:
     def summary(self) -> RunSummary | None:
         """The numbers of a finished run."""
         file = self.folder / "summary.json"
-        return RunSummary.from_json(read_json(file), str(file)) if file.exists() else None
+        return RunSummary.from_json(read_json(file), str(file)) if os.path.lexists(file) else None
 
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -263,7 +264,7 @@ def read_run(folder: Path) -> FoundRun:
         machine={**document["versions"], **document["chosen"]},
         identity_fits=fits,
         phases=tuple(sorted(phase.stem for phase in folder.glob("phases/*.json"))),
-        summary=RunSummary.from_json(read_json(file), str(file)) if file.exists() else None,
+        summary=RunSummary.from_json(read_json(file), str(file)) if os.path.lexists(file) else None,
     )
 
 
