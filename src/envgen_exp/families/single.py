@@ -14,12 +14,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError, StateError
 from envgen_exp.families import buffers
 from envgen_exp.families.design import Design, Setting, design_key, design_model
 from envgen_exp.families.family import Brief, DesignCheck, SkillRule
+from envgen_exp.families.slots import Slot
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation, VectorEnv
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -150,31 +152,27 @@ class GameFamily:
         return shown
 
 
+class _Slot(Slot):
+    """One environment with its game."""
+
+    game: Game | None = None
+    steps = 0
+    episode_return = 0.0
+    counts: list[int]
+    """How often each skill was shown in the running episode."""
+
+
 class _GameVector:
-    """`VectorEnv` of single games, each in a slot of plain values."""
+    """`VectorEnv` of single games."""
 
     def __init__(
         self, family: GameFamily, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None
     ) -> None:
         self._family = family
         self._closed = False
-        self._games: list[Game | None] = [None] * len(seeds)
-        self._slots: list[dict[str, Any]] = [
-            {
-                "family": family.name,
-                "seed": int(seed),
-                "worlds": worlds,
-                "episode": 0,
-                "design": None,
-                "next_design": None if design is None else design.settings(),
-                "world_seed": 0,
-                "next_world": None,
-                "steps": 0,
-                "return": 0.0,
-                "counts": [0] * len(family.skills),
-            }
-            for design, seed in zip(designs, seeds, strict=True)
-        ]
+        self._slots = [_Slot(design, int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)]
+        for slot in self._slots:
+            slot.counts = [0] * len(family.skills)
 
     @property
     def num_envs(self) -> int:
@@ -214,14 +212,14 @@ class _GameVector:
         for index, game in stepped:
             slot = self._slots[index]
             reward, over, shown = game.step(int(actions[index]))
-            slot["steps"] += 1
-            slot["return"] += float(np.float32(reward))
+            slot.steps += 1
+            slot.episode_return += float(np.float32(reward))
             for skill in shown:
-                slot["counts"][self._number(skill)] += 1
-            truncated = not over and slot["steps"] >= self._family.max_steps
+                slot.counts[self._number(skill)] += 1
+            truncated = not over and slot.steps >= self._family.max_steps
             rewards[index], terminations[index], truncations[index] = reward, over, truncated
             if over or truncated:
-                records.append(self._record(index, truncated))
+                records.append(slot.record(index, slot.steps, slot.episode_return, truncated, tuple(slot.counts)))
                 if final_obs is not None:
                     final_obs["pixels"][index] = _image(game)
                 game = self._begin(index)
@@ -232,16 +230,17 @@ class _GameVector:
         self._check_open()
         checked = buffers.check_design(design, self._family.design_model)
         this = self._slots[buffers.check_slot(slot, self.num_envs)]
-        this["next_world"] = buffers.check_world(world, None if this["worlds"] is None else WorldSet(this["worlds"]))
-        this["next_design"] = None if checked is None else checked.settings()
+        this.next_world = buffers.check_world(world, this.worlds)
+        this.next_design = checked
 
     def get_state(self, slot: int) -> bytes:
         self._check_open()
         index = buffers.check_slot(slot, self.num_envs)
-        game = self._games[index]
+        this = self._slots[index]
+        game = this.game
         values = None if game is None else vars(game)
         try:
-            body = json.dumps({**self._slots[index], "game": values}, allow_nan=False, separators=(",", ":")).encode()
+            body = json.dumps({**self._values(this), "game": values}, allow_nan=False, separators=(",", ":")).encode()
         except (TypeError, ValueError) as error:
             raise EngineError(f"{_what(game)}: an attribute is no plain value: {error}") from None
         for name, value in (values or {}).items():
@@ -259,17 +258,24 @@ class _GameVector:
             raise StateError("state: damaged, its checksum differs")
         values = json.loads(state[head:])
         attributes = values.pop("game")
-        if set(values) != set(self._slots[index]) or values["family"] != self._family.name:
+        this = self._slots[index]
+        if set(values) != set(self._values(this)) or values["family"] != self._family.name:
             raise StateError(f"state: not one of {self._family.name}")
+        try:
+            designs = [self._design(values[name]) for name in ("design", "next_design")]
+        except ValidationError:
+            raise StateError(f"state: its design is not one of {self._family.name}") from None
         game = None
         if attributes is not None:
             game = object.__new__(self._family.game)
             vars(game).update(attributes)
-        self._slots[index], self._games[index] = values, game
+        this.restore({name: -1 if value is None else value for name, value in values.items()}, designs)
+        this.steps, this.episode_return, this.counts = values["steps"], values["return"], values["counts"]
+        this.game = game
 
     def achievements(self) -> NDArray[np.int32]:
         """How often each skill was shown in the running episodes, (num_envs, num_skills)."""
-        return np.array([slot["counts"] for slot in self._slots], np.int32)
+        return np.array([slot.counts for slot in self._slots], np.int32)
 
     def close(self) -> None:
         self._closed = True
@@ -301,7 +307,7 @@ class _GameVector:
             buffers.check_observation("final_obs", final_obs, self.observation_spec, count)
         stepped = []
         for index in np.flatnonzero(chosen).tolist():
-            game = self._games[index]
+            game = self._slots[index].game
             if game is None:
                 raise EngineError(f"step: slot {index} has no game yet, call reset first")
             stepped.append((index, game))
@@ -309,13 +315,9 @@ class _GameVector:
 
     def _begin(self, index: int) -> Game:
         slot = self._slots[index]
-        slot["episode"] += 1
-        slot["design"] = slot["next_design"]
-        slot["steps"], slot["return"], slot["counts"] = 0, 0.0, [0] * len(self.skills)
-        worlds = None if slot["worlds"] is None else WorldSet(slot["worlds"])
-        own = world_seed(slot["seed"], slot["episode"], worlds)
-        slot["world_seed"], slot["next_world"] = own if slot["next_world"] is None else slot["next_world"], None
-        game = self._games[index] = self._family.begin(slot["design"], slot["world_seed"])
+        slot.begin()
+        slot.steps, slot.episode_return, slot.counts = 0, 0.0, [0] * len(self.skills)
+        game = slot.game = self._family.begin(_settings(slot.design), slot.world_seed)
         return game
 
     def _number(self, skill: str) -> int:
@@ -324,19 +326,28 @@ class _GameVector:
         except ValueError:
             raise EngineError(f"{self._family.game.__name__}.step: {skill!r} is none of the brief's skills") from None
 
-    def _record(self, index: int, truncated: bool) -> EpisodeRecord:
-        slot = self._slots[index]
-        design = None if slot["design"] is None else self._family.design_model(**slot["design"])
-        return EpisodeRecord(
-            slot=index,
-            episode=slot["episode"],
-            world_seed=slot["world_seed"],
-            design=design_key(design),
-            length=slot["steps"],
-            episode_return=slot["return"],
-            truncated=truncated,
-            skills=tuple(slot["counts"]),
-        )
+    def _values(self, slot: _Slot) -> dict[str, Any]:
+        """What a state holds beside the game's attributes."""
+        return {
+            "family": self._family.name,
+            "seed": slot.seed,
+            "worlds": slot.worlds,
+            "episode": slot.episode,
+            "design": _settings(slot.design) if slot.episode else None,
+            "next_design": _settings(slot.next_design),
+            "world_seed": slot.world_seed,
+            "next_world": slot.next_world,
+            "steps": slot.steps,
+            "return": slot.episode_return,
+            "counts": slot.counts,
+        }
+
+    def _design(self, settings: Mapping[str, Any] | None) -> Design | None:
+        return None if settings is None else self._family.design_model(**settings)
+
+
+def _settings(design: Design | None) -> dict[str, Any] | None:
+    return None if design is None else design.settings()
 
 
 def _cells(game: Game) -> NDArray[np.uint8]:

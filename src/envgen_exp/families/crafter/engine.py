@@ -30,9 +30,10 @@ from envgen_exp.families.crafter.observation import FRAME, GRID, OBJECTS, UNIT, 
 from envgen_exp.families.crafter.picture import draw_map
 from envgen_exp.families.crafter.state import CHUNK_ROW, GAME, OBJECT, SLOT, SlotState, decode, encode
 from envgen_exp.families.crafter.upstream import ACTIONS, AREA, CHUNK, ITEMS, MATERIALS, SKILLS, constants
-from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.design import Design
+from envgen_exp.families.slots import Slot
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation
-from envgen_exp.seeding import WorldSet, world_seed
+from envgen_exp.seeding import WorldSet
 
 if (_crafter.area, _crafter.area) != AREA or (_crafter.chunk, _crafter.chunk) != CHUNK or _crafter.looks != [*OBJECTS]:
     raise ImportError("envgen_exp.families.crafter._crafter was built for another layout of the game; build it again")
@@ -45,25 +46,6 @@ def make_world(design: Design | None, seed: int) -> NDArray[np.uint8]:
     out = np.zeros((2, *AREA), np.uint8)
     _world_maker().make(seed, _terrain(design), out[None])
     return out
-
-
-class _Slot:
-    """What of one environment is not in its running game: which episodes it plays."""
-
-    def __init__(self, design: Design | None, seed: int, worlds: WorldSet | None) -> None:
-        self.seed = seed
-        self.worlds = worlds
-        self.episode = 0
-        """Episodes begun; 0 is before the first reset."""
-        self.world_seed = 0
-        self.design = design
-        self.next_design = design
-        self.next_world: int | None = None
-        """The next episode's world, where one was set."""
-
-    def own_world(self) -> int:
-        """The world's seed of the next episode, where none was set."""
-        return world_seed(self.seed, self.episode + 1, self.worlds)
 
 
 class NativeVector:
@@ -89,7 +71,7 @@ class NativeVector:
     ) -> None:
         buffers.check_slots(designs, seeds, CrafterDesign)
         self._config = config
-        self._slots = [_Slot(design, int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)]
+        self._slots = [Slot(design, int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)]
         self._names = tuple(self.observation_spec)
         self._native = _crafter.Vector(
             rules=_rules(),
@@ -198,14 +180,10 @@ class NativeVector:
         self._native.check(index)
         record = np.zeros((), SLOT)
         for name, value in (
-            ("seed", this.seed),
-            ("worlds", -1 if this.worlds is None else this.worlds),
+            *this.row(),
             ("designed_length", self._config.designed_length),
             ("original_length", self._config.original_length),
-            ("episode", this.episode),
-            ("world_seed", this.world_seed),
             ("episode_return", self._native.episode_return(index) if this.episode else 0.0),
-            ("next_world", -1 if this.next_world is None else this.next_world),
         ):
             record[name] = value
         game = _take_apart(self._native.get_state(index) if this.episode else b"")
@@ -228,12 +206,8 @@ class NativeVector:
         else:
             length, episode_return = self._length(found.design), float(found.slot["episode_return"])
             self._native.set_state(index, _put_together(found), length, episode_return)
-        this.seed = int(found.slot["seed"])
-        this.worlds = None if found.slot["worlds"] < 0 else WorldSet(int(found.slot["worlds"]))
-        this.episode = int(found.slot["episode"])
-        this.world_seed = int(found.slot["world_seed"])
-        this.design = found.design
-        self._plan(index, found.next_design, None if found.slot["next_world"] < 0 else int(found.slot["next_world"]))
+        this.restore(found.slot, (found.design, found.next_design))
+        self._plan(index, this.next_design, this.next_world)
 
     def close(self) -> None:
         self._native.close()
@@ -324,33 +298,21 @@ class NativeVector:
     def _plan(self, index: int, design: Design | None, world: int | None = None) -> None:
         """Tell the engine what the slot plays next; it makes the world when it has time."""
         slot = self._slots[index]
-        seed, made = slot.own_world() if world is None else world, generated(design, self._config)
-        self._native.plan(index, seed, _terrain(made), _items(made), self._length(design))
+        made = generated(design, self._config)
+        self._native.plan(index, slot.coming_world(world), _terrain(made), _items(made), self._length(design))
         slot.next_design, slot.next_world = design, world
 
     def _begun(self, index: int) -> None:
         """A slot's planned episode has begun."""
         slot = self._slots[index]
-        slot.design = slot.next_design
-        slot.world_seed = slot.own_world() if slot.next_world is None else slot.next_world
-        slot.episode += 1
+        slot.begin()
         self._plan(index, slot.next_design)
 
     def _ended(
         self, index: int, length: int, episode_return: float, truncated: bool, skills: tuple[int, ...]
     ) -> EpisodeRecord:
         """A slot's episode has ended, and its next has begun."""
-        slot = self._slots[index]
-        record = EpisodeRecord(
-            slot=index,
-            episode=slot.episode,
-            world_seed=slot.world_seed,
-            design=_key(slot.design),
-            length=length,
-            episode_return=episode_return,
-            truncated=truncated,
-            skills=skills,
-        )
+        record = self._slots[index].record(index, length, episode_return, truncated, skills)
         self._begun(index)
         return record
 
@@ -378,11 +340,6 @@ def _put_together(state: SlotState) -> bytes:
     assert state.game is not None
     lists = (state.objects, state.chunks, state.members)
     return state.game.tobytes() + b"".join(len(part).to_bytes(4, "little") + part.tobytes() for part in lists)
-
-
-@functools.lru_cache(maxsize=256)
-def _key(design: Design | None) -> str:
-    return design_key(design)
 
 
 @functools.lru_cache(maxsize=256)

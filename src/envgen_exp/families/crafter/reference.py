@@ -20,9 +20,10 @@ from envgen_exp.families.crafter.observation import FRAME, GRID, NIGHT_BELOW, OB
 from envgen_exp.families.crafter.picture import draw_map
 from envgen_exp.families.crafter.state import CHUNK_ROW, GAME, KINDS, OBJECT, SLOT, SlotState, decode, encode
 from envgen_exp.families.crafter.upstream import ACTIONS, AREA, CHUNK, ITEMS, SKILLS
-from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.design import Design
+from envgen_exp.families.slots import Slot
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation
-from envgen_exp.seeding import WorldSet, world_seed
+from envgen_exp.seeding import WorldSet
 
 OBJECT_IDS: Mapping[str, int] = {texture: index + 1 for index, texture in enumerate(OBJECTS)}
 """The id of each texture in a symbolic view."""
@@ -211,20 +212,12 @@ class OrderedEnv(upstream.env.Env):  # type: ignore[misc]
         player.achievements.update(zip(SKILLS, game["achievements"].tolist(), strict=True))
 
 
-class _Slot:
-    """One environment of a vector: its game and what tells which game is next."""
+class _Slot(Slot):
+    """One environment of a vector with its game."""
 
     def __init__(self, env: OrderedEnv, design: Design | None, seed: int, worlds: WorldSet | None) -> None:
+        super().__init__(design, seed, worlds)
         self.env = env
-        self.seed = seed
-        self.worlds = worlds
-        self.episode = 0
-        """Episodes begun; 0 is before the first reset."""
-        self.world_seed = 0
-        self.design = design
-        self.next_design = design
-        self.next_world: int | None = None
-        """The next episode's world, where one was set."""
         self.episode_return = 0.0
 
 
@@ -315,18 +308,8 @@ class ReferenceVector:
                 continue
             if final_obs is not None:
                 _write(seen, final_obs, index)
-            records.append(
-                EpisodeRecord(
-                    slot=index,
-                    episode=slot.episode,
-                    world_seed=slot.world_seed,
-                    design=design_key(slot.design),
-                    length=slot.env._step,
-                    episode_return=slot.episode_return,
-                    truncated=not dead,
-                    skills=tuple(info["achievements"].values()),
-                )
-            )
+            skills = tuple(info["achievements"].values())
+            records.append(slot.record(index, slot.env._step, slot.episode_return, not dead, skills))
             self._start(index, obs)
         return records
 
@@ -341,14 +324,10 @@ class ReferenceVector:
         this = self._slots[buffers.check_slot(slot, self.num_envs)]
         record = np.zeros((), SLOT)
         for name, value in (
-            ("seed", this.seed),
-            ("worlds", -1 if this.worlds is None else this.worlds),
+            *this.row(),
             ("designed_length", self._config.designed_length),
             ("original_length", self._config.original_length),
-            ("episode", this.episode),
-            ("world_seed", this.world_seed),
             ("episode_return", this.episode_return),
-            ("next_world", -1 if this.next_world is None else this.next_world),
         ):
             record[name] = value
         none = None, np.zeros(0, OBJECT), np.zeros(0, CHUNK_ROW), np.zeros(0, np.uint32)
@@ -366,13 +345,8 @@ class ReferenceVector:
                 f"state: its episodes last {theirs[0]} steps in designed worlds and {theirs[1]} in the original, "
                 f"those of these environments {ours[0]} and {ours[1]}"
             )
-        this.seed = int(found.slot["seed"])
-        this.worlds = None if found.slot["worlds"] < 0 else WorldSet(int(found.slot["worlds"]))
-        this.episode = int(found.slot["episode"])
-        this.world_seed = int(found.slot["world_seed"])
+        this.restore(found.slot, (found.design, found.next_design))
         this.episode_return = float(found.slot["episode_return"])
-        this.design, this.next_design = found.design, found.next_design
-        this.next_world = None if found.slot["next_world"] < 0 else int(found.slot["next_world"])
         if this.episode:
             this.env.load(found, self._length(this.design))
 
@@ -438,10 +412,7 @@ class ReferenceVector:
     def _start(self, index: int, obs: Observation) -> None:
         """Begin a slot's next episode and write its first observation."""
         slot = self._slots[index]
-        slot.episode += 1
-        slot.design = slot.next_design
-        own = world_seed(slot.seed, slot.episode, slot.worlds)
-        slot.world_seed, slot.next_world = own if slot.next_world is None else slot.next_world, None
+        slot.begin()
         slot.episode_return = 0.0
         design = generated(slot.design, self._config)
         _write(slot.env.start(slot.world_seed, design, self._length(slot.design)), obs, index)

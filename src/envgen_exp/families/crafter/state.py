@@ -11,23 +11,21 @@ Nothing is unpickled or executed, and no part is believed before the checksum ho
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from envgen_exp.errors import StateError
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.upstream import AREA, CHUNK, ITEMS, MATERIALS, MOST, SKILLS
 from envgen_exp.families.design import Design
+from envgen_exp.families.sealed import design_bytes, read_design, seal, unseal
 from envgen_exp.seeding import WorldSet
 
 MAGIC = b"EGCR"
 VERSION = 2
-_HEADER = struct.Struct("<4sHII")
 _COUNT = struct.Struct("<I")
 
 KINDS: tuple[str, ...] = ("Player", "Cow", "Zombie", "Skeleton", "Arrow", "Plant")
@@ -110,23 +108,12 @@ def encode(state: SlotState) -> bytes:
         parts.append(state.game.tobytes())
         parts += [_COUNT.pack(len(array)) + array.tobytes() for array in (state.objects, state.chunks, state.members)]
     payload = b"".join(parts)
-    return _HEADER.pack(MAGIC, VERSION, len(payload), zlib.crc32(payload)) + payload
+    return seal(MAGIC, VERSION, payload)
 
 
 def decode(data: bytes) -> SlotState:
     """The state of these bytes; StateError if they are not whole, of another version, or no Crafter state."""
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise StateError(f"state: needs bytes, got {type(data).__name__}")
-    data = bytes(data)
-    if len(data) < _HEADER.size or data[:4] != MAGIC:
-        raise StateError("state: these bytes are not a Crafter state")
-    _, version, length, checksum = _HEADER.unpack_from(data)
-    if version != VERSION:
-        raise StateError(f"state: version {version}, this engine reads version {VERSION}")
-    payload = data[_HEADER.size :]
-    if len(payload) != length or zlib.crc32(payload) != checksum:
-        raise StateError(f"state: damaged or cut short ({len(payload)} of {length} bytes, or a wrong checksum)")
-    reader = _Reader(payload)
+    reader = _Reader(unseal("Crafter", MAGIC, VERSION, data))
     slot = reader.array(SLOT, 1)[0]
     design, next_design = reader.design(), reader.design()
     game, objects, chunks, members = None, np.zeros(0, OBJECT), np.zeros(0, CHUNK_ROW), np.zeros(0, np.uint32)
@@ -140,7 +127,7 @@ def decode(data: bytes) -> SlotState:
 
 
 def _design_bytes(design: Design | None) -> bytes:
-    text = b"" if design is None else design.model_dump_json().encode()
+    text = design_bytes(design)
     return _COUNT.pack(len(text)) + text
 
 
@@ -169,11 +156,7 @@ class _Reader:
         return np.frombuffer(self.take(count * dtype.itemsize), dtype).copy()
 
     def design(self) -> Design | None:
-        text = self.take(self.count())
-        try:
-            return CrafterDesign.model_validate_json(text) if text else None
-        except ValidationError:
-            raise StateError("state: the checksum holds, but its design is not a Crafter design") from None
+        return read_design("Crafter", self.take(self.count()), CrafterDesign)
 
 
 def _is_sound(state: SlotState) -> bool:

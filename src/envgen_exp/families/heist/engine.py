@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from envgen_exp.config import HeistConfig, HeistMode
 from envgen_exp.errors import EngineError, StateError
 from envgen_exp.families import buffers
-from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.design import Design
 from envgen_exp.families.heist import blob, stock
 from envgen_exp.families.heist.blob import SafeBlob
 from envgen_exp.families.heist.design import MAX_LOCKS, SKILLS, HeistDesign, plan
@@ -24,8 +24,9 @@ from envgen_exp.families.heist.levels import Beginning, Pool
 from envgen_exp.families.heist.picture import draw_frame
 from envgen_exp.families.heist.state import SLOT, SlotState, decode, encode
 from envgen_exp.families.heist.upstream import FRAME, NUM_ACTIONS, STAY, Games, threads
+from envgen_exp.families.slots import Slot
 from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation
-from envgen_exp.seeding import WorldSet, world_seed
+from envgen_exp.seeding import WorldSet
 
 OBSERVATION: Mapping[str, ArraySpec] = {"pixels": ArraySpec(FRAME, np.dtype(np.uint8), 0, 255)}
 """The frame that procgen renders: rows, columns, RGB."""
@@ -47,28 +48,19 @@ _RING_PIXELS: tuple[tuple[int, int, tuple[int, int, int]], ...] = (
 class _Course:
     """What a slot's episodes are played in."""
 
-    design: Design | None
-    key: str
-    """Its `design_key`."""
     limit: int
     """Steps after which an episode has run out of time."""
     level: Callable[[int], Beginning]
     """The level of a world's seed."""
 
 
-class _Slot:
+class _Slot(Slot):
     """One environment: which episode of it is played, and what it began with. Its steps are counted by the vector."""
 
-    def __init__(self, course: _Course, seed: int, worlds: WorldSet | None) -> None:
-        self.seed = seed
-        self.worlds = worlds
-        self.episode = 0
-        """Episodes begun; 0 is before the first reset."""
-        self.world_seed = 0
+    def __init__(self, course: _Course, design: Design | None, seed: int, worlds: WorldSet | None) -> None:
+        super().__init__(design, seed, worlds)
         self.course = course
         self.next_course = course
-        self.next_world: int | None = None
-        """The next episode's world, where one was set."""
         self.keys: frozenset[int] = frozenset()
         """Keys that lay in the maze when the episode began."""
         self.locks: frozenset[int] = frozenset()
@@ -102,7 +94,8 @@ class HeistVector:
         self._config = config
         self._pools = pools
         self._slots = [
-            _Slot(self._course(design, worlds), int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)
+            _Slot(self._course(design, worlds), design, int(seed), worlds)
+            for design, seed in zip(designs, seeds, strict=True)
         ]
         count = len(self._slots)
         self._games = Games(count, num_threads=threads(config.num_threads, count))
@@ -194,7 +187,7 @@ class HeistVector:
         this = self._slots[buffers.check_slot(slot, self.num_envs)]
         seed = buffers.check_world(world, this.worlds)
         this.next_course = self._course(buffers.check_design(design, HeistDesign), this.worlds)
-        this.next_world = seed
+        this.next_design, this.next_world = design, seed
 
     def get_state(self, slot: int) -> bytes:
         self._check_open()
@@ -202,23 +195,19 @@ class HeistVector:
         this, config = self._slots[index], self._config
         row = np.zeros((), SLOT)
         for name, value in (
-            ("seed", this.seed),
-            ("worlds", -1 if this.worlds is None else this.worlds),
+            *this.row(),
             ("mode", _MODES.index(config.mode)),
             ("designed_length", config.designed_length),
             ("original_length", config.original_length),
             ("pool_size", config.pool_size),
-            ("episode", this.episode),
-            ("world_seed", this.world_seed),
             ("steps", self._steps[index]),
             ("episode_return", self._returns[index]),
             ("keys", [theme in this.keys for theme in range(MAX_LOCKS)]),
             ("locks", [theme in this.locks for theme in range(MAX_LOCKS)]),
-            ("next_world", -1 if this.next_world is None else this.next_world),
         ):
             row[name] = value
         game = self._present(index) if this.episode else None
-        return encode(SlotState(row, this.course.design, this.next_course.design, game))
+        return encode(SlotState(row, this.design, this.next_design, game))
 
     def set_state(self, slot: int, state: bytes) -> None:
         self._check_open()
@@ -236,9 +225,7 @@ class HeistVector:
         worlds = None if row["worlds"] < 0 else WorldSet(int(row["worlds"]))
         courses = self._course(found.design, worlds), self._course(found.next_design, worlds)
         this.course, this.next_course = courses
-        this.next_world = None if row["next_world"] < 0 else int(row["next_world"])
-        this.seed, this.worlds = int(row["seed"]), worlds
-        this.episode, this.world_seed = int(row["episode"]), int(row["world_seed"])
+        this.restore(row, (found.design, found.next_design))
         this.keys, this.locks = (frozenset(np.flatnonzero(row[name]).tolist()) for name in ("keys", "locks"))
         self._begun[index] = found.game is not None
         if found.game is not None:
@@ -277,10 +264,8 @@ class HeistVector:
     def _begin(self, index: int) -> None:
         """Begin a slot's next episode; its first frame is drawn."""
         this = self._slots[index]
-        this.episode += 1
+        this.begin()
         this.course = this.next_course
-        own = world_seed(this.seed, this.episode, this.worlds)
-        this.world_seed, this.next_world = own if this.next_world is None else this.next_world, None
         beginning = this.course.level(this.world_seed)
         this.keys, this.locks = beginning.keys, beginning.locks
         self._put(index, beginning.game)
@@ -292,30 +277,22 @@ class HeistVector:
         """The course of a design, whose levels are built here and not in the midst of a step."""
         config = self._config
         if design is None:
-            return _Course(None, design_key(None), config.original_length, stock.generator(config.mode).level)
+            return _Course(config.original_length, stock.generator(config.mode).level)
         limit = min(config.designed_length, plan(design).timeout)
-        return _Course(design, design_key(design), limit, self._pools(design, worlds).level)
+        return _Course(limit, self._pools(design, worlds).level)
 
     def _record(self, index: int, truncated: bool) -> EpisodeRecord:
         """The record of an episode that has just ended; one that ran out of time can still be read."""
         this = self._slots[index]
         keys, locks = self._left(index) if truncated else (frozenset(), frozenset())
         collected, opened = this.keys - keys, this.locks - locks
-        return EpisodeRecord(
-            slot=index,
-            episode=this.episode,
-            world_seed=this.world_seed,
-            design=this.course.key,
-            length=int(self._steps[index]),
-            episode_return=float(self._returns[index]),
-            truncated=truncated,
-            # Whoever has the gem has everything: each lock lies on the way to it, and each key is that of a lock.
-            skills=(
-                *(int(theme in collected) for theme in range(MAX_LOCKS)),
-                *(int(theme in opened) for theme in range(MAX_LOCKS)),
-                int(not truncated),
-            ),
+        # Whoever has the gem has everything: each lock lies on the way to it, and each key is that of a lock.
+        skills = (
+            *(int(theme in collected) for theme in range(MAX_LOCKS)),
+            *(int(theme in opened) for theme in range(MAX_LOCKS)),
+            int(not truncated),
         )
+        return this.record(index, int(self._steps[index]), float(self._returns[index]), truncated, skills)
 
     def _left(self, index: int) -> tuple[frozenset[int], frozenset[int]]:
         """The keys that still lie in the maze, and the locks that are still shut."""

@@ -11,24 +11,22 @@ behind one, which is 0 before the first episode. Nothing is unpickled or execute
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from envgen_exp.errors import StateError
 from envgen_exp.families.design import Design
 from envgen_exp.families.heist import blob
 from envgen_exp.families.heist.blob import SafeBlob
 from envgen_exp.families.heist.design import MAX_LOCKS, HeistDesign
+from envgen_exp.families.sealed import design_bytes, read_design, seal, unseal
 from envgen_exp.seeding import WorldSet
 
 MAGIC = b"EGHE"
 VERSION = 2
-_HEADER = struct.Struct("<4sHII")
 _COUNT = struct.Struct("<I")
 
 SLOT = np.dtype(
@@ -64,27 +62,17 @@ class SlotState:
 
 def encode(state: SlotState) -> bytes:
     """The bytes of a state."""
-    parts = [_design_bytes(state.design), _design_bytes(state.next_design), state.game or b""]
+    parts = [design_bytes(state.design), design_bytes(state.next_design), state.game or b""]
     payload = state.slot.tobytes() + b"".join(_COUNT.pack(len(part)) + part for part in parts)
-    return _HEADER.pack(MAGIC, VERSION, len(payload), zlib.crc32(payload)) + payload
+    return seal(MAGIC, VERSION, payload)
 
 
 def decode(data: bytes) -> SlotState:
     """The state of these bytes; StateError if they are not whole, of another version, or no Heist state."""
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise StateError(f"state: needs bytes, got {type(data).__name__}")
-    data = bytes(data)
-    if len(data) < _HEADER.size or data[:4] != MAGIC:
-        raise StateError("state: these bytes are not a Heist state")
-    _, version, length, checksum = _HEADER.unpack_from(data)
-    if version != VERSION:
-        raise StateError(f"state: version {version}, this engine reads version {VERSION}")
-    payload = data[_HEADER.size :]
-    if len(payload) != length or zlib.crc32(payload) != checksum:
-        raise StateError(f"state: damaged or cut short ({len(payload)} of {length} bytes, or a wrong checksum)")
+    payload = unseal("Heist", MAGIC, VERSION, data)
     slot = np.frombuffer(payload[: SLOT.itemsize].ljust(SLOT.itemsize, b"\0"), SLOT)[0]
     parts = _parts(payload[SLOT.itemsize :])
-    design, next_design = _design(parts[0]), _design(parts[1])
+    design, next_design = (read_design("Heist", part, HeistDesign) for part in parts[:2])
     game = blob.checked(parts[2]) if parts[2] else None
     state = SlotState(slot, design, next_design, game)
     if not _is_sound(state):
@@ -123,14 +111,3 @@ def _is_sound(state: SlotState) -> bool:
         and all(slot[name][theme] for theme in themes)
         for name, themes in left.items()
     )
-
-
-def _design_bytes(design: Design | None) -> bytes:
-    return b"" if design is None else design.model_dump_json().encode()
-
-
-def _design(text: bytes) -> Design | None:
-    try:
-        return HeistDesign.model_validate_json(text) if text else None
-    except ValidationError:
-        raise StateError("state: the checksum holds, but its design is not a Heist design") from None
