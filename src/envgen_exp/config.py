@@ -2,7 +2,8 @@
 
 A field's line below it is its documentation, its range stands in its metadata: `--help`, the reference and what is
 refused are made from them.
-`register()` puts the derived schemas into Hydra's store, `freeze()` turns a composed config into a frozen `RunConfig`.
+run/schemas.py puts the derived schemas into Hydra's store, `freeze()` turns a composed config into a frozen
+`RunConfig`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from envgen_exp.errors import ConfigError, SecretError
+from envgen_exp.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ POSITIVE = Range(lambda value: bool(value > 0), "above 0")
 TEXT = Range(lambda value: bool(value.strip()), "a text that is not empty")
 NUM_ENVS = between(1, 4096)
 _SEED = Range(lambda value: bool(0 <= value < 2**63), "from 0 to 2**63 - 1")
-_BELOW_ONE = Range(lambda value: bool(0 <= value < 1), "from 0 to below 1")
 
 
 class Engine(Enum):
@@ -66,38 +66,6 @@ class Observe(Enum):
 
     pixels = "pixels"
     symbolic = "symbolic"
-
-
-class Network(Enum):
-    """The agent's network."""
-
-    moon = "moon"
-    envgen = "envgen"
-    nature = "nature"
-    symbolic = "symbolic"
-    tiny = "tiny"
-
-
-class HeistMode(Enum):
-    """procgen's distributions of Heist levels: worlds of 9 or 13 cells in full view, or of 23 in partial view."""
-
-    easy = "easy"
-    hard = "hard"
-    memory = "memory"
-
-
-class OriginalGame(Enum):
-    """Which game is the original: the stock game, or the designed generator's default world (a diagnostic)."""
-
-    stock = "stock"
-    fork = "fork"
-
-
-class Generator(Enum):
-    """The designed generator as the paper describes it, or as released, where coal 'very common' is ignored."""
-
-    paper = "paper"
-    released = "released"
 
 
 class Mixture(Enum):
@@ -168,8 +136,22 @@ class TrackerMode(Enum):
     offline = "offline"
 
 
+class Section:
+    """A section of the config that a plug-in may extend: its class says what only the plug-in can know."""
+
+    def check(self, run: RunConfig) -> None:
+        """ConfigError where the section contradicts another one."""
+
+
+class Stored(Protocol):
+    """What another run's folder is asked for."""
+
+    def __call__(self, folder: Path) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+        """Its config as plain values, and its feedback evaluations so far."""
+
+
 @dataclass(frozen=True)
-class EnvConfig:
+class EnvConfig(Section):
     """An environment family; a family's own settings stand in a subclass."""
 
     name: str = MISSING
@@ -181,37 +163,9 @@ class EnvConfig:
     num_threads: int = ranged(0, at_least(0))
     """Threads that step environments; 0 takes what the machine has."""
 
-
-@dataclass(frozen=True)
-class CrafterConfig(EnvConfig):
-    """Crafter (Hafner 2021)."""
-
-    name: str = "crafter"
-    """The family, as registered."""
-    designed_length: int = ranged(1024, at_least(1))
-    """Steps after which an episode in a designed world is truncated."""
-    original_length: int = ranged(10_000, at_least(1))
-    """Steps after which an episode of the original is truncated."""
-    original: OriginalGame = OriginalGame.stock
-    """Which game is the original; fork, the designed generator's default world, is a diagnostic."""
-    generator: Generator = Generator.paper
-    """Which rules make designed worlds; released, which ignores coal 'very common', is a diagnostic."""
-
-
-@dataclass(frozen=True)
-class HeistConfig(EnvConfig):
-    """procgen's Heist (Cobbe et al. 2020)."""
-
-    name: str = "heist"
-    """The family, as registered."""
-    mode: HeistMode = HeistMode.easy
-    """Which levels the stock game makes, and so what the original is."""
-    designed_length: int = ranged(1000, at_least(1))
-    """Steps after which an episode in a designed level is truncated, if its design does not say fewer."""
-    original_length: int = ranged(1000, at_least(1))
-    """Steps after which an episode of the original is truncated; stock's is 1,000."""
-    pool_size: int = 1000
-    """Levels of each design: built before training, then drawn from for every episode."""
+    def diagnostics(self) -> list[str]:
+        """Settings under which a run may explain a disagreement but stands in no table with others, as typed."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -267,49 +221,15 @@ class LLMConfig:
 
 
 @dataclass(frozen=True)
-class PPOConfig:
-    """Proximal policy optimisation, with cleanrl's names; defaults are the paper's."""
+class PresetConfig(Section):
+    """A learner's presets; what they set stands in a subclass."""
 
     name: str = MISSING
     """What tables and folders call it."""
-    network: Network = Network.moon
-    """The agent's network."""
-    num_envs: int = ranged(8, NUM_ENVS)
-    """Environments side by side."""
-    num_steps: int = ranged(512, at_least(1))
-    """Steps of each environment in a rollout."""
-    learning_rate: float = ranged(3e-4, POSITIVE)
-    """Adam's step size."""
-    gamma: float = ranged(0.95, between(0, 1))
-    """Discount."""
-    gae_lambda: float = ranged(0.65, between(0, 1))
-    """Lambda of the generalised advantage estimate."""
-    update_epochs: int = ranged(3, at_least(1))
-    """Passes over a rollout."""
-    num_minibatches: int = ranged(8, at_least(1))
-    """Minibatches of a pass."""
-    clip_coef: float = ranged(0.2, POSITIVE)
-    """Clip range of the policy ratio."""
-    ent_coef: float = ranged(0.01, at_least(0))
-    """Weight of the entropy bonus."""
-    vf_coef: float = ranged(0.5, at_least(0))
-    """Weight of the value loss."""
-    max_grad_norm: float = ranged(0.5, POSITIVE)
-    """Gradients are scaled down to this norm."""
-    value_norm_decay: float = ranged(0.99, _BELOW_ONE)
-    """Decay of the debiased moving average that normalises value targets."""
-    bootstrap_timeouts: bool = False
-    """Add the value of the last observation where an episode ran out of time."""
-    anneal_lr: bool = False
-    """Bring the learning rate down to zero over the run's training steps."""
-    clip_vloss: bool = False
-    """Clip the value loss as the policy's."""
-    precision: Precision = Precision.float32
-    """Number format of forward and backward pass; auto chooses by device and processor."""
 
 
 @dataclass(frozen=True)
-class DesignerConfig:
+class DesignerConfig(Section):
     """Who writes the designs; a designer's own settings stand in a subclass."""
 
     name: str = MISSING
@@ -319,62 +239,18 @@ class DesignerConfig:
     prompt: Prompt = Prompt.rich
     """Which templates the messages are made from."""
 
+    @property
+    def wants_source(self) -> bool:
+        """Whether it needs another run that it does not name; a sweep gives it one of its own."""
+        return False
 
-@dataclass(frozen=True)
-class PlaceboConfig(DesignerConfig):
-    """Feedback that is another run's."""
-
-    placebo_from: str | None = None
-    """Run folder whose feedback evaluations are told in place of this run's own; copied into this run's config."""
-    told: list[Any] = field(default_factory=list)
-    """What was copied: the feedback evaluation of each cycle but the last."""
-
-
-@dataclass(frozen=True)
-class HumanConfig(DesignerConfig):
-    """Designs that a person wrote."""
-
-    file: str | None = None
-    """YAML file: a list of designs for all cycles, or a list of such lists, one a cycle; copied into the config."""
-    sets: list[Any] = field(default_factory=list)
-    """What was copied."""
+    def enclosed(self, run: RunConfig, old: DesignerConfig | None, read: Stored) -> DesignerConfig:
+        """The section with the content of the files that it names; `old` is that of the run that is gone on with."""
+        return self
 
 
 @dataclass(frozen=True)
-class CandidatesConfig(DesignerConfig):
-    """More designs than are trained in, ranked by how an agent does in them."""
-
-    num_candidates: int = ranged(16, between(1, 64))
-    """Designs that the language model writes at once; num_designs of them are taken for a cycle."""
-    validation_episodes: int = ranged(10, at_least(1))
-    """Episodes in each candidate on which its rank rests."""
-
-
-@dataclass(frozen=True)
-class EasyToHardConfig(CandidatesConfig):
-    """Candidates ranked once, by an agent made for that."""
-
-    validation_steps: int = ranged(50_000, at_least(1))
-    """Training steps, in the original and counted apart, of the agent that ranks the candidates (50,000 in the paper),
-    rounded up so that ppo.num_envs environments share them."""
-
-
-@dataclass(frozen=True)
-class PLRConfig(DesignerConfig):
-    """Prioritised level replay over the worlds of random designs (Jiang et al. 2021)."""
-
-    population: int = ranged(16, between(1, 256))
-    """Random designs."""
-    worlds_per_design: int = ranged(16, between(1, 4096))
-    """Worlds of each of them that may be played."""
-    temperature: float = ranged(0.1, POSITIVE)
-    """A world's priority is its rank's inverse to the power of 1 / temperature."""
-    staleness: float = ranged(0.1, between(0, 1))
-    """Share of replays that go by how long ago a world was played."""
-
-
-@dataclass(frozen=True)
-class AgentConfig:
+class AgentConfig(Section):
     """Who plays: the small agent that PPO trains, or a language model that is asked for every action."""
 
     name: str = "ppo"
@@ -477,7 +353,7 @@ class RunConfig:
     """Folder of an earlier run to go on with."""
     env: EnvConfig = MISSING
     llm: LLMConfig = MISSING
-    ppo: PPOConfig = MISSING
+    ppo: PresetConfig = MISSING
     designer: DesignerConfig = MISSING
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -548,44 +424,9 @@ def schema(frozen: type) -> type:
     return _schemas[frozen]
 
 
-def register() -> None:
-    """Put the schemas into Hydra's store; conf/ refers to them as `schema` and `<group>/schema_<name>`.
-
-    conf/ may also write ${steps:N}, the steps N at the run's scale; ${steps:N,PARTS}, a part of them; and
-    ${whole:N,SIZE}, how many times SIZE goes into N. OmegaConf's own ${oc.env:NAME} is refused.
-    """
-    OmegaConf.register_new_resolver("steps", _steps, replace=True)
-    OmegaConf.register_new_resolver("whole", lambda number, size: number // size, replace=True)
-    OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
-    store = ConfigStore.instance()
-    for group, name, cls in (
-        (None, "schema", RunConfig),
-        ("env", "schema_env", EnvConfig),  # of families without settings of their own
-        ("env", "schema_crafter", CrafterConfig),
-        ("env", "schema_heist", HeistConfig),
-        ("llm", "schema_llm", LLMConfig),
-        ("ppo", "schema_ppo", PPOConfig),
-        ("designer", "schema_designer", DesignerConfig),
-        ("designer", "schema_placebo", PlaceboConfig),
-        ("designer", "schema_human", HumanConfig),
-        ("designer", "schema_easy_to_hard", EasyToHardConfig),
-        ("designer", "schema_adversarial", CandidatesConfig),
-        ("designer", "schema_plr", PLRConfig),
-        ("agent", "schema_agent", AgentConfig),
-        ("tracker", "schema_tracker", TrackerConfig),
-    ):
-        store.store(name=name, group=group, node=schema(cls))
-
-
-def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:
-    return round(at_scale_one * float(_root_.schedule.scale) / parts)
-
-
-def _refuse_environment(name: Any, default: Any = None) -> Any:
-    raise SecretError(
-        f"reads the environment variable {name}, and a config is written to files: let the shell fill in what is no "
-        f'secret ("${name}"); keys are read from environment variables alone (llm.key_variable names which)'
-    )
+def frozen_twin(mutable: type) -> type:
+    """The frozen config class that a schema was made from."""
+    return next(frozen for frozen, twin in _schemas.items() if twin is mutable)
 
 
 def literal(value: Any) -> Any:
@@ -638,18 +479,6 @@ def arm(config: RunConfig) -> str:
 def design_set(config: RunConfig) -> int:
     """Root of the streams that designers draw from."""
     return config.seed if config.design_set is None else config.design_set
-
-
-def diagnostics(config: RunConfig) -> list[str]:
-    """Settings under which a run may explain a disagreement but stands in no table with others, e.g. env.original=fork.
-
-    They are those of Crafter that make its worlds other than the stock game's and the paper's.
-    """
-    env = config.env
-    if not isinstance(env, CrafterConfig):
-        return []
-    chosen = {"original": (env.original, OriginalGame.stock), "generator": (env.generator, Generator.paper)}
-    return [f"env.{key}={value.name}" for key, (value, usual) in chosen.items() if value is not usual]
 
 
 def plain(config: Any) -> dict[str, Any]:

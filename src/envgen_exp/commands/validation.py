@@ -19,24 +19,11 @@ from envgen_exp.guard.secrets import check_key_variable, refuse_address
 def validate(config: RunConfig) -> None:
     """Raise ConfigError for the first value that is out of range or contradicts another."""
     _check_ranges("", config)
-    _check_ppo(config)
+    for section in (config.env, config.ppo, config.designer, config.agent):
+        section.check(config)
     _check_llm(config)
     if config.resume is not None and config.folder is not None:
         raise ConfigError(f"folder={config.folder}: a resumed run stays in its folder; leave out folder or resume")
-
-
-def _check_ppo(config: RunConfig) -> None:
-    if config.designer.num_designs > config.ppo.num_envs:
-        raise ConfigError(
-            f"designer.num_designs={config.designer.num_designs}: allowed is at most ppo.num_envs, which is "
-            f"{config.ppo.num_envs}, so that every design is played"
-        )
-    rollout = config.ppo.num_envs * config.ppo.num_steps
-    if config.ppo.num_minibatches > rollout:
-        raise ConfigError(
-            f"ppo.num_minibatches={config.ppo.num_minibatches}: allowed is at most the {rollout} steps of a rollout "
-            "(ppo.num_envs * ppo.num_steps)"
-        )
 
 
 def _check_llm(config: RunConfig) -> None:
