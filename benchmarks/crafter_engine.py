@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from envgen_exp.config import CrafterConfig, Observe
+from envgen_exp.config import Observe
 from envgen_exp.families.crafter import _crafter, upstream
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.engine import NativeVector
 
 NUM_ACTIONS = len(upstream.ACTIONS)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from envgen_exp.config import HeistConfig, HeistMode
+from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import HeistDesign
 from envgen_exp.families.heist.family import HeistFamily
 from envgen_exp.families.heist.upstream import STOCK_LENGTH, load, threads

@@ -44,9 +44,10 @@ from crafter_engine import processor
 from envgen_exp import seeding
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_run
-from envgen_exp.config import PPOConfig, RunConfig
+from envgen_exp.config import RunConfig
 from envgen_exp.families import make_family
 from envgen_exp.learners.ppo.allocator import keep_large_buffers
+from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase, minibatch_size, set_gradients
 from envgen_exp.run import loop as pipeline
 from envgen_exp.seeding import WorldSet

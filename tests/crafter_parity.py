@@ -18,7 +18,8 @@ from batch import Batch
 from crafter_players import PLAYERS
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, Observe
+from envgen_exp.config import Observe
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import BIOMES, RARITIES, CrafterDesign
 from envgen_exp.families.crafter.observation import NIGHT_BELOW
 from envgen_exp.families.crafter.reference import ReferenceVector

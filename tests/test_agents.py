@@ -21,9 +21,10 @@ from envgen_exp import seeding
 from envgen_exp.commands import cli, report
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_run
-from envgen_exp.config import CrafterConfig, RunConfig, identity
+from envgen_exp.config import RunConfig, identity
 from envgen_exp.errors import BudgetError, EnvGenError
 from envgen_exp.families.crafter import upstream
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.crafter.state import KINDS, SlotState, decode
 from envgen_exp.guard.reading import read_json

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from envgen_exp import families as envs
-from envgen_exp.config import CrafterConfig, Engine, EnvConfig, Observe
+from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter import reach, upstream
 from envgen_exp.families.crafter.brief import DIFFICULTY
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import BIOMES, CrafterDesign, starting_items
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.crafter.observation import OBJECTS

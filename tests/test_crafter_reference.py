@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, Engine, Observe
+from envgen_exp.config import Engine, Observe
 from envgen_exp.errors import EngineError, StateError
 from envgen_exp.families.crafter import reference, upstream
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.observation import OBJECTS
 from envgen_exp.families.crafter.reference import OrderedEnv, ReferenceVector
@@ -103,7 +104,8 @@ def test_order_of_chunks_is_the_order_of_coming() -> None:
 SCRIPT = """
 import hashlib, sys
 import numpy as np
-from envgen_exp.config import CrafterConfig, Engine
+from envgen_exp.config import Engine
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.reference import ReferenceVector
 junk = [object() for _ in range(int(sys.argv[1]))]  # other addresses
 env = ReferenceVector(CrafterConfig(engine=Engine.reference), [None], [3])

@@ -13,8 +13,9 @@ import pytest
 import wandb_server
 
 from envgen_exp.commands.dashboard import MEDIA, definition, main, make_workspace
-from envgen_exp.config import CrafterConfig, Engine
+from envgen_exp.config import Engine
 from envgen_exp.families import make_family
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.tracking.metrics import METRICS
 
 SKILLS = make_family(CrafterConfig(engine=Engine.reference)).skills

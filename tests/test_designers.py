@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llm_server import LLMServer
 
-from envgen_exp.config import CrafterConfig, DesignerConfig, Engine, LLMConfig, LLMKind, Prompt
+from envgen_exp.config import DesignerConfig, Engine, LLMConfig, LLMKind, Prompt
 from envgen_exp.designers import Designer, Feedback, Means, Proposal, make_designer
 from envgen_exp.errors import ConfigError, UnavailableError
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.family import DesignCheck

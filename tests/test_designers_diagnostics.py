@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from batch import Batch
 
-from envgen_exp.config import CrafterConfig, Engine, Generator, Observe, OriginalGame, RunConfig, diagnostics
+from envgen_exp.config import Engine, Observe
+from envgen_exp.families.crafter.config import CrafterConfig, Generator, OriginalGame
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.design import Design
@@ -49,6 +50,6 @@ def test_the_engines_agree_on_the_fork() -> None:
 
 
 def test_what_is_a_diagnostic() -> None:
-    assert diagnostics(RunConfig(env=CrafterConfig())) == []
+    assert CrafterConfig().diagnostics() == []
     env = CrafterConfig(original=OriginalGame.fork, generator=Generator.released)
-    assert diagnostics(RunConfig(env=env)) == ["env.original=fork", "env.generator=released"]
+    assert env.diagnostics() == ["env.original=fork", "env.generator=released"]

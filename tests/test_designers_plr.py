@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_env import TinyDesign, TinyVectorEnv
 
-from envgen_exp.config import CrafterConfig, HeistConfig, Network, PLRConfig, PPOConfig
+from envgen_exp.designers.config import PLRConfig
 from envgen_exp.designers.plr import Replay
 from envgen_exp.designers.random import draw
 from envgen_exp.families import make_family
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.family import Family
+from envgen_exp.families.heist.config import HeistConfig
+from envgen_exp.learners.ppo.config import Network, PPOConfig
 from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase
 from envgen_exp.seeding import WorldSet
 

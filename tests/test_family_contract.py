@@ -12,9 +12,10 @@ import pytest
 from batch import Batch
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, Engine, EnvConfig, Observe
+from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError, StateError
 from envgen_exp.families import family_names, make_family
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.family import Family
 from envgen_exp.families.vector import VectorEnv

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envgen_exp.config import HeistMode
 from envgen_exp.errors import StateError
 from envgen_exp.families.heist import blob, levels
 from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist.config import HeistMode
 from envgen_exp.families.heist.design import HeistDesign
 from envgen_exp.families.heist.upstream import RESTART, Games, load
 

@@ -18,11 +18,11 @@ from batch import Batch
 from heist_player import Player, actions
 from numpy.typing import NDArray
 
-from envgen_exp.config import HeistConfig, HeistMode
 from envgen_exp.errors import StateError
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.heist import blob, engine, stock
 from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import HeistDesign
 from envgen_exp.families.heist.family import HeistFamily
 from envgen_exp.families.heist.levels import Cell, Pool, build, read_level, solve, steps_needed, write_level

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envgen_exp.config import DesignerConfig, Engine, HeistConfig, HeistMode, LLMConfig, LLMKind, Observe
+from envgen_exp.config import DesignerConfig, Engine, LLMConfig, LLMKind, Observe
 from envgen_exp.designers import Feedback, make_designer
 from envgen_exp.designers.means import Means
 from envgen_exp.errors import ConfigError, EngineError
 from envgen_exp.families import make_family
 from envgen_exp.families.heist import blob, stock
+from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import SKILLS, HeistDesign
 from envgen_exp.families.heist.family import HeistFamily
 from envgen_exp.families.heist.levels import read_level
@@ -45,7 +46,9 @@ def test_settings_that_heist_does_not_have(settings: dict[str, object], words: s
 
 LOADING = """
 import sys
-from envgen_exp.config import CrafterConfig, Engine, HeistConfig
+from envgen_exp.config import Engine
+from envgen_exp.families.crafter.config import CrafterConfig
+from envgen_exp.families.heist.config import HeistConfig
 from envgen_exp.families import family_names, make_family
 from envgen_exp.errors import ConfigError
 path = list(sys.path)

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from envgen_exp.config import HeistMode
 from envgen_exp.errors import DesignError
 from envgen_exp.families.design import Design
 from envgen_exp.families.heist import blob, stock
+from envgen_exp.families.heist.config import HeistMode
 from envgen_exp.families.heist.design import LOCKS, VOCABULARY, HeistDesign, plan
 from envgen_exp.families.heist.levels import (
     Cell,

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from llm_server import FAULTS, LLMServer, free_port
 
-from envgen_exp.config import CrafterConfig, Engine, LLMConfig, LLMKind
+from envgen_exp.config import Engine, LLMConfig, LLMKind
 from envgen_exp.errors import BudgetError, ConfigError, LLMError, MissingKeyError, RunFolderError, UnavailableError
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.llm import ledger, prices, provider, transport
 from envgen_exp.llm.client import Client, check_ready, make_client
@@ -510,7 +511,8 @@ def test_litellm_is_imported_with_the_first_request_only(tmp_path: Path) -> None
     script = f"""
 import sys
 from pathlib import Path
-from envgen_exp.config import CrafterConfig, DesignerConfig, Engine, LLMConfig, LLMKind
+from envgen_exp.config import DesignerConfig, Engine, LLMConfig, LLMKind
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.designers import make_designer
 from envgen_exp.designers.means import Means
 from envgen_exp.families.crafter.family import CrafterFamily

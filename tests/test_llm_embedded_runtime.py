@@ -21,9 +21,10 @@ import pytest
 import tiny_gguf
 from runs import die, fork, run, wait
 
-from envgen_exp.config import CrafterConfig, Engine, LLMConfig, LLMKind, Prompt
+from envgen_exp.config import Engine, LLMConfig, LLMKind, Prompt
 from envgen_exp.errors import BudgetError, EnvGenError, UnavailableError
 from envgen_exp.families import make_family
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.llm import ledger
 from envgen_exp.llm.client import RecordedClient, make_client
 from envgen_exp.llm.embedded import machine, source

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envgen_exp.config import CrafterConfig, Engine, Prompt
+from envgen_exp.config import Engine, Prompt
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.family import DesignCheck
 from envgen_exp.llm import offline

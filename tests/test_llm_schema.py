@@ -8,8 +8,9 @@ import jsonschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envgen_exp.config import CrafterConfig, Engine, Prompt
+from envgen_exp.config import Engine, Prompt
 from envgen_exp.families import make_family
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.llm.prompt import Prompter
 from envgen_exp.llm.schema import BOUNDS, ITEMS, NUMBER, TEXT, bounded, portable, typical
 

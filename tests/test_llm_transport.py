@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from llm_server import LLMServer
 
-from envgen_exp.config import CrafterConfig, Engine, LLMConfig
+from envgen_exp.config import Engine, LLMConfig
 from envgen_exp.errors import EnvGenError, LLMError
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.llm import ledger
 from envgen_exp.llm.client import check_ready, make_client

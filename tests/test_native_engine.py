@@ -20,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, Observe
+from envgen_exp.config import Observe
 from envgen_exp.errors import EngineError, EngineFailure, EnvGenError, StateError
 from envgen_exp.families.crafter import _crafter, upstream
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import BIOMES, CrafterDesign
 from envgen_exp.families.crafter.engine import NativeVector
 from envgen_exp.families.crafter.reference import ReferenceVector

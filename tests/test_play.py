@@ -28,11 +28,12 @@ from tiny_env import TinyVectorEnv
 
 from envgen_exp.commands import export, play
 from envgen_exp.commands.play import Player, main
-from envgen_exp.config import Device, Network, Observe, Precision
+from envgen_exp.config import Device, Observe, Precision
 from envgen_exp.errors import ConfigError, DesignError
 from envgen_exp.families import make_family
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import VectorEnv
+from envgen_exp.learners.ppo.config import Network
 from envgen_exp.learners.ppo.ppo import Learner
 from envgen_exp.run import films as recording
 from envgen_exp.run.films import BAR, SHOWN_FRAMES, SIZE, FilmedEnv

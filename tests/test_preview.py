@@ -19,9 +19,9 @@ from test_report_html import Page, outside
 
 from envgen_exp.commands.inputs import enclose
 from envgen_exp.commands.preview import Shown, blocks, main, print_design
-from envgen_exp.config import CrafterConfig
 from envgen_exp.designers import Proposal
 from envgen_exp.families import make_family
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.typed import parse_designs, read_design
 from envgen_exp.llm.prompt import Wording
 from envgen_exp.llm.reply import parse_reply

@@ -23,8 +23,9 @@ import yaml
 from PIL import Image
 
 from envgen_exp.commands.report import main
-from envgen_exp.config import CrafterConfig, identity_of
+from envgen_exp.config import identity_of
 from envgen_exp.families import make_family
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.reporting.designs import amount
 from envgen_exp.reporting.page import escape, png, table
 from envgen_exp.reporting.plots import Series, line_chart, short, ticks

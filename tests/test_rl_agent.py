@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from envgen_exp.config import Network, Precision
+from envgen_exp.config import Precision
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.ppo.agent import Agent, choose_dtype, log_prob_and_entropy, make_agent, sample_actions
+from envgen_exp.learners.ppo.config import Network
 
 PIXELS = {"pixels": ArraySpec((64, 64, 3), np.dtype(np.uint8), 0, 255)}
 SYMBOLS = {

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_env import SKILLS, SPECS, TinyVectorEnv
 
-from envgen_exp.config import Network
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.ppo.agent import Agent, make_agent
+from envgen_exp.learners.ppo.config import Network
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.skills import SkillReport, success_counts
 

@@ -20,11 +20,12 @@ from omegaconf import OmegaConf
 from tiny_env import BEST_RETURN, SPECS, TinyDesign, TinyVectorEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from envgen_exp.config import Network, PPOConfig, Precision
+from envgen_exp.config import Precision
 from envgen_exp.errors import CheckpointError, ConfigError, NumericsError
 from envgen_exp.families.design import design_key
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.ppo import agent, ppo
+from envgen_exp.learners.ppo.config import Network, PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.ppo import Learner, RolloutReport, TrainingPhase
 from envgen_exp.learners.ppo.rollout import Rollout, RolloutBuffer, collect, compute_gae, finish

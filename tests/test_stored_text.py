@@ -15,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envgen_exp.commands.compose import compose_run
-from envgen_exp.config import HumanConfig, RunConfig, plain
+from envgen_exp.config import RunConfig, plain
+from envgen_exp.designers.config import HumanConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.stored import load_config, resume_command

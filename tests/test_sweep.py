@@ -17,7 +17,8 @@ from runs import SMOKE, die, final_state, fork, run, wait
 from envgen_exp.commands import cli, sweep
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import Sweep, compose_run, compose_sweep
-from envgen_exp.config import PlaceboConfig, RunConfig, identity
+from envgen_exp.config import RunConfig, identity
+from envgen_exp.designers.config import PlaceboConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.guard.writing import write_json
 from envgen_exp.run import loop as pipeline

@@ -22,10 +22,11 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT / "tests"))
 from browser import browser, find  # noqa: E402 - it lies with the tests
 
-from envgen_exp.config import HeistConfig, HeistMode  # noqa: E402
+from envgen_exp.config import HeistMode  # noqa: E402
 from envgen_exp.families import make_family  # noqa: E402
 from envgen_exp.families.design import Design  # noqa: E402
 from envgen_exp.families.family import Family  # noqa: E402
+from envgen_exp.families.heist.config import HeistConfig  # noqa: E402
 from envgen_exp.families.typed import parse_design  # noqa: E402
 from envgen_exp.seeding import WorldSet, world_seed  # noqa: E402
 

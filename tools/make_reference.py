@@ -1,6 +1,6 @@
 """``python tools/make_reference.py docs/reference.md`` writes the page of every config key and every metric.
 
-Keys come from the schema in config.py and the rules of validation.py, options from the files of conf/, metrics from the
+Keys come from the config classes with the ranges of their fields, options from the files of conf/, metrics from the
 table in tracking/metrics.py; where a metric is logged stands here and is compared with a real run by a test.
 """
 
@@ -20,12 +20,12 @@ from omegaconf import OmegaConf
 
 from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.commands.explain import groups_of
-from envgen_exp.commands.help import chosen_options, doc_lines, gloss, value_text
-from envgen_exp.commands.validation import allowed
-from envgen_exp.config import NOT_IDENTITY, RunConfig, register, schema
+from envgen_exp.commands.help import chosen_options, docs_of, gloss, value_text
+from envgen_exp.config import NOT_IDENTITY, RunConfig, frozen_twin, schema
 from envgen_exp.errors import ConfigError
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.run.loop import WINDOW_STEPS
+from envgen_exp.run.schemas import register
 from envgen_exp.tracking.metrics import METRICS, Metric
 
 _UPDATE = "training: each update"
@@ -119,13 +119,19 @@ def _all_keys() -> Iterator[str]:
     yield from _table("Run", schema(RunConfig), "", plain, dataclasses.asdict(config))
     for name in sections:
         values = {f.name: getattr(getattr(config, name), f.name) for f in dataclasses.fields(getattr(config, name))}
-        hint = typing.get_type_hints(schema(RunConfig))[name]
+        hint = _common_schema(name) or typing.get_type_hints(schema(RunConfig))[name]
         common = [f.name for f in dataclasses.fields(hint)]
         yield from _table(name, hint, f"{name}.", common, values)
         for option, twin in _own_schemas(name, hint):
             own = [f for f in dataclasses.fields(twin) if f.name not in common]
             defaults = {f.name: f.default for f in own}
             yield from _table(f"{name}={option}", twin, f"{name}.", [f.name for f in own], defaults)
+
+
+def _common_schema(group: str) -> type | None:
+    store = ConfigStore.instance()
+    named = group in store.repo and f"schema_{group}.yaml" in store.list(group)
+    return OmegaConf.get_type(store.load(f"{group}/schema_{group}.yaml").node) if named else None
 
 
 def _own_schemas(group: str, common: type) -> Iterator[tuple[str, type]]:
@@ -140,20 +146,21 @@ def _own_schemas(group: str, common: type) -> Iterator[tuple[str, type]]:
 
 
 def _table(title: str, twin: type, prefix: str, names: Iterable[str], values: Mapping[str, Any]) -> Iterator[str]:
-    docs, hints = doc_lines(), typing.get_type_hints(twin)
+    docs, hints = docs_of(frozen_twin(twin)), typing.get_type_hints(twin)
+    ranges = {f.name: f.metadata["allowed"].words for f in dataclasses.fields(twin) if "allowed" in f.metadata}
     yield from ("", f"### {title}", "", "| key | value | allowed | what it is | |", "|---|---|---|---|---|")
     for name in names:
-        doc = next((docs[cls.__name__, name] for cls in twin.__mro__ if (cls.__name__, name) in docs), "")
+        doc = docs.get(name, "")
         if not doc:
-            raise ConfigError(f"{twin.__name__}.{name} has no doc line in config.py")
+            raise ConfigError(f"{twin.__name__}.{name} has no doc line")
         key = prefix + name
         mark = "✓" if key in NOT_IDENTITY or key.split(".")[0] in NOT_IDENTITY else ""
         value = values[name]
         shown = "" if value is dataclasses.MISSING else f"`{value_text(value)}`"
-        yield f"| `{key}` | {shown} | {_cell(_allowed(hints[name], key))} | {_cell(doc)} | {mark} |"
+        yield f"| `{key}` | {shown} | {_cell(_allowed(hints[name], ranges.get(name, '')))} | {_cell(doc)} | {mark} |"
 
 
-def _allowed(hint: Any, key: str) -> str:
+def _allowed(hint: Any, rule: str) -> str:
     options = [item for item in typing.get_args(hint) if item is not type(None)]
     optional = type(None) in typing.get_args(hint)
     inner = options[0] if optional else hint
@@ -163,7 +170,7 @@ def _allowed(hint: Any, key: str) -> str:
         words = "list, `[a,b]`"
     else:
         words = _TYPES[inner]
-    if rule := allowed(key):
+    if rule:
         words = rule if inner is str else f"{words}, {rule}"
     return words + (", or `null`" if optional else "")
 

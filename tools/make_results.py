@@ -22,8 +22,9 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 
 from envgen_exp import seeding
-from envgen_exp.config import CrafterConfig, Observe
+from envgen_exp.config import Observe
 from envgen_exp.families import make_family
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
 from envgen_exp.learners.intervals import score_interval, wilson

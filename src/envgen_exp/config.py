@@ -1,7 +1,9 @@
 """The schema of conf/, in its frozen form; the mutable form that Hydra wants is derived from it.
 
-A field's line below it is its documentation: `--help` and the reference are made from it.
-`register()` puts the derived schemas into Hydra's store, `freeze()` turns a composed config into a frozen `RunConfig`.
+A field's line below it is its documentation, its range stands in its metadata: `--help`, the reference and what is
+refused are made from them.
+run/schemas.py puts the derived schemas into Hydra's store, `freeze()` turns a composed config into a frozen
+`RunConfig`.
 """
 
 from __future__ import annotations
@@ -12,15 +14,44 @@ import hashlib
 import json
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from envgen_exp.errors import ConfigError, SecretError
+from envgen_exp.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a field's number or text may be; null is allowed where its type allows it."""
+
+    accepts: Callable[[Any], bool]
+    words: str
+
+
+def ranged(default: Any, allowed: Range) -> Any:
+    """A field of a config class with this default whose value is checked before a run."""
+    return field(default=default, metadata={"allowed": allowed})
+
+
+def at_least(low: float, why: str = "") -> Range:
+    """`low` and everything above."""
+    return Range(lambda value: bool(value >= low), f"{low} or more" + (f", {why}" if why else ""))
+
+
+def between(low: float, high: float) -> Range:
+    """Both ends included."""
+    return Range(lambda value: bool(low <= value <= high), f"from {low:g} to {high:g}")
+
+
+POSITIVE = Range(lambda value: bool(value > 0), "above 0")
+TEXT = Range(lambda value: bool(value.strip()), "a text that is not empty")
+NUM_ENVS = between(1, 4096)
+_SEED = Range(lambda value: bool(0 <= value < 2**63), "from 0 to 2**63 - 1")
 
 
 class Engine(Enum):
@@ -35,38 +66,6 @@ class Observe(Enum):
 
     pixels = "pixels"
     symbolic = "symbolic"
-
-
-class Network(Enum):
-    """The agent's network."""
-
-    moon = "moon"
-    envgen = "envgen"
-    nature = "nature"
-    symbolic = "symbolic"
-    tiny = "tiny"
-
-
-class HeistMode(Enum):
-    """procgen's distributions of Heist levels: worlds of 9 or 13 cells in full view, or of 23 in partial view."""
-
-    easy = "easy"
-    hard = "hard"
-    memory = "memory"
-
-
-class OriginalGame(Enum):
-    """Which game is the original: the stock game, or the designed generator's default world (a diagnostic)."""
-
-    stock = "stock"
-    fork = "fork"
-
-
-class Generator(Enum):
-    """The designed generator as the paper describes it, or as released, where coal 'very common' is ignored."""
-
-    paper = "paper"
-    released = "released"
 
 
 class Mixture(Enum):
@@ -137,8 +136,22 @@ class TrackerMode(Enum):
     offline = "offline"
 
 
+class Section:
+    """A section of the config that a plug-in may extend: its class says what only the plug-in can know."""
+
+    def check(self, run: RunConfig) -> None:
+        """ConfigError where the section contradicts another one."""
+
+
+class Stored(Protocol):
+    """What another run's folder is asked for."""
+
+    def __call__(self, folder: Path) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+        """Its config as plain values, and its feedback evaluations so far."""
+
+
 @dataclass(frozen=True)
-class EnvConfig:
+class EnvConfig(Section):
     """An environment family; a family's own settings stand in a subclass."""
 
     name: str = MISSING
@@ -147,40 +160,12 @@ class EnvConfig:
     """Which implementation of the game."""
     observation: Observe = Observe.pixels
     """What the agent sees."""
-    num_threads: int = 0
+    num_threads: int = ranged(0, at_least(0))
     """Threads that step environments; 0 takes what the machine has."""
 
-
-@dataclass(frozen=True)
-class CrafterConfig(EnvConfig):
-    """Crafter (Hafner 2021)."""
-
-    name: str = "crafter"
-    """The family, as registered."""
-    designed_length: int = 1024
-    """Steps after which an episode in a designed world is truncated."""
-    original_length: int = 10_000
-    """Steps after which an episode of the original is truncated."""
-    original: OriginalGame = OriginalGame.stock
-    """Which game is the original; fork, the designed generator's default world, is a diagnostic."""
-    generator: Generator = Generator.paper
-    """Which rules make designed worlds; released, which ignores coal 'very common', is a diagnostic."""
-
-
-@dataclass(frozen=True)
-class HeistConfig(EnvConfig):
-    """procgen's Heist (Cobbe et al. 2020)."""
-
-    name: str = "heist"
-    """The family, as registered."""
-    mode: HeistMode = HeistMode.easy
-    """Which levels the stock game makes, and so what the original is."""
-    designed_length: int = 1000
-    """Steps after which an episode in a designed level is truncated, if its design does not say fewer."""
-    original_length: int = 1000
-    """Steps after which an episode of the original is truncated; stock's is 1,000."""
-    pool_size: int = 1000
-    """Levels of each design: built before training, then drawn from for every episode."""
+    def diagnostics(self) -> list[str]:
+        """Settings under which a run may explain a disagreement but stands in no table with others, as typed."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -197,37 +182,37 @@ class LLMConfig:
     """The environment variable that holds the key; empty is the provider's own, and none for a server at api_base."""
     api_base: str | None = None
     """Address of the server, e.g. http://127.0.0.1:8000/v1; null is the provider's own."""
-    temperature: float = 0.0
+    temperature: float = ranged(0.0, between(0, 2))
     """Sampling temperature; the paper uses 0."""
     seed: int | None = None
     """Sampling seed, where the provider knows one."""
-    max_tokens: int = 4096
+    max_tokens: int = ranged(4096, at_least(1))
     """Most tokens of a reply."""
     structured: bool = True
     """Ask for JSON by schema where the model supports it."""
-    timeout: float = 120.0
+    timeout: float = ranged(120.0, POSITIVE)
     """Seconds until one request is given up; of llm=embedded, seconds between two signs of life."""
-    total_timeout: float = 1800.0
+    total_timeout: float = ranged(1800.0, POSITIVE)
     """Seconds until an answer of llm=embedded that is still being written is given up."""
-    max_attempts: int = 6
+    max_attempts: int = ranged(6, at_least(1))
     """Most requests for one completion, the first included."""
-    max_wait: float = 60.0
+    max_wait: float = ranged(60.0, at_least(0))
     """Most seconds between two attempts; a longer Retry-After ends the call."""
-    max_repairs: int = 2
+    max_repairs: int = ranged(2, at_least(0))
     """How often a reply that can't be used goes back to the model."""
-    max_calls: int | None = None
+    max_calls: int | None = ranged(None, at_least(0))
     """Cap on requests of a run, resumes included; null is no cap."""
-    max_dollars: float | None = None
+    max_dollars: float | None = ranged(None, at_least(0))
     """Cap on the cost of a run in US dollars, resumes included; null is no cap."""
-    input_price: float | None = None
+    input_price: float | None = ranged(None, at_least(0))
     """Dollars per million prompt tokens, where litellm does not know the model."""
-    output_price: float | None = None
+    output_price: float | None = ranged(None, at_least(0))
     """Dollars per million completion tokens, where litellm does not know the model."""
     check_key: bool = False
     """Send one real request before the run to see whether the key works."""
     weights: str | None = None
     """GGUF file that llm=embedded runs; null is the one that `make model` fetches. llm.model names it with its hash."""
-    context: int = 16384
+    context: int = ranged(16384, between(256, 2**20))
     """Most tokens of prompt and answer together, of llm=embedded; its memory grows with them."""
     replay_from: str | None = None
     """Run folder whose recorded replies serve (typed as llm.from=FOLDER)."""
@@ -236,125 +221,47 @@ class LLMConfig:
 
 
 @dataclass(frozen=True)
-class PPOConfig:
-    """Proximal policy optimisation, with cleanrl's names; defaults are the paper's."""
+class PresetConfig(Section):
+    """A learner's presets; what they set stands in a subclass."""
 
     name: str = MISSING
     """What tables and folders call it."""
-    network: Network = Network.moon
-    """The agent's network."""
-    num_envs: int = 8
-    """Environments side by side."""
-    num_steps: int = 512
-    """Steps of each environment in a rollout."""
-    learning_rate: float = 3e-4
-    """Adam's step size."""
-    gamma: float = 0.95
-    """Discount."""
-    gae_lambda: float = 0.65
-    """Lambda of the generalised advantage estimate."""
-    update_epochs: int = 3
-    """Passes over a rollout."""
-    num_minibatches: int = 8
-    """Minibatches of a pass."""
-    clip_coef: float = 0.2
-    """Clip range of the policy ratio."""
-    ent_coef: float = 0.01
-    """Weight of the entropy bonus."""
-    vf_coef: float = 0.5
-    """Weight of the value loss."""
-    max_grad_norm: float = 0.5
-    """Gradients are scaled down to this norm."""
-    value_norm_decay: float = 0.99
-    """Decay of the debiased moving average that normalises value targets."""
-    bootstrap_timeouts: bool = False
-    """Add the value of the last observation where an episode ran out of time."""
-    anneal_lr: bool = False
-    """Bring the learning rate down to zero over the run's training steps."""
-    clip_vloss: bool = False
-    """Clip the value loss as the policy's."""
-    precision: Precision = Precision.float32
-    """Number format of forward and backward pass; auto chooses by device and processor."""
 
 
 @dataclass(frozen=True)
-class DesignerConfig:
+class DesignerConfig(Section):
     """Who writes the designs; a designer's own settings stand in a subclass."""
 
     name: str = MISSING
     """The designer, as registered."""
-    num_designs: int = 4
+    num_designs: int = ranged(4, between(1, 64))
     """Designs of a cycle."""
     prompt: Prompt = Prompt.rich
     """Which templates the messages are made from."""
 
+    @property
+    def wants_source(self) -> bool:
+        """Whether it needs another run that it does not name; a sweep gives it one of its own."""
+        return False
 
-@dataclass(frozen=True)
-class PlaceboConfig(DesignerConfig):
-    """Feedback that is another run's."""
-
-    placebo_from: str | None = None
-    """Run folder whose feedback evaluations are told in place of this run's own; copied into this run's config."""
-    told: list[Any] = field(default_factory=list)
-    """What was copied: the feedback evaluation of each cycle but the last."""
-
-
-@dataclass(frozen=True)
-class HumanConfig(DesignerConfig):
-    """Designs that a person wrote."""
-
-    file: str | None = None
-    """YAML file: a list of designs for all cycles, or a list of such lists, one a cycle; copied into the config."""
-    sets: list[Any] = field(default_factory=list)
-    """What was copied."""
+    def enclosed(self, run: RunConfig, old: DesignerConfig | None, read: Stored) -> DesignerConfig:
+        """The section with the content of the files that it names; `old` is that of the run that is gone on with."""
+        return self
 
 
 @dataclass(frozen=True)
-class CandidatesConfig(DesignerConfig):
-    """More designs than are trained in, ranked by how an agent does in them."""
-
-    num_candidates: int = 16
-    """Designs that the language model writes at once; num_designs of them are taken for a cycle."""
-    validation_episodes: int = 10
-    """Episodes in each candidate on which its rank rests."""
-
-
-@dataclass(frozen=True)
-class EasyToHardConfig(CandidatesConfig):
-    """Candidates ranked once, by an agent made for that."""
-
-    validation_steps: int = 50_000
-    """Training steps, in the original and counted apart, of the agent that ranks the candidates (50,000 in the paper),
-    rounded up so that ppo.num_envs environments share them."""
-
-
-@dataclass(frozen=True)
-class PLRConfig(DesignerConfig):
-    """Prioritised level replay over the worlds of random designs (Jiang et al. 2021)."""
-
-    population: int = 16
-    """Random designs."""
-    worlds_per_design: int = 16
-    """Worlds of each of them that may be played."""
-    temperature: float = 0.1
-    """A world's priority is its rank's inverse to the power of 1 / temperature."""
-    staleness: float = 0.1
-    """Share of replays that go by how long ago a world was played."""
-
-
-@dataclass(frozen=True)
-class AgentConfig:
+class AgentConfig(Section):
     """Who plays: the small agent that PPO trains, or a language model that is asked for every action."""
 
     name: str = "ppo"
     """The agent: ppo is trained as the rest of the config says; the others are asked, and train nothing."""
-    episodes: int = 1
+    episodes: int = ranged(1, between(1, 1000))
     """Episodes of the original that a language model plays."""
-    max_steps: int = 500
+    max_steps: int = ranged(500, at_least(1))
     """Steps after which a language model's episode is cut, to cap its cost; the game's own limit is far higher."""
-    history: int = 5
+    history: int = ranged(5, between(1, 50))
     """Earlier steps that a language model is told of."""
-    max_tokens: int = 1024
+    max_tokens: int = ranged(1024, at_least(1))
     """Most tokens of an answer, where llm.max_tokens allows more: it bounds what a step can cost."""
 
 
@@ -362,15 +269,15 @@ class AgentConfig:
 class ScheduleConfig:
     """Environment steps of the training phases."""
 
-    designed_steps: int = 120_000
+    designed_steps: int = ranged(120_000, at_least(1))
     """Steps in designed worlds, each cycle."""
-    original_steps: int = 120_000
+    original_steps: int = ranged(120_000, at_least(0))
     """Steps in the original, each cycle."""
-    final_steps: int = 1_000_000
+    final_steps: int = ranged(1_000_000, at_least(0))
     """Steps in the original after the last cycle."""
     mixture: Mixture = Mixture.alternate
     """A cycle's two kinds of steps in turn, as in the paper, or side by side in one batch, in the same numbers."""
-    scale: float = 1.0
+    scale: float = ranged(1.0, POSITIVE)
     """What the steps that conf/ names as ${steps:N} are multiplied by; what is typed as a number stays that number."""
 
 
@@ -378,13 +285,13 @@ class ScheduleConfig:
 class EvaluationConfig:
     """The two evaluations in the original: feedback for the designer, report for the score."""
 
-    feedback_seeds: int = 12
+    feedback_seeds: int = ranged(12, at_least(2, "since the designer is told the spread over seeds"))
     """Seeds over which the designer's feedback has its spread."""
-    feedback_episodes: int = 10
+    feedback_episodes: int = ranged(10, at_least(1))
     """Episodes of each of those seeds."""
-    report_episodes: int = 1000
+    report_episodes: int = ranged(1000, at_least(1))
     """Episodes of the report evaluation, which carries the score."""
-    num_envs: int = 32
+    num_envs: int = ranged(32, NUM_ENVS)
     """Environments side by side in the report evaluation."""
 
 
@@ -392,9 +299,9 @@ class EvaluationConfig:
 class CheckpointConfig:
     """When a running phase is saved."""
 
-    every_steps: int = 50_000
+    every_steps: int = ranged(50_000, at_least(0))
     """Environment steps between two checkpoints; 0 is never by steps."""
-    every_seconds: float = 120.0
+    every_seconds: float = ranged(120.0, at_least(0))
     """Seconds between two checkpoints; 0 is never by time."""
 
 
@@ -406,7 +313,7 @@ class TrackerConfig:
     """Where metrics go besides metrics.jsonl."""
     mode: TrackerMode = TrackerMode.auto
     """W&B's mode."""
-    project: str = "envgen"
+    project: str = ranged("envgen", TEXT)
     """W&B project."""
     entity: str | None = None
     """W&B user or team."""
@@ -420,25 +327,25 @@ class TrackerConfig:
 class RunConfig:
     """One run."""
 
-    seed: int = 0
+    seed: int = ranged(0, _SEED)
     """Root of every random stream."""
-    arm: str | None = None
+    arm: str | None = ranged(None, TEXT)
     """What tables call this treatment; null is the designer's name."""
-    design_set: int | None = None
+    design_set: int | None = ranged(None, _SEED)
     """Root of what designers draw, and llm.seed where that is null; null is the run's seed."""
     contrasts: list[str] = field(default_factory=list)
     """Differences that the sweep's tables test beside the preregistered ones, each as 'arm - arm'."""
-    cycles: int = 4
+    cycles: int = ranged(4, at_least(1))
     """Rounds of design, training and evaluation."""
     device: Device = Device.auto
     """Where the network runs."""
-    num_threads: int = 0
+    num_threads: int = ranged(0, at_least(0))
     """Threads of torch on the CPU; 0 takes what the machine has."""
     dry_run: bool = False
     """Print the plan and the first messages, ask and train nothing."""
     verbosity: Verbosity = Verbosity.normal
     """What the terminal shows; quiet: what needs attention and the table at the end, verbose: every logged row too."""
-    runs_dir: str = "runs"
+    runs_dir: str = ranged("runs", TEXT)
     """Where new run folders are made."""
     folder: str | None = None
     """This run's folder; null makes one below runs_dir."""
@@ -446,7 +353,7 @@ class RunConfig:
     """Folder of an earlier run to go on with."""
     env: EnvConfig = MISSING
     llm: LLMConfig = MISSING
-    ppo: PPOConfig = MISSING
+    ppo: PresetConfig = MISSING
     designer: DesignerConfig = MISSING
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -510,51 +417,16 @@ def schema(frozen: type) -> type:
                 factory = schema(f.default_factory) if nested else f.default_factory  # type: ignore[arg-type]
                 own.append((f.name, hint, field(default_factory=factory)))
             else:
-                own.append((f.name, hint, field(default=f.default)))
+                own.append((f.name, hint, field(default=f.default, metadata=dict(f.metadata))))
         bases = tuple(schema(base) for base in inherited)
         _schemas[frozen] = dataclasses.make_dataclass(frozen.__name__, own, bases=bases)
         _schemas[frozen].__module__ = frozen.__module__
     return _schemas[frozen]
 
 
-def register() -> None:
-    """Put the schemas into Hydra's store; conf/ refers to them as `schema` and `<group>/schema_<name>`.
-
-    conf/ may also write ${steps:N}, the steps N at the run's scale; ${steps:N,PARTS}, a part of them; and
-    ${whole:N,SIZE}, how many times SIZE goes into N. OmegaConf's own ${oc.env:NAME} is refused.
-    """
-    OmegaConf.register_new_resolver("steps", _steps, replace=True)
-    OmegaConf.register_new_resolver("whole", lambda number, size: number // size, replace=True)
-    OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
-    store = ConfigStore.instance()
-    for group, name, cls in (
-        (None, "schema", RunConfig),
-        ("env", "schema_env", EnvConfig),  # of families without settings of their own
-        ("env", "schema_crafter", CrafterConfig),
-        ("env", "schema_heist", HeistConfig),
-        ("llm", "schema_llm", LLMConfig),
-        ("ppo", "schema_ppo", PPOConfig),
-        ("designer", "schema_designer", DesignerConfig),
-        ("designer", "schema_placebo", PlaceboConfig),
-        ("designer", "schema_human", HumanConfig),
-        ("designer", "schema_easy_to_hard", EasyToHardConfig),
-        ("designer", "schema_adversarial", CandidatesConfig),
-        ("designer", "schema_plr", PLRConfig),
-        ("agent", "schema_agent", AgentConfig),
-        ("tracker", "schema_tracker", TrackerConfig),
-    ):
-        store.store(name=name, group=group, node=schema(cls))
-
-
-def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:
-    return round(at_scale_one * float(_root_.schedule.scale) / parts)
-
-
-def _refuse_environment(name: Any, default: Any = None) -> Any:
-    raise SecretError(
-        f"reads the environment variable {name}, and a config is written to files: let the shell fill in what is no "
-        f'secret ("${name}"); keys are read from environment variables alone (llm.key_variable names which)'
-    )
+def frozen_twin(mutable: type) -> type:
+    """The frozen config class that a schema was made from."""
+    return next(frozen for frozen, twin in _schemas.items() if twin is mutable)
 
 
 def literal(value: Any) -> Any:
@@ -607,18 +479,6 @@ def arm(config: RunConfig) -> str:
 def design_set(config: RunConfig) -> int:
     """Root of the streams that designers draw from."""
     return config.seed if config.design_set is None else config.design_set
-
-
-def diagnostics(config: RunConfig) -> list[str]:
-    """Settings under which a run may explain a disagreement but stands in no table with others, e.g. env.original=fork.
-
-    They are those of Crafter that make its worlds other than the stock game's and the paper's.
-    """
-    env = config.env
-    if not isinstance(env, CrafterConfig):
-        return []
-    chosen = {"original": (env.original, OriginalGame.stock), "generator": (env.generator, Generator.paper)}
-    return [f"env.{key}={value.name}" for key, (value, usual) in chosen.items() if value is not usual]
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -16,14 +16,19 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """The plug-ins of one kind; each is loaded when it is asked for."""
 
-    def __init__(self, key: str, group: str, built_in: Mapping[str, str]) -> None:
+    def __init__(
+        self, key: str, group: str, built_in: Mapping[str, str], configs: Mapping[str, str] | None = None
+    ) -> None:
         """`key` is the config key that names a plug-in, e.g. env.name; `built_in` says where each lies, module:name.
 
-        Other packages name theirs in the entry points' group envgen_exp.GROUP, e.g. envgen_exp.families.
+        `configs` says where the config class of a built-in one with settings of its own lies, in a module that loads
+        fast: it is needed for every command line. Other packages name theirs in the entry points'
+        group envgen_exp.GROUP, e.g. envgen_exp.families.
         """
         self.key = key
         self.group = f"envgen_exp.{group}"
         self._built_in = dict(built_in)
+        self._configs = dict(configs or {})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -33,13 +38,30 @@ class Registry(Generic[T]):
     def find(self, name: str) -> T:
         """The plug-in of this name; ConfigError where there is none."""
         if name in self._built_in:
-            module, _, attribute = self._built_in[name].partition(":")
-            return cast(T, getattr(import_module(module), attribute))
+            return cast(T, _loaded(self._built_in[name]))
         for point in entry_points(group=self.group, name=name):
             loaded: Any = point.load()
             return cast(T, loaded)
         close = nearest(name, self.names)
         raise ConfigError(f"{self.key}={name}: there is none of this name{close}; allowed: {' | '.join(self.names)}")
+
+    def is_built_in(self, name: str) -> bool:
+        """Whether it is one of this package's own."""
+        return name in self._built_in
+
+    def config(self, name: str, common: type) -> type:
+        """The config class of a plug-in: what it names as `Config`, else `common`."""
+        if self.is_built_in(name):
+            return cast(type, _loaded(self._configs[name])) if name in self._configs else common
+        try:
+            return cast(type, getattr(self.find(name), "Config", common))
+        except Exception:  # noqa: BLE001 - a stranger's that does not load is told of where it is chosen
+            return common
+
+
+def _loaded(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

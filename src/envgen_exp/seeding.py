@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 WORLD_SEED_MODULUS = 2**31 - 1
 """crafter.Env seeds an episode with hash((seed, episode)) modulo this number."""
@@ -61,6 +64,8 @@ def generator(root: int, *names: str | int) -> np.random.Generator:
 
 def torch_generator(root: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator for the stream with these names; its state is a tensor that a checkpoint can hold."""
+    import torch  # a command line that trains nothing does without
+
     made = torch.Generator(device=device)
     made.manual_seed(int(_sequence(root, names).generate_state(1, np.uint64)[0] >> np.uint64(1)))
     return made

@@ -29,11 +29,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envgen_exp.commands.explain import explain
-from envgen_exp.commands.inputs import enclose, wants_source
+from envgen_exp.commands.inputs import enclose
 from envgen_exp.commands.validation import validate
-from envgen_exp.config import LLMConfig, RunConfig, freeze, identity, plain, register
+from envgen_exp.config import LLMConfig, RunConfig, freeze, identity, plain
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.secrets import refuse_secrets_in, use
+from envgen_exp.run.schemas import register
 from envgen_exp.run.stored import load_config, structured, told_again
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -63,7 +64,7 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool =
     validate(config)
     if stored is not None:
         _check_key_is_meant(config.llm, parsed, Path(str(resume)))
-    if not (in_sweep and wants_source(config)):
+    if not (in_sweep and config.designer.wants_source):
         config = enclose(config, stored)
     use(config.llm.key_variable)
     refuse_secrets_in(plain(config), os.environ)
@@ -138,7 +139,7 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
         seen[name] = varied
         runs.append(SweptRun(tuple(item for item in job if not item.lstrip("+").startswith("hydra")), varied, config))
     for number, run in enumerate(runs):
-        if wants_source(run.config):
+        if run.config.designer.wants_source:
             source = _source(run, [other.config for other in runs])
             runs[number] = dataclasses.replace(run, source=folder / identity(source))
     return Sweep(folder, launcher, settings, tuple(runs))

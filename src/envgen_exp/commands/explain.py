@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from envgen_exp.config import RunConfig, schema
@@ -82,9 +84,20 @@ def _known_keys(section: type | None = None, prefix: str = "") -> list[str]:
     keys = []
     for name, hint in _fields(section or schema(RunConfig)).items():
         keys.append(prefix + name)
+        for own in [] if section else _own_schemas(name):
+            keys += _known_keys(own, f"{name}.")
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             keys += _known_keys(hint, f"{prefix}{name}.")
     return keys
+
+
+def _own_schemas(group: str) -> list[type]:
+    """The classes of a group's sections, plug-ins' with settings of their own too."""
+    store = ConfigStore.instance()
+    if group not in store.repo:
+        return []
+    found = (OmegaConf.get_type(store.load(f"{group}/{file}").node) for file in store.list(group))
+    return [cls for cls in dict.fromkeys(found) if cls is not None]
 
 
 def _nearest_value(hint: Any, shown: str) -> str:

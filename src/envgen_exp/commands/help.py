@@ -1,10 +1,11 @@
-"""What `python run.py --help` prints, made from conf/ and from the doc lines of config.py."""
+"""What `python run.py --help` prints, made from conf/ and from the doc lines of config classes."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
 import inspect
+import textwrap
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from envgen_exp import config as schema
 from envgen_exp.commands.explain import groups_of
 from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError
@@ -75,7 +75,7 @@ def chosen_options(conf: Path) -> dict[str, Any]:
 
 
 def _keys(section: Any, prefix: str, leave_out: list[str] | None = None) -> Iterator[str]:
-    docs = doc_lines()
+    docs = docs_of(type(section))
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         if field.name in (leave_out or ()):
@@ -83,9 +83,7 @@ def _keys(section: Any, prefix: str, leave_out: list[str] | None = None) -> Iter
         if dataclasses.is_dataclass(value):
             yield from _keys(value, f"{prefix}{field.name}.")
             continue
-        doc = next(
-            (docs[cls.__name__, field.name] for cls in type(section).__mro__ if (cls.__name__, field.name) in docs), ""
-        )
+        doc = docs.get(field.name, "")
         shown = f"{prefix}{field.name}={value_text(value)}"
         yield f"  {shown:<34} {doc}" + (f" ({' | '.join(type(value).__members__)})" if isinstance(value, Enum) else "")
 
@@ -97,14 +95,16 @@ def value_text(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
 
 
-def doc_lines() -> dict[tuple[str, str], str]:
-    """By class and field, the string that stands below the field in config.py."""
-    docs = {}
-    for cls in ast.parse(inspect.getsource(schema)).body:
-        if not isinstance(cls, ast.ClassDef):
+def docs_of(section: type) -> dict[str, str]:
+    """For each field of a config class the string that stands below it in the source."""
+    found: dict[str, str] = {}
+    for cls in reversed(section.__mro__):
+        if not dataclasses.is_dataclass(cls):
             continue
-        for statement, below in zip(cls.body, cls.body[1:], strict=False):
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        assert isinstance(body, ast.ClassDef)
+        for statement, below in zip(body.body, body.body[1:], strict=False):
             match statement, below:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
-                    docs[cls.name, name] = " ".join(doc.split())
-    return docs
+                    found[name] = " ".join(doc.split())
+    return found

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from envgen_exp.commands.failure import told
-from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig
+from envgen_exp.config import EnvConfig
 from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.families import FAMILIES, make_family
 from envgen_exp.families.design import Design, design_key
@@ -109,8 +109,8 @@ def _env(name: str) -> EnvConfig:
     if name not in names:
         close = nearest(name, names)
         raise ConfigError(f"--family {name}: there is no such family, allowed: {', '.join(names)}{close}")
-    made: dict[str, type[EnvConfig]] = {"crafter": CrafterConfig, "heist": HeistConfig}
-    return made.get(name, EnvConfig)(name=name)
+    made: EnvConfig = FAMILIES.config(name, EnvConfig)(name=name)
+    return made
 
 
 def _of_run(folder: Path, family_name: str | None) -> tuple[EnvConfig, list[tuple[str, Design]]]:

@@ -81,6 +81,13 @@ DESIGNERS: Registry[type[Designer]] = Registry(
         "terrain_only": "envgen_exp.designers.half:TerrainOnly",
         "human": "envgen_exp.designers.human:Human",
     },
+    {
+        "placebo": "envgen_exp.designers.config:PlaceboConfig",
+        "human": "envgen_exp.designers.config:HumanConfig",
+        "easy_to_hard": "envgen_exp.designers.config:EasyToHardConfig",
+        "adversarial": "envgen_exp.designers.config:CandidatesConfig",
+        "plr": "envgen_exp.designers.config:PLRConfig",
+    },
 )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from envgen_exp.config import DesignerConfig, HumanConfig
+from envgen_exp.config import DesignerConfig
+from envgen_exp.designers.config import HumanConfig
 from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.errors import ConfigError, DesignError

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from envgen_exp.config import DesignerConfig, PlaceboConfig
+from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.adaptive import Adaptive
+from envgen_exp.designers.config import PlaceboConfig
 from envgen_exp.designers.means import Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.errors import ConfigError

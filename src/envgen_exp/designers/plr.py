@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp import seeding
-from envgen_exp.config import DesignerConfig, PLRConfig
+from envgen_exp.config import DesignerConfig
+from envgen_exp.designers.config import PLRConfig
 from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.designers.random import draw

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from envgen_exp.config import CandidatesConfig, DesignerConfig, EasyToHardConfig
+from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.adaptive import Adaptive
+from envgen_exp.designers.config import CandidatesConfig, EasyToHardConfig
 from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.designers.resample import Resample

@@ -20,13 +20,17 @@ FAMILIES: Registry[Callable[[EnvConfig], Family]] = Registry(
         "crafter": "envgen_exp.families.crafter.family:CrafterFamily",
         "heist": "envgen_exp.families.heist.family:HeistFamily",
     },
+    {
+        "crafter": "envgen_exp.families.crafter.config:CrafterConfig",
+        "heist": "envgen_exp.families.heist.config:HeistConfig",
+    },
 )
 
 
 def make_family(config: EnvConfig) -> Family:
     """The family that `config.name` says; ConfigError for an unknown one, or for settings that are not its own."""
     made = FAMILIES.find(config.name)
-    if not isinstance(config, own := getattr(made, "Config", EnvConfig)):
+    if not isinstance(config, own := FAMILIES.config(config.name, EnvConfig)):
         raise ConfigError(f"env.name={config.name}: needs the settings of {own.__name__} (env={config.name})")
     return made(config)
 

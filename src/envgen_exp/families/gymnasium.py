@@ -41,9 +41,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, EnvConfig, HeistConfig, Observe
+from envgen_exp.config import EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
-from envgen_exp.families import make_playable
+from envgen_exp.families import FAMILIES, make_playable
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Family
 from envgen_exp.families.typed import read_design
@@ -55,8 +55,6 @@ DesignLike = Design | Mapping[str, Any] | None
 Size = int | tuple[int, int]
 """Rows and columns of a picture in pixels, or one number for both."""
 
-_CONFIGS: Mapping[str, type[EnvConfig]] = {"crafter": CrafterConfig, "heist": HeistConfig}
-"""The config class of each family that has settings of its own."""
 _SIZE = 576
 """64 pixels for each of the nine cells of Crafter's frame, the textures' own resolution."""
 
@@ -382,7 +380,7 @@ def _info(record: EpisodeRecord) -> dict[str, Any]:
 
 def _configure(family: str, settings: Mapping[str, Any]) -> EnvConfig:
     """The family's config from keyword arguments; enums by name. ConfigError for what it has not."""
-    config = _CONFIGS.get(family, EnvConfig)
+    config = FAMILIES.config(family, EnvConfig) if family in FAMILIES.names else EnvConfig
     kinds = {name: kind for name, kind in typing.get_type_hints(config).items() if name != "name"}
     values: dict[str, Any] = {"name": family}
     for name, value in settings.items():
@@ -397,7 +395,8 @@ def _configure(family: str, settings: Mapping[str, Any]) -> EnvConfig:
         else:
             # Every other setting is a number of something; 0 threads are as many as there are cores.
             values[name] = _check_count(name, value, least=0 if name == "num_threads" else 1)
-    return config(**values)
+    made: EnvConfig = config(**values)
+    return made
 
 
 def _bound(config: EnvConfig, max_episode_steps: int) -> EnvConfig:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from envgen_exp import seeding
-from envgen_exp.config import Mixture, RunConfig, Verbosity, arm, design_set, diagnostics
+from envgen_exp.config import Mixture, RunConfig, Verbosity, arm, design_set
 from envgen_exp.designers import Feedback, Proposal
 from envgen_exp.errors import MemoryFullError, RunFolderError
 from envgen_exp.families.design import Design, design_key
@@ -415,7 +415,7 @@ class Run:
             seconds=self.session.seconds,
             arm=arm(config),
             design_set=design_set(config),
-            diagnostic=tuple(diagnostics(config)),
+            diagnostic=tuple(config.env.diagnostics()),
             updates=self.learner.updates,
             agent=config.agent.name,
             by_episode=self.learner.takings(result, self._records("report-evaluation")),

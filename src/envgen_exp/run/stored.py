@@ -12,9 +12,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from envgen_exp.config import LLMConfig, LLMKind, RunConfig, freeze, literal, register, schema, spoken
+from envgen_exp.config import LLMConfig, LLMKind, RunConfig, freeze, literal, schema, spoken
 from envgen_exp.errors import RunFolderError
 from envgen_exp.run.folder import RunFolder, read_config
+from envgen_exp.run.schemas import register
 
 
 def load_config(folder: Path) -> RunConfig:

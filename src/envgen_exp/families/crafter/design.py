@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from envgen_exp.config import CrafterConfig, Generator, OriginalGame
+from envgen_exp.families.crafter.config import CrafterConfig, Generator, OriginalGame
 from envgen_exp.families.design import Design, Setting, design_model
 
 _MOST = 9

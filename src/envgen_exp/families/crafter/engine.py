@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, Observe
+from envgen_exp.config import Observe
 from envgen_exp.errors import EngineError, StateError
 from envgen_exp.families import buffers
 from envgen_exp.families.crafter import _crafter, upstream
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import (
     CREATURE_DISTANCE,
     ORE_GATE,

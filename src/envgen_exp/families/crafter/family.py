@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, Engine, EnvConfig, Observe
+from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, EngineError
 from envgen_exp.families import buffers
 from envgen_exp.families.crafter import telling, upstream
 from envgen_exp.families.crafter.brief import brief, skill_rules
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import VOCABULARY, CrafterDesign, generated, starting_items
 from envgen_exp.families.crafter.observation import OBJECTS, observation_spec
 from envgen_exp.families.crafter.picture import draw_map

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.config import CrafterConfig, Observe
+from envgen_exp.config import Observe
 from envgen_exp.errors import EngineError, StateError
 from envgen_exp.families import buffers
 from envgen_exp.families.crafter import upstream, worldgen
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import CrafterDesign, generated, starting_items, terrain
 from envgen_exp.families.crafter.observation import FRAME, GRID, NIGHT_BELOW, OBJECTS, UNIT, VIEW, observation_spec
 from envgen_exp.families.crafter.picture import draw_map

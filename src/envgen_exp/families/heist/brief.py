@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from envgen_exp.config import HeistMode
 from envgen_exp.families.family import Brief, SkillRule
 from envgen_exp.families.heist.blob import COLOURS
+from envgen_exp.families.heist.config import HeistMode
 from envgen_exp.families.heist.design import LOCKS, SKILLS
 
 _DIFFICULTY: tuple[str, ...] = (

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.config import HeistConfig, HeistMode
 from envgen_exp.errors import EngineError, StateError
 from envgen_exp.families import buffers
 from envgen_exp.families.design import Design
 from envgen_exp.families.heist import blob, stock
 from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import MAX_LOCKS, SKILLS, HeistDesign, plan
 from envgen_exp.families.heist.levels import Beginning, Pool
 from envgen_exp.families.heist.picture import draw_frame

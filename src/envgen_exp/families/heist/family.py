@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.config import Engine, EnvConfig, HeistConfig, Observe
+from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.families import buffers
 from envgen_exp.families.design import Design, Setting, design_key
 from envgen_exp.families.family import Brief, DesignCheck, SkillRule
 from envgen_exp.families.heist import stock, upstream
 from envgen_exp.families.heist.brief import brief, skill_rules
+from envgen_exp.families.heist.config import HeistConfig
 from envgen_exp.families.heist.design import LOCKS, SKILLS, VOCABULARY, HeistDesign
 from envgen_exp.families.heist.engine import OBSERVATION, HeistVector
 from envgen_exp.families.heist.levels import Beginning, Level, Pool, build, level_seeds, solve, steps_needed

@@ -6,8 +6,8 @@ import dataclasses
 import functools
 import threading
 
-from envgen_exp.config import HeistMode
 from envgen_exp.families.heist import blob
+from envgen_exp.families.heist.config import HeistMode
 from envgen_exp.families.heist.levels import Beginning
 from envgen_exp.families.heist.upstream import RESTART, Games
 

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.config import HeistMode
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.heist import blob
 from envgen_exp.families.heist.blob import LONGEST, SafeBlob
+from envgen_exp.families.heist.config import HeistMode
 
 PACKAGE = "procgen-mirror"
 """The distribution that brings `procgen` to Python 3.11 and 3.12."""

@@ -22,9 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from envgen_exp.config import Network, Precision
+from envgen_exp.config import Precision
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import ArraySpec
+from envgen_exp.learners.ppo.config import Network
 
 Spec = Mapping[str, ArraySpec]
 _Layer = TypeVar("_Layer", bound=nn.Module)

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from envgen_exp.config import Network
 from envgen_exp.families.family import Playable
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.guard.writing import disk_errors, write_atomic
 from envgen_exp.learners.ppo.agent import Agent, make_agent, sample_actions
+from envgen_exp.learners.ppo.config import Network
 from envgen_exp.learners.ppo.ppo import PPO
 
 PACKAGE = "envgen_exp"

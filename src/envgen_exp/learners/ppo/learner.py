@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from envgen_exp import seeding
-from envgen_exp.config import Device, LLMConfig, PPOConfig, RunConfig, design_set
+from envgen_exp.config import Device, LLMConfig, RunConfig, design_set
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Playable
@@ -23,6 +23,7 @@ from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.learners.learner import NOBODY, Onlooker, Played, Progress, Speed, seeded
 from envgen_exp.learners.ppo.agent import DEEP
 from envgen_exp.learners.ppo.allocator import keep_large_buffers
+from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.export import export
 from envgen_exp.learners.ppo.ppo import PPO
@@ -52,14 +53,15 @@ class PPOLearner:
         """Weights that follow from the seed. ConfigError for a device or network that can't be had."""
         keep_large_buffers()
         device, threads = choose_device(config.device), use_threads(config)
-        check_memory(config.ppo, family.observation_spec)
-        made = PPO.create(config.ppo, family.observation_spec, family.num_actions, config.seed, device, threads)
-        return cls(config.ppo, family, made, total_steps)
+        settings = _settings(config)
+        check_memory(settings, family.observation_spec)
+        made = PPO.create(settings, family.observation_spec, family.num_actions, config.seed, device, threads)
+        return cls(settings, family, made, total_steps)
 
     @classmethod
     def slots(cls, config: RunConfig) -> int:
         """ppo.num_envs."""
-        return config.ppo.num_envs
+        return _settings(config).num_envs
 
     @classmethod
     def report_episodes(cls, config: RunConfig) -> int:
@@ -69,7 +71,7 @@ class PPOLearner:
     @classmethod
     def check_steps(cls, steps: int, config: RunConfig) -> None:
         """Environments share them evenly."""
-        check_steps(steps, config.ppo)
+        check_steps(steps, _settings(config))
 
     @classmethod
     def llm(cls, config: RunConfig) -> LLMConfig:
@@ -200,6 +202,11 @@ class Phase:
         self._training.env.close()
 
 
+def _settings(config: RunConfig) -> PPOConfig:
+    assert isinstance(config.ppo, PPOConfig)
+    return config.ppo
+
+
 def check_memory(ppo: PPOConfig, spec: Mapping[str, ArraySpec]) -> None:
     """Refuse a rollout that this machine can't hold."""
     needed, there = rollout_bytes(ppo.num_steps, ppo.num_envs, spec), memory_bytes()
@@ -220,7 +227,7 @@ def memory_bytes() -> int:
 def use_threads(config: RunConfig) -> int:
     """Set how many threads torch takes for one operation; returns how many the network may have in all."""
     threads = config.num_threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads if config.ppo.network in DEEP else 1)
+    torch.set_num_threads(threads if _settings(config).network in DEEP else 1)
     return threads
 
 

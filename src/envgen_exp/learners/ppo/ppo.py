@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from envgen_exp import seeding
-from envgen_exp.config import PPOConfig
 from envgen_exp.errors import CheckpointError, NumericsError
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.ppo.agent import Agent, choose_dtype, log_prob_and_entropy, make_agent
+from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.rollout import Rollout
 from envgen_exp.learners.ppo.team import Team
 from envgen_exp.learners.ppo.value_norm import ValueNorm

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from envgen_exp.config import PPOConfig
 from envgen_exp.errors import CheckpointError, ConfigError, StateError
 from envgen_exp.families.vector import EpisodeRecord, VectorEnv
 from envgen_exp.learners.curriculum import Curriculum, set_next_worlds
+from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.ppo import PPO, STATE_VERSION, check_version, update
 from envgen_exp.learners.ppo.rollout import RolloutBuffer, collect, finish
 

@@ -1,0 +1,75 @@
+"""The section `ppo`: a preset of `agent=ppo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from envgen_exp.config import NUM_ENVS, POSITIVE, Precision, PresetConfig, Range, RunConfig, at_least, between, ranged
+from envgen_exp.errors import ConfigError
+
+_BELOW_ONE = Range(lambda value: bool(0 <= value < 1), "from 0 to below 1")
+
+
+class Network(Enum):
+    """The agent's network."""
+
+    moon = "moon"
+    envgen = "envgen"
+    nature = "nature"
+    symbolic = "symbolic"
+    tiny = "tiny"
+
+
+@dataclass(frozen=True)
+class PPOConfig(PresetConfig):
+    """Proximal policy optimisation, with cleanrl's names; defaults are the paper's."""
+
+    network: Network = Network.moon
+    """The agent's network."""
+    num_envs: int = ranged(8, NUM_ENVS)
+    """Environments side by side."""
+    num_steps: int = ranged(512, at_least(1))
+    """Steps of each environment in a rollout."""
+    learning_rate: float = ranged(3e-4, POSITIVE)
+    """Adam's step size."""
+    gamma: float = ranged(0.95, between(0, 1))
+    """Discount."""
+    gae_lambda: float = ranged(0.65, between(0, 1))
+    """Lambda of the generalised advantage estimate."""
+    update_epochs: int = ranged(3, at_least(1))
+    """Passes over a rollout."""
+    num_minibatches: int = ranged(8, at_least(1))
+    """Minibatches of a pass."""
+    clip_coef: float = ranged(0.2, POSITIVE)
+    """Clip range of the policy ratio."""
+    ent_coef: float = ranged(0.01, at_least(0))
+    """Weight of the entropy bonus."""
+    vf_coef: float = ranged(0.5, at_least(0))
+    """Weight of the value loss."""
+    max_grad_norm: float = ranged(0.5, POSITIVE)
+    """Gradients are scaled down to this norm."""
+    value_norm_decay: float = ranged(0.99, _BELOW_ONE)
+    """Decay of the debiased moving average that normalises value targets."""
+    bootstrap_timeouts: bool = False
+    """Add the value of the last observation where an episode ran out of time."""
+    anneal_lr: bool = False
+    """Bring the learning rate down to zero over the run's training steps."""
+    clip_vloss: bool = False
+    """Clip the value loss as the policy's."""
+    precision: Precision = Precision.float32
+    """Number format of forward and backward pass; auto chooses by device and processor."""
+
+    def check(self, run: RunConfig) -> None:
+        """Every design needs an environment, every minibatch a step."""
+        if run.designer.num_designs > self.num_envs:
+            raise ConfigError(
+                f"designer.num_designs={run.designer.num_designs}: allowed is at most ppo.num_envs, which is "
+                f"{self.num_envs}, so that every design is played"
+            )
+        rollout = self.num_envs * self.num_steps
+        if self.num_minibatches > rollout:
+            raise ConfigError(
+                f"ppo.num_minibatches={self.num_minibatches}: allowed is at most the {rollout} steps of a rollout "
+                "(ppo.num_envs * ppo.num_steps)"
+            )

@@ -1,0 +1,57 @@
+"""The schemas in Hydra's store: ours, and those of every plug-in with settings of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from envgen_exp.config import AgentConfig, DesignerConfig, EnvConfig, LLMConfig, RunConfig, TrackerConfig, schema
+from envgen_exp.designers import DESIGNERS
+from envgen_exp.errors import SecretError
+from envgen_exp.families import FAMILIES
+from envgen_exp.learners import LEARNERS
+from envgen_exp.learners.ppo.config import PPOConfig
+from envgen_exp.registry import Registry
+
+
+def register() -> None:
+    """Put the schemas into Hydra's store; conf/ refers to them as `schema` and `<group>/schema_<name>`.
+
+    A plug-in that another package brings is an option of its group by its name alone, without a file in conf/.
+
+    conf/ may also write ${steps:N}, the steps N at the run's scale; ${steps:N,PARTS}, a part of them; and
+    ${whole:N,SIZE}, how many times SIZE goes into N. OmegaConf's own ${oc.env:NAME} is refused.
+    """
+    OmegaConf.register_new_resolver("steps", _steps, replace=True)
+    OmegaConf.register_new_resolver("whole", lambda number, size: number // size, replace=True)
+    OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
+    store = ConfigStore.instance()
+    store.store(name="schema", node=schema(RunConfig))
+    for group, section in (("llm", LLMConfig), ("ppo", PPOConfig), ("tracker", TrackerConfig)):
+        store.store(name=f"schema_{group}", group=group, node=schema(section))
+    plug_ins: tuple[tuple[str, Registry[Any], type], ...] = (
+        ("env", FAMILIES, EnvConfig),
+        ("designer", DESIGNERS, DesignerConfig),
+        ("agent", LEARNERS, AgentConfig),
+    )
+    for group, registry, common in plug_ins:
+        store.store(name=f"schema_{group}", group=group, node=schema(common))
+        for name in registry.names:
+            own = registry.config(name, common)
+            if own is not common:
+                store.store(name=f"schema_{name}", group=group, node=schema(own))
+            if not registry.is_built_in(name):
+                store.store(name=name, group=group, node=schema(own)(name=name))
+
+
+def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:
+    return round(at_scale_one * float(_root_.schedule.scale) / parts)
+
+
+def _refuse_environment(name: Any, default: Any = None) -> Any:
+    raise SecretError(
+        f"reads the environment variable {name}, and a config is written to files: let the shell fill in what is no "
+        f'secret ("${name}"); keys are read from environment variables alone (llm.key_variable names which)'
+    )
