@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from envgen_exp import families as envs
+from envgen_exp import registry
 from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.families import make_family
@@ -381,14 +382,14 @@ def test_crafter_needs_its_own_settings() -> None:
 
 
 def test_another_package_can_bring_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = importlib.metadata.EntryPoint("toy", "test_crafter_family:make_toy", envs.GROUP)
+    point = importlib.metadata.EntryPoint("toy", "test_crafter_family:make_toy", envs.FAMILIES.group)
 
     def entry_points(group: str, name: str | None = None) -> list[importlib.metadata.EntryPoint]:
-        assert group == envs.GROUP
+        assert group == envs.FAMILIES.group
         return [point] if name in (None, "toy") else []
 
-    monkeypatch.setattr(envs, "entry_points", entry_points)
-    assert envs.family_names() == ("crafter", "heist", "toy")
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    assert envs.FAMILIES.names == ("crafter", "heist", "toy")
     assert make_family(EnvConfig(name="toy")) == "a family of toy"  # type: ignore[comparison-overlap]
     with pytest.raises(ConfigError, match="crafter, heist, toy; did you mean toy"):
         make_family(EnvConfig(name="toi"))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError, StateError
-from envgen_exp.families import family_names, make_family
+from envgen_exp.families import FAMILIES, make_family
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.family import Family
@@ -62,7 +62,7 @@ def test_protocol(family: Family) -> None:
     words = [setting.name for setting in family.vocabulary]
     assert list(family.design_model().settings()) == words
     assert family.design_model().settings() == {setting.name: setting.default for setting in family.vocabulary}
-    assert family.name in family_names()
+    assert family.name in FAMILIES.names
 
 
 def test_default_designs_differ_and_are_playable(family: Family) -> None:

@@ -49,7 +49,7 @@ import sys
 from envgen_exp.config import Engine
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.heist.config import HeistConfig
-from envgen_exp.families import family_names, make_family
+from envgen_exp.families import FAMILIES, make_family
 from envgen_exp.errors import ConfigError
 path = list(sys.path)
 
@@ -59,7 +59,7 @@ def attempt():
     except ConfigError as error:
         print(error)
     assert sys.path == path
-    assert "heist" in family_names()
+    assert "heist" in FAMILIES.names
     make_family(CrafterConfig(engine=Engine.reference)).vector([None], [0]).get_state(0)
 
 sys.modules["procgen"] = None

@@ -269,7 +269,10 @@ class _GameVector:
         if attributes is not None:
             game = object.__new__(self._family.game)
             vars(game).update(attributes)
-        this.restore({name: -1 if value is None else value for name, value in values.items()}, designs)
+        try:
+            this.restore({name: -1 if value is None else value for name, value in values.items()}, designs)
+        except (ValueError, TypeError) as error:
+            raise StateError(f"state: {error}") from error
         this.steps, this.episode_return, this.counts = values["steps"], values["return"], values["counts"]
         this.game = game
 
