@@ -29,8 +29,12 @@ def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
     try:
         base = OmegaConf.structured(schema(RunConfig))
         for group, section in values.items():
-            if isinstance(section, dict) and OmegaConf.is_missing(base, group):
-                base[group] = OmegaConf.structured(_section_class(group, section))
+            if isinstance(section, dict) and group in ConfigStore.instance().repo:
+                found = _section_class(group, section)
+                if found is not None:
+                    base[group] = OmegaConf.structured(found)
+                elif OmegaConf.is_missing(base, group):
+                    raise ValueError(f"no {group} has the keys {', '.join(section)}")
         base.merge_with(literal(dict(values)))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise RunFolderError(
@@ -40,7 +44,7 @@ def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
     return base
 
 
-def _section_class(group: str, section: Mapping[str, Any]) -> type:
+def _section_class(group: str, section: Mapping[str, Any]) -> type | None:
     """The schema in Hydra's store that a section was written from: the one with its name, else with its keys."""
     store = ConfigStore.instance()
     nodes = [store.load(f"{group}/{name}").node for name in store.list(group)]
@@ -48,11 +52,7 @@ def _section_class(group: str, section: Mapping[str, Any]) -> type:
         node for node in nodes if not OmegaConf.is_missing(node, "name") and node.get("name") == section.get("name")
     ]
     alike = [node for node in nodes if node.keys() == section.keys()]
-    if not named and not alike:
-        raise ValueError(f"no {group} has the keys {', '.join(section)}")
-    found = OmegaConf.get_type((named or alike)[0])
-    assert found is not None
-    return found
+    return OmegaConf.get_type((named or alike)[0]) if named or alike else None
 
 
 def resume_command(folder: RunFolder, config: RunConfig) -> str:
