@@ -48,7 +48,8 @@ from envgen_exp.config import RunConfig
 from envgen_exp.families import make_family
 from envgen_exp.learners.ppo.allocator import keep_large_buffers
 from envgen_exp.learners.ppo.config import PPOConfig
-from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase, minibatch_size, set_gradients
+from envgen_exp.learners.ppo.ppo import PPO, minibatch_size, set_gradients
+from envgen_exp.learners.ppo.training import TrainingPhase
 from envgen_exp.run import loop as pipeline
 from envgen_exp.seeding import WorldSet
 
@@ -69,7 +70,7 @@ class Training:
         family = make_family(dataclasses.replace(config.env, num_threads=threads))
         self.config, self.device = config.ppo, device
         spec, num_actions = family.observation_spec, family.num_actions
-        self.learner = Learner.create(config.ppo, spec, num_actions, 0, device, threads)
+        self.learner = PPO.create(config.ppo, spec, num_actions, 0, device, threads)
         seeds = seeding.integers(0, "worlds", "benchmark", count=config.ppo.num_envs)
         env = family.vector([None] * config.ppo.num_envs, seeds, WorldSet.VALIDATION)
         steps = 10**9 // config.ppo.num_envs * config.ppo.num_envs

@@ -307,7 +307,7 @@ def test_whole_episodes_of_the_direct_agent(
         state = decode(env.get_state(0))
         env.close()
         record = records[number]
-        assert read_json(folder / "phases" / f"00{number}-episode{number + 1}.json")["actions"] == actions
+        assert read_json(folder / "phases" / "000-report-evaluation.json")["episodes"][number]["actions"] == actions
         assert (record["slot"], record["length"], record["truncated"]) == (number, 9, True)
         assert record["world_seed"] == world_seed(seed, 1, WorldSet.REPORT)
         assert record["episode_return"] == pytest.approx(total)
@@ -319,10 +319,10 @@ def test_whole_episodes_of_the_direct_agent(
     answered = [event for event in events if event["event"] == "answered"]
     assert (summary["agent"], summary["llm_calls"], summary["uses_llm"]) == ("direct", 18, True)
     assert summary["cost"] == pytest.approx(sum(event["cost"] for event in answered))
-    assert summary["seconds"] == pytest.approx(sum(event["seconds"] for event in answered))
+    assert sum(summary["by_episode"]["seconds"]) == pytest.approx(sum(event["seconds"] for event in answered))
     assert summary["by_episode"]["calls"] == [9, 9]
     assert summary["by_episode"]["cut"] == [1, 1]
-    assert summary["steps"] == {"report": 18}
+    assert {kind: steps for kind, steps in summary["steps"].items() if steps} == {"report": 18}
     assert [event["cycle"] for event in events if event["event"] == "sent"] == [1] * 9 + [2] * 9
     # Told of the game: names alone. Told of the moment: the last five steps and what was seen before.
     system, user = (message["content"] for message in server.seen[8].body["messages"])
@@ -349,14 +349,14 @@ def test_spring_shows_each_question_the_answers_that_it_needs(server: LLMServer,
         assert seen.body["max_tokens"] == 1024
     purposes = [event["purpose"] for event in ledger.read(folder / "llm") if event["event"] == "sent"]
     assert purposes == [question.name for question in CHAINS["spring"]] * 2
-    assert read_json(folder / "phases/000-episode1.json")["actions"] == [wanted(1), wanted(2)]
+    assert read_json(folder / "phases/000-report-evaluation.json")["episodes"][0]["actions"] == [wanted(1), wanted(2)]
 
 
 def test_answers_without_an_action_go_back_and_end_in_idling(server: LLMServer, tmp_path: Path) -> None:
     answers = iter(["Hm.", "move_left or move_right", "Action: move_up", *["I don't know."] * 3, "Action: do"])
     server.reply = lambda messages: next(answers)
     assert command.run(composed(server, tmp_path / "run", "agent.max_steps=3"), []) == 0
-    found = read_json(tmp_path / "run/phases/000-episode1.json")
+    (found,) = read_json(tmp_path / "run/phases/000-report-evaluation.json")["episodes"]
     assert found["actions"] == ["move_up", "noop", "do"]
     assert (found["repairs"], found["idle"]) == (4, 1)
     assert [len(seen.body["messages"]) for seen in server.seen] == [2, 4, 4, 2, 4, 4, 2]
@@ -444,8 +444,11 @@ def test_tables_hold_the_run_and_say_what_differs(
     ("words", "says"),
     [
         (["agent=direct"], "llm=offline writes designs by rules and can't play"),
-        (["agent=spring", "llm=gpt4", "env=heist"], "env=heist can't be told in words; allowed is env=crafter"),
-        (["agent.name=dircet", "llm=gpt4"], "there is no such agent; allowed: ppo | direct | spring"),
+        (
+            ["agent=spring", "llm=gpt4", "env=heist"],
+            "more than env=heist has: a game that is told in words",
+        ),
+        (["agent.name=dircet", "llm=gpt4"], "did you mean direct?; allowed: ppo | direct | spring"),
         (["agent=direct", "llm=gpt4"], "OPENAI_API_KEY"),
     ],
 )

@@ -30,7 +30,7 @@ from envgen_exp.run.folder import read_config
 from envgen_exp.run.session import Session
 from envgen_exp.seeding import WorldSet
 
-ARMS = (*DESIGNERS, "blend")
+ARMS = (*DESIGNERS.names, "blend")
 """Arms of equal budget; conf/arm/ has others too, e.g. a language model that plays."""
 DESIGNS = Path(__file__).parents[1] / "examples" / "designs.yaml"
 

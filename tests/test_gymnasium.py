@@ -358,7 +358,7 @@ ARGUMENT_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"num_threads": -1}, "num_threads: -1"),
     ({"size": 0}, "size: 0"),
     ({"size": (1, 2, 3)}, "size"),
-    ({"family": "pong"}, "no family 'pong', there are crafter"),
+    ({"family": "pong"}, r"env.name=pong: there is none of this name; allowed: crafter \| heist"),
 ]
 
 

@@ -10,7 +10,8 @@ import torch
 from envgen_exp import seeding
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.families import make_family
-from envgen_exp.learners.ppo.ppo import Learner, TrainingPhase
+from envgen_exp.learners.ppo.ppo import PPO
+from envgen_exp.learners.ppo.training import TrainingPhase
 from envgen_exp.seeding import WorldSet
 
 RANDOM_RETURN = 1.36
@@ -21,7 +22,7 @@ STEPS = 24_576
 def test_seconds_of_symbolic_training_beat_a_random_policy() -> None:
     config = compose_run(["ppo=symbolic", "designer=original", "env.num_threads=1"])
     family = make_family(config.env)
-    learner = Learner.create(config.ppo, family.observation_spec, family.num_actions, 0, torch.device("cpu"))
+    learner = PPO.create(config.ppo, family.observation_spec, family.num_actions, 0, torch.device("cpu"))
     num_envs = config.ppo.num_envs
     seeds = seeding.integers(0, "worlds", "learning", count=num_envs)
     with contextlib.closing(family.vector([None] * num_envs, seeds, WorldSet.VALIDATION)) as env:

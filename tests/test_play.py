@@ -26,15 +26,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_env import TinyVectorEnv
 
-from envgen_exp.commands import export, play
+from envgen_exp.commands import play
 from envgen_exp.commands.play import Player, main
 from envgen_exp.config import Device, Observe, Precision
 from envgen_exp.errors import ConfigError, DesignError
 from envgen_exp.families import make_family
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import VectorEnv
+from envgen_exp.learners.ppo import export
 from envgen_exp.learners.ppo.config import Network
-from envgen_exp.learners.ppo.ppo import Learner
+from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.run import films as recording
 from envgen_exp.run.films import BAR, SHOWN_FRAMES, SIZE, FilmedEnv
 from envgen_exp.seeding import WorldSet, world_seed
@@ -296,7 +297,7 @@ def test_an_export_gives_the_same_logits_without_us(tmp_path: Path) -> None:
         family = make_family(dataclasses.replace(runs.composed().env, observation=observe))
         config = dataclasses.replace(runs.composed().ppo, network=network, precision=precision)
         spec = family.observation_spec
-        learner = Learner.create(config, spec, family.num_actions, seed=2, device=torch.device("cpu"))
+        learner = PPO.create(config, spec, family.num_actions, seed=2, device=torch.device("cpu"))
         generator = torch.Generator().manual_seed(1)
         obs = {
             name: torch.from_numpy(
@@ -328,7 +329,7 @@ def test_an_export_of_a_run(folder: Path, player: Player, tmp_path: Path, capsys
     assert main([str(folder), "--episodes", "0", "--export", str(tmp_path / "out")]) == 0
     assert "exported" in capsys.readouterr().out
     loaded = export.load(tmp_path / "out" / "weights.pt")
-    assert runs.flat(dict(loaded.state_dict())) == runs.flat(dict(player.learner.agent.state_dict()))
+    assert runs.flat(dict(loaded.state_dict())) == runs.flat(dict(player.learner.ppo.agent.state_dict()))
     assert player.origin in (tmp_path / "out" / "README.md").read_text()
 
 

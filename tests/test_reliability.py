@@ -22,7 +22,7 @@ from envgen_exp.commands import run as command
 from envgen_exp.designers import DESIGNERS
 from envgen_exp.errors import CheckpointError, MemoryFullError, NumericsError, RunFolderError
 from envgen_exp.families.crafter.engine import NativeVector
-from envgen_exp.learners.ppo.ppo import TrainingPhase
+from envgen_exp.learners.ppo.training import TrainingPhase
 from envgen_exp.run import checkpoint, session, stopping
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.folder import RunFolder
@@ -56,10 +56,10 @@ NEEDS = {
 }
 """What designers need beside their name, or to be quick; {whole} is a finished run."""
 
-DESIGNED = {name: (f"designer={name}", *NEEDS.get(name, ())) for name in DESIGNERS} | {
+DESIGNED = {name: (f"designer={name}", *NEEDS.get(name, ())) for name in DESIGNERS.names} | {
     path.stem: (f"arm={path.stem}", *NEEDS.get(path.stem, ()))
     for path in sorted((ROOT / "conf" / "arm").glob("*.yaml"))
-    if path.stem not in DESIGNERS
+    if path.stem not in DESIGNERS.names
 }
 """Every designer, and every arm that is more than one."""
 

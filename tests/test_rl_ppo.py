@@ -27,8 +27,9 @@ from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.ppo import agent, ppo
 from envgen_exp.learners.ppo.config import Network, PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
-from envgen_exp.learners.ppo.ppo import Learner, RolloutReport, TrainingPhase
+from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.learners.ppo.rollout import Rollout, RolloutBuffer, collect, compute_gae, finish
+from envgen_exp.learners.ppo.training import RolloutReport, TrainingPhase
 from envgen_exp.learners.ppo.value_norm import ValueNorm
 
 CPU = torch.device("cpu")
@@ -39,11 +40,11 @@ def tiny_env(num_envs: int = 4, **options: Any) -> TinyVectorEnv:
     return TinyVectorEnv([None] * num_envs, range(num_envs), **options)
 
 
-def new_learner(config: PPOConfig = CONFIG, seed: int = 0, observation: str = "vector", threads: int = 1) -> Learner:
-    return Learner.create(config, SPECS[observation], TinyVectorEnv.num_actions, seed, CPU, threads)
+def new_learner(config: PPOConfig = CONFIG, seed: int = 0, observation: str = "vector", threads: int = 1) -> PPO:
+    return PPO.create(config, SPECS[observation], TinyVectorEnv.num_actions, seed, CPU, threads)
 
 
-def weights(learner: Learner) -> dict[str, torch.Tensor]:
+def weights(learner: PPO) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in learner.agent.state_dict().items()}
 
 
@@ -219,7 +220,7 @@ def test_minibatches_are_a_partition(batch: int, size: int) -> None:
 # One update
 
 
-def filled(learner: Learner, config: PPOConfig = CONFIG, **options: Any) -> Rollout:
+def filled(learner: PPO, config: PPOConfig = CONFIG, **options: Any) -> Rollout:
     env = tiny_env(config.num_envs, **options)
     buffer = RolloutBuffer(config.num_steps, config.num_envs, env.observation_spec, CPU)
     env.reset(buffer.obs_at[0])
@@ -227,7 +228,7 @@ def filled(learner: Learner, config: PPOConfig = CONFIG, **options: Any) -> Roll
     return finish(buffer, config.num_steps, config.gamma, config.gae_lambda)
 
 
-def update_by_hand(learner: Learner, rollout: Rollout, config: PPOConfig) -> dict[str, NDArray[np.float64]]:
+def update_by_hand(learner: PPO, rollout: Rollout, config: PPOConfig) -> dict[str, NDArray[np.float64]]:
     """The weights after an update, derived apart: float64, the tiny network written out, gradients and Adam by hand."""
     w = {name: p.detach().double().numpy().copy() for name, p in learner.agent.named_parameters()}
     x = rollout.obs["cells"].numpy().reshape(config.num_envs * config.num_steps, -1).astype(np.float64)
@@ -538,11 +539,11 @@ def test_rollouts_join_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     rollouts: list[tuple[torch.Tensor, torch.Tensor]] = []
     original = ppo.update
 
-    def spy(learner: Learner, rollout: Rollout, *args: Any) -> dict[str, float]:
+    def spy(learner: PPO, rollout: Rollout, *args: Any) -> dict[str, float]:
         rollouts.append((rollout.obs["cells"].clone(), rollout.actions.clone()))
         return original(learner, rollout, *args)
 
-    monkeypatch.setattr(ppo, "update", spy)
+    monkeypatch.setattr(training, "update", spy)
     list(TrainingPhase(new_learner(), tiny_env(length=6), 100, CONFIG, 1000))
     seen, done = (torch.cat(parts).numpy() for parts in zip(*rollouts, strict=True))
     replay = tiny_env(length=6)
@@ -664,7 +665,7 @@ def test_a_team_of_threads_trains_the_same_each_time(network: Network, observati
         CONFIG, network=network, precision=precision, num_envs=16, num_steps=16, num_minibatches=2
     )
 
-    def phase(learner: Learner) -> TrainingPhase:
+    def phase(learner: PPO) -> TrainingPhase:
         return TrainingPhase(learner, tiny_env(16, observation=observation, length=9), 768, config, 1000)
 
     states = []
@@ -773,7 +774,7 @@ def test_describe_is_plain() -> None:
 def test_ppo_learns_the_corridor(network: Network, observation: str) -> None:
     config = dataclasses.replace(CONFIG, network=network, num_envs=8, num_steps=32)
 
-    def mean_return(learner: Learner) -> float:
+    def mean_return(learner: PPO) -> float:
         env = TinyVectorEnv([None] * 20, range(1000, 1020), observation=observation)
         records = evaluate(learner.agent, env, [5] * 20, torch.Generator().manual_seed(0), CPU)
         return float(np.mean([record.episode_return for record in records]))

@@ -116,7 +116,8 @@ def loop(this: Run, cycles: int) -> None:
         proposal = this.design(cycle, feedback)
         this.train_cycle(proposal.designs)
         feedback = this.evaluate(cycle, proposal)
-    this.train([None])
+    if this.learner.trains:
+        this.train([None])
     this.report()
 
 

@@ -37,9 +37,9 @@ def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
                     raise ValueError(f"no {group} has the keys {', '.join(section)}")
         base.merge_with(literal(dict(values)))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise RunFolderError(
-            f"{folder}/config.yaml is not of this version: {spoken(' '.join(str(error).split()))}"
-        ) from error
+        key, value = getattr(error, "full_key", None), getattr(error, "value", None)
+        what = " ".join(str(error).split()) if not key else f"{key}={value} is not what it may be"
+        raise RunFolderError(f"{folder}/config.yaml is not of this version: {spoken(what)}") from error
     assert isinstance(base, DictConfig)
     return base
 
