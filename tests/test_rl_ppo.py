@@ -24,7 +24,7 @@ from envgen_exp.config import Precision
 from envgen_exp.errors import CheckpointError, ConfigError, NumericsError
 from envgen_exp.families.design import design_key
 from envgen_exp.families.vector import EpisodeRecord
-from envgen_exp.learners.ppo import agent, ppo
+from envgen_exp.learners.ppo import agent, ppo, training
 from envgen_exp.learners.ppo.config import Network, PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.ppo import PPO
