@@ -41,7 +41,7 @@ def clone(tmp_path: Path) -> Path:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    shutil.copy(engine._crafter.__file__, copy / "src" / "envgen_exp" / "envs" / "crafter")
+    shutil.copy(engine._crafter.__file__, copy / "src" / "envgen_exp" / "families" / "crafter")
     venv.create(copy / ".venv", with_pip=False, symlinks=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     # The copy's own source is the package; nothing that the tutorial installs reaches this environment.
