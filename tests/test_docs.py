@@ -11,6 +11,7 @@ from typing import Any
 import make_reference as reference
 import pytest
 from runs import composed, rows, run
+from test_floors import FLOORS
 
 from envgen_exp.__main__ import COMMANDS
 from envgen_exp.commands.compose import CONF
@@ -21,9 +22,9 @@ from envgen_exp.tracking.metrics import METRICS, describe
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "envgen_exp"
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "multirun" / "README.md"])
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 FOLDERS = ("conf", "native", "tools", "tests", "benchmarks", "examples", "locks", "docs", "multirun")
 """At the top of the repository, beside src/."""
-LEFT_BEHIND = ("__pycache__", ".so", ".pyc")
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +166,57 @@ def test_what_a_page_names_exists(page: Path) -> None:
 )
 def test_what_does_not_exist_is_found(text: str) -> None:
     assert missing(text)
+
+
+SUFFIXES = (".py", ".pyi", ".json", ".typed")
+"""Of the package's files that a map names one by one; a folder of others is named as a whole."""
+
+
+def mapped(page: Path) -> list[str]:
+    """The names of a page's map, in the first column of its tables."""
+    text = page.read_text().partition("\n## Map\n")[2]
+    return [
+        name
+        for line in text.splitlines()
+        if line.startswith("|")
+        for name in re.findall("`([^`]+)`", line.split("|")[1])
+    ]
+
+
+def glossed(page: Path) -> bool:
+    """Whether each line of a page's map says something."""
+    text = page.read_text().partition("\n## Map\n")[2]
+    return all(line.split("|")[2].strip() for line in text.splitlines() if line.startswith("|"))
+
+
+def test_the_map_has_every_file_of_the_package_and_no_other() -> None:
+    files = {
+        path.relative_to(PACKAGE) for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
+    named = {
+        str(file) for file in files if file.suffix in SUFFIXES and (file.name != "__init__.py" or len(file.parts) == 1)
+    }
+    named |= {f"{folder}/" for file in files for folder in file.parents if folder.name and file.suffix != ".so"}
+    assert sorted(mapped(ARCHITECTURE)) == sorted(named)
+    assert glossed(ARCHITECTURE)
+
+
+def test_the_readmes_map_has_all_that_lies_at_the_top() -> None:
+    package = {f"{path.name}/" if path.is_dir() else path.name for path in PACKAGE.iterdir()} - {"__pycache__/"}
+    ignored = {line.strip("/\n") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    top = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in ROOT.iterdir()
+        if not path.name.startswith(".") and not any(path.match(line) for line in ignored if line)
+    } - {"README.md"}
+    top |= {"multirun/"}  # which holds a page for readers, and runs that are ignored
+    assert sorted(mapped(ROOT / "README.md")) == sorted([*package, *top])
+    assert glossed(ROOT / "README.md")
+
+
+def test_the_drawing_is_of_the_floors() -> None:
+    drawing = re.findall(r"^```mermaid\n(.*?)^```$", ARCHITECTURE.read_text(), re.MULTILINE | re.DOTALL)[0]
+    boxes = re.findall(r'^ *f(\d+)\["([^<"]+)<br/>', drawing, re.MULTILINE)
+    assert {int(number): rooms for number, rooms in boxes} == dict(enumerate(FLOORS))
+    arrows = [(int(upper), int(lower)) for upper, lower in re.findall(r"f(\d+) --> f(\d+)", drawing)]
+    assert arrows == [(floor, floor - 1) for floor in range(len(FLOORS) - 1, 0, -1)]
