@@ -205,11 +205,12 @@ def test_the_readmes_map_has_all_that_lies_at_the_top() -> None:
     package = {f"{path.name}/" if path.is_dir() else path.name for path in PACKAGE.iterdir()} - {"__pycache__/"}
     ignored = {line.strip("/\n") for line in (ROOT / ".gitignore").read_text().splitlines()}
     top = {
-        f"{path.name}/" if path.is_dir() else path.name
+        f"{path.name}/"
         for path in ROOT.iterdir()
-        if not path.name.startswith(".") and not any(path.match(line) for line in ignored if line)
-    } - {"README.md"}
-    top |= {"multirun/"}  # which holds a page for readers, and runs that are ignored
+        if path.is_dir() and not path.name.startswith(".") and not any(path.match(line) for line in ignored if line)
+    }
+    top |= {"run.py", "Makefile", "pyproject.toml", "CHANGELOG.md", "LICENSE"}
+    assert all((ROOT / name).exists() for name in top)
     assert sorted(mapped(ROOT / "README.md")) == sorted([*package, *top])
     assert glossed(ROOT / "README.md")
 
