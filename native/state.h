@@ -1,4 +1,4 @@
-// A game as bytes, in the layout that envs/crafter/state.py gives: GAME, OBJECTs, CHUNK_ROWs, members.
+// A game as bytes, in the layout that families/crafter/state.py gives: GAME, OBJECTs, CHUNK_ROWs, members.
 
 #ifndef CRAFTER_STATE_H_
 #define CRAFTER_STATE_H_

@@ -11,14 +11,20 @@ from typing import Any
 import make_reference as reference
 import pytest
 from runs import composed, rows, run
+from test_floors import FLOORS
 
+from envgen_exp.__main__ import COMMANDS
 from envgen_exp.commands.compose import CONF
 from envgen_exp.config import plain
 from envgen_exp.run import plan
 from envgen_exp.tracking.metrics import METRICS, describe
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PACKAGE = ROOT / "src" / "envgen_exp"
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "multirun" / "README.md"])
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+FOLDERS = ("conf", "native", "tools", "tests", "benchmarks", "examples", "locks", "docs", "multirun")
+"""At the top of the repository, beside src/."""
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +98,126 @@ def test_every_picture_is_shown_small_and_made_by_a_command() -> None:
     for name, path in pictures.items():
         assert name in makers, name
         assert path.stat().st_size < 300_000, name
+
+
+FILES = [path for top in ("src", *FOLDERS) for path in (ROOT / top).rglob("*") if path.is_file()]
+FILE = re.compile(r"(?<![\w./:{-])(?:[\w.-]+/)*[\w-]+\.(?:py|cc|h|sh|toml)\b")
+FOLDER = re.compile(rf"(?<![\w./-])(?:src|{'|'.join(FOLDERS)})/[\w./-]*\w/?")
+TESTS = {name for path in FILES if path.match("tests/*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+NAMES = {path.name for path in FILES}
+MODULE = re.compile(r"\benvgen_exp((?:\.[a-zA-Z_]\w*)+)")
+
+
+def missing(text: str, page: Path = ROOT / "docs" / "page.md") -> set[str]:
+    """The files, modules, commands and tests that a page names and that do not exist."""
+    text = re.sub(r"\bC (?:`[^`]+`(?:, )?)+", "", text)  # files of the paper's code
+    places = (ROOT, PACKAGE, page.parent)
+    wrong = {name for name in FILE.findall(text) if not ("/" not in name and name in NAMES) and not there(name, places)}
+    wrong |= {
+        name for name in FOLDER.findall(text) if not re.match(r"multirun/(?!README)", name) and not there(name, places)
+    }
+    wrong |= {f"envgen_exp{name}" for name in MODULE.findall(text) if not is_module(name.split(".")[1:])}
+    wrong |= {
+        f"-m envgen_exp {word}"
+        for word in re.findall(r"-m envgen_exp (\w+)", text)
+        if word not in {*COMMANDS, "COMMAND"}
+    }
+    for name, rest in re.findall(r"\b(test_\w+)(\.\.\.|\.py)?", text):
+        if rest != ".py" and not any(test.startswith(name) if rest else test == name for test in TESTS):
+            wrong.add(name)
+    return wrong
+
+
+def there(name: str, places: tuple[Path, ...]) -> bool:
+    return any((place / name).exists() for place in places)
+
+
+def is_module(parts: list[str]) -> bool:
+    """Whether dots lead to a module, to what stands in one, or to a group of entry points."""
+    for number, part in enumerate(parts, start=1):
+        here = PACKAGE.joinpath(*parts[: number - 1])
+        if (here / f"{part}.pyi").exists():
+            return True
+        if (here / f"{part}.py").exists():
+            return all(re.search(rf"\b{name}\b", (here / f"{part}.py").read_text()) for name in parts[number:])
+        if not (here / part).is_dir():
+            return False
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_exists(page: Path) -> None:
+    assert missing(page.read_text(), page) == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`envs/vector.py`",
+        "`no_such_file.py`",
+        "src/envgen_exp/rl/",
+        "conf/nothing/",
+        "envgen_exp.envs.gymnasium",
+        "envgen_exp.run.films.NoSuchClass",
+        "python -m envgen_exp reprot",
+        "`test_no_such_promise`",
+        "`test_no_such...`",
+    ],
+)
+def test_what_does_not_exist_is_found(text: str) -> None:
+    assert missing(text)
+
+
+SUFFIXES = (".py", ".pyi", ".json", ".typed")
+"""Of the package's files that a map names one by one; a folder of others is named as a whole."""
+
+
+def mapped(page: Path) -> list[str]:
+    """The names of a page's map, in the first column of its tables."""
+    text = page.read_text().partition("\n## Map\n")[2]
+    return [
+        name
+        for line in text.splitlines()
+        if line.startswith("|")
+        for name in re.findall("`([^`]+)`", line.split("|")[1])
+    ]
+
+
+def glossed(page: Path) -> bool:
+    """Whether each line of a page's map says something."""
+    text = page.read_text().partition("\n## Map\n")[2]
+    return all(line.split("|")[2].strip() for line in text.splitlines() if line.startswith("|"))
+
+
+def test_the_map_has_every_file_of_the_package_and_no_other() -> None:
+    files = {
+        path.relative_to(PACKAGE) for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
+    named = {
+        str(file) for file in files if file.suffix in SUFFIXES and (file.name != "__init__.py" or len(file.parts) == 1)
+    }
+    named |= {f"{folder}/" for file in files for folder in file.parents if folder.name and file.suffix != ".so"}
+    assert sorted(mapped(ARCHITECTURE)) == sorted(named)
+    assert glossed(ARCHITECTURE)
+
+
+def test_the_readmes_map_has_all_that_lies_at_the_top() -> None:
+    package = {f"{path.name}/" if path.is_dir() else path.name for path in PACKAGE.iterdir()} - {"__pycache__/"}
+    ignored = {line.strip("/\n") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    top = {
+        f"{path.name}/"
+        for path in ROOT.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and not any(path.match(line) for line in ignored if line)
+    }
+    top |= {"run.py", "Makefile", "pyproject.toml", "CHANGELOG.md", "LICENSE"}
+    assert all((ROOT / name).exists() for name in top)
+    assert sorted(mapped(ROOT / "README.md")) == sorted([*package, *top])
+    assert glossed(ROOT / "README.md")
+
+
+def test_the_drawing_is_of_the_floors() -> None:
+    drawing = re.findall(r"^```mermaid\n(.*?)^```$", ARCHITECTURE.read_text(), re.MULTILINE | re.DOTALL)[0]
+    boxes = re.findall(r'^ *f(\d+)\["([^<"]+)<br/>', drawing, re.MULTILINE)
+    assert {int(number): rooms for number, rooms in boxes} == dict(enumerate(FLOORS))
+    arrows = [(int(upper), int(lower)) for upper, lower in re.findall(r"f(\d+) --> f(\d+)", drawing)]
+    assert arrows == [(floor, floor - 1) for floor in range(len(FLOORS) - 1, 0, -1)]

@@ -1,4 +1,4 @@
-"""What every family and every engine must keep: the protocol, and the batch contract of envs/vector.py."""
+"""What every family and every engine must keep: the protocol, and the batch contract of families/vector.py."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def say(command: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
         status = cli.main(words[2:])
     else:
         assert words[1] == "-m"
-        status = importlib.import_module(words[2]).main(words[3:])
+        status = importlib.import_module(f"{words[2]}.__main__").main(words[3:])
     return status, capsys.readouterr().err.splitlines()[-1]
 
 

@@ -1,4 +1,4 @@
-"""How a command ends with an error: one line without secrets, and a status."""
+"""Ends a failed command with one line, without secrets, and an exit status."""
 
 from __future__ import annotations
 

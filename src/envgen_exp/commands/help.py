@@ -21,15 +21,15 @@ from envgen_exp.registry import nearest
 _COMMANDS = """\
 usage: python run.py [KEY=VALUE | GROUP=OPTION ...] [-m] [--cfg job] [--help [SECTION ...]]
 
-A language model designs environments for a small agent, sees where it is weak, and designs the next ones.
+A language model designs environments for a small agent, sees where it is weak, and designs new ones for that.
 
-  python run.py                                          a whole run with what stands in conf/config.yaml
-  python run.py llm=gpt4 env=crafter cycles=4            with a language model (its key in the environment)
-  python run.py experiment=demo                          a small one, to see everything once
-  python run.py resume=FOLDER                            go on with a run that was stopped or killed
-  python run.py -m designer=adaptive,original seed=0,1   every combination, into multirun/<time>/
-  python run.py ... --cfg job                            print the config of that run and do nothing
-  python run.py --help ppo                               the keys of a section"""
+  python run.py                                          a full run with the defaults of conf/config.yaml
+  python run.py llm=gpt4 env=crafter cycles=4            use a language model (set its API key in the environment)
+  python run.py experiment=demo                          a small run that shows everything once
+  python run.py resume=FOLDER                            continue a run that was stopped or killed
+  python run.py -m designer=adaptive,original seed=0,1   run every combination, into multirun/<time>/
+  python run.py ... --cfg job                            print the config and do not run
+  python run.py --help ppo                               list the keys of a section"""
 
 
 def usage(config: RunConfig, conf: Path) -> str:

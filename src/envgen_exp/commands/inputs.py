@@ -1,4 +1,4 @@
-"""What a config names in other files: read once and copied into it, so that identity covers it and a resume needs none.
+"""Copies the files that a config names into it: they count for its identity, and a resume does not need them.
 
 Whether the family can use it is asked before the first phase, by the designer.
 """

@@ -1,4 +1,4 @@
-"""The forms in which designs are written down, by a model or by a person: sets, names, files."""
+"""The forms in which a model or a person writes designs down: sets, names, files."""
 
 from __future__ import annotations
 

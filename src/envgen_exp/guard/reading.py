@@ -1,4 +1,4 @@
-"""The one door for files that somebody else may have made: a run's folder that was sent, a file of designs.
+"""The only way to read a file that somebody else may have made: a run's folder that was sent, a file of designs.
 
 What is no plain file, too large or not understood is refused in one line, at once and without being read whole.
 """

@@ -1,4 +1,4 @@
-"""Training in worlds that are chosen one by one: who chooses is asked before every episode and told what it taught."""
+"""Training in worlds chosen one by one: a curriculum picks each episode's world and is told what it taught."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets better, by what experience, and how it is examined: the protocol behind which a run knows every learner."""
+"""The protocol of a learner: who gets better, from what experience, and how it is evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model needs before it can be asked, all of it checked while nothing is written and nothing sent."""
+"""Checks all that a model needs before it can be called, before anything is written or sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to a server as the environment describes it: proxies and certificates.
+"""How the environment says to reach a server: proxies and certificates.
 
 Both are read here and nowhere else, so that a wrong variable is named before the first request, a failing proxy in it.
 """

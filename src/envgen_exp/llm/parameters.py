@@ -1,4 +1,4 @@
-"""What a server does not take, learnt from its refusals: a model's name says little of what stands behind an address.
+"""Learns from refusals which parameters a server does not take: a model's name says little of that.
 
 What was learnt lasts for the process. It leaves a request's identity alone, so that a resume buys nothing twice.
 """

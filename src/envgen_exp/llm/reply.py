@@ -1,4 +1,4 @@
-"""From what a model wrote to designs: what can be read without guessing is taken and noted, the rest is a problem.
+"""Turns a model's text into designs: takes and notes what it can read without guessing; the rest is a problem.
 
 Nothing in the text is ever evaluated: `lenient` makes data of it, here its designs are found, `envs.reading` checks
 names and values, and the family's strict design model has the last word.

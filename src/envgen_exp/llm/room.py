@@ -1,4 +1,4 @@
-"""Disk space that is taken before an answer is paid for, so that a disk that fills meanwhile does not lose it."""
+"""Reserves disk space before an answer is paid for, so that a disk that fills meanwhile does not lose it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is going to do, said before it does it: phases, steps of each kind, LLM calls, cost and time."""
+"""The plan of a run, printed before it starts: phases, steps of each kind, LLM calls, cost and time."""
 
 from __future__ import annotations
 

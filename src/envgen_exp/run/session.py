@@ -1,4 +1,4 @@
-"""How far a run is: its phases, counters and logs, and the checkpoints from which it goes on."""
+"""A run's progress: its phases, counters and logs, and the checkpoints from which it continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The config of a run's folder, read as it stands, and the command that goes on with the run."""
+"""Reads the config of a run's folder as it stands, and makes the command that continues the run."""
 
 from __future__ import annotations
 

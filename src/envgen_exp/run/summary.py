@@ -1,4 +1,4 @@
-"""What a run came to: a run's summary.json."""
+"""What a finished run found: its summary.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an agent does in designs that nobody trains in yet: the trials by which some designers rank their candidates.
+"""Trials of an agent in designs that nobody trains in yet: some designers rank their candidates by them.
 
 All of it happens in worlds of the validation set, teaches the run's agent nothing and is counted as validation steps.
 """

@@ -1,4 +1,4 @@
-"""Asks a language model for one action after the other: the chain's questions, then repairs, then the idle action."""
+"""Asks a language model for each action in turn: the chain's questions, then repairs, then the idle action."""
 
 from __future__ import annotations
 

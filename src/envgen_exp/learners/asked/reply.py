@@ -1,4 +1,4 @@
-"""From a model's text to an action: the name is looked for leniently, and never guessed where two could be meant."""
+"""Turns a model's text into an action: looks for the name leniently, and never guesses where two could be meant."""
 
 from __future__ import annotations
 

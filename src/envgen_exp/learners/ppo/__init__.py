@@ -1,1 +1,1 @@
-"""The agent that learns: networks, rollouts, PPO and evaluation; it knows a game only through `envs.vector`."""
+"""The agent that learns: networks, rollouts, PPO and evaluation; it knows a game only through `families.vector`."""
