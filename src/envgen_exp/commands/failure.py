@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -35,11 +36,17 @@ def told(main: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]
             finally:
                 sys.stdout.flush()
         except BrokenPipeError:
-            try:
-                sys.stdout.flush()
-            except BrokenPipeError:  # it is ours: Python would complain of it once more when it ends
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return 128 + signal.SIGPIPE
-            raise
+            if not _unread(sys.stdout.fileno()):
+                raise
+            # Python would complain of it once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
 
     return command
+
+
+def _unread(pipe: int) -> bool:
+    """Whether a pipe has no reader any more."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -63,7 +63,7 @@ class PLR(Defaults):
 
 
 class Replay:
-    """Levels with their scores, and which of them the slots play (`rl.curriculum.Curriculum`).
+    """Levels with their scores, and which of them the slots play (`learners.curriculum.Curriculum`).
 
     Level n is world n // population of design n % population.
     """

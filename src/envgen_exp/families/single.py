@@ -58,7 +58,7 @@ class Game(ABC):
 
 
 class GameFamily:
-    """The protocol of `envs.family.Family` for a `Game`; a subclass names what stands here without a value."""
+    """The protocol of `families.family.Family` for a `Game`; a subclass names what stands here without a value."""
 
     name: ClassVar[str]
     game: ClassVar[type[Game]]

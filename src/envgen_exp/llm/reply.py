@@ -1,6 +1,6 @@
 """Turns a model's text into designs: takes and notes what it can read without guessing; the rest is a problem.
 
-Nothing in the text is ever evaluated: `lenient` makes data of it, here its designs are found, `envs.reading` checks
+Nothing in the text is ever evaluated: `lenient` makes data of it, here its designs are found, `families.reading` checks
 names and values, and the family's strict design model has the last word.
 """
 

@@ -50,7 +50,7 @@ def make_world(design: Design | None, seed: int) -> NDArray[np.uint8]:
 
 
 class NativeVector:
-    """Many Crafter games stepped at once by several threads; see `envs.vector.VectorEnv`.
+    """Many Crafter games stepped at once by several threads; see `families.vector.VectorEnv`.
 
     Beside the contract it has EnvPool's `send` and `recv`, whose order depends on timing. An instance is used by one
     thread at a time, in the process that made it. What fails in the middle of a call, in any of its threads, raises

@@ -223,7 +223,7 @@ class _Slot(Slot):
 
 
 class ReferenceVector:
-    """Several crafter games in one process, stepped one after the other; see `envs.vector.VectorEnv`.
+    """Several crafter games in one process, stepped one after the other; see `families.vector.VectorEnv`.
 
     Args:
         config: what is observed and how long episodes are.

@@ -72,7 +72,7 @@ class _Slot(Slot):
 
 
 class HeistVector:
-    """Several Heist games in one vector of procgen's; see `envs.vector.VectorEnv`.
+    """Several Heist games in one vector of procgen's; see `families.vector.VectorEnv`.
 
     Args:
         config: which mode the original is, how long its episodes are, and threads.
