@@ -198,7 +198,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def feedback_reports(path: Path) -> list[dict[str, Any]]:
-    """What the finished feedback evaluations of a run found, cycle by cycle, as `learners.skills.SkillReport.to_json`."""
+    """What the finished feedback evaluations of a run found, cycle by cycle, as `SkillReport.to_json`."""
     files = sorted((path / "phases").glob("[0-9]*-evaluate.json"))
     with understood(path / "phases"):
         return [read_json(file)["skills"] for file in files]
