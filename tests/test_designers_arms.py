@@ -24,8 +24,10 @@ from envgen_exp.families.crafter.engine import NativeVector
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import DesignCheck
+from envgen_exp.learners.learner import Speed
+from envgen_exp.learners.ppo.learner import PPOLearner
 from envgen_exp.run import loop as pipeline
-from envgen_exp.run import plan
+from envgen_exp.run.films import Camera
 from envgen_exp.run.folder import read_config
 from envgen_exp.run.session import Session
 from envgen_exp.seeding import WorldSet
@@ -55,8 +57,8 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CrafterFamily, "check", few)
         patch.setattr(NativeVector, "step", counted)
-        patch.setattr(plan, "measure", lambda *_: plan.Speed(1e9, 1e9))
-        patch.setattr(pipeline.Run, "_camera", lambda *_: None)
+        patch.setattr(PPOLearner, "speed", lambda *_: Speed(1e9, 1e9))
+        patch.setattr(pipeline.Run, "_camera", lambda *_: Camera([], 0))
         patch.setattr(command, "write_report", lambda folder: None)
         yield
 

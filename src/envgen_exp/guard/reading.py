@@ -171,8 +171,18 @@ def dump_yaml(values: Any) -> str:
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
 
 
+def _is_plain(text: str) -> bool:
+    """Whether a look at the characters tells that a text is small and shallow and has no aliases."""
+    deepest = max((len(line) - len(line.lstrip(" ")) for line in text.splitlines()), default=0)
+    brackets = text.count("[") + text.count("{")
+    plain = not any(mark in text for mark in ("&", "*", "- -", "? "))
+    return plain and len(text) < MAX_NODES and deepest + brackets < MAX_DEPTH
+
+
 def _check(text: str, aliases: bool) -> None:
     """ValueError for what would be too much to make values of."""
+    if _is_plain(text):
+        return
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []
     count = 0
