@@ -340,7 +340,7 @@ def test_original_trains_in_the_original_and_asks_nobody() -> None:
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        (DesignerConfig(name="adaptative"), "there is none of this name; allowed: adaptive \\| original"),
+        (DesignerConfig(name="adaptative"), "did you mean adaptive"),
         (DesignerConfig(name="adaptive", num_designs=0), r"designer\.num_designs=0: allowed is 1 or more"),
     ],
 )

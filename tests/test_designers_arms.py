@@ -312,7 +312,7 @@ def test_an_arm_s_name_is_a_label(tmp_path: Path) -> None:
         (["arm=plr", "designer.staleness=1.5"], "from 0 to 1"),
         (["designer=resample", "llm=gpt4"], "llm.temperature=0 has one answer to it"),
         (["arm=blend"], "4 designs in 2 slots"),
-        (["arm=blend", "schedule.designed_steps=300"], "no whole number of the ppo.num_envs=4 slots"),
+        (["arm=blend", "schedule.designed_steps=300"], "no whole number of the learner's 4 slots"),
         (["arm=fixed", "designer=random"], "arm=fixed: the designer is random"),
         (["arm=fixt"], "did you mean fixed?"),
         (["design_set=-1"], "design_set=-1"),
