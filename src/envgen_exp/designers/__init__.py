@@ -100,4 +100,7 @@ def make_designer(config: DesignerConfig, means: Means) -> Designer:
 
 def asks(name: str) -> bool:
     """Whether the designer of this name asks a language model, or what stands in for one."""
-    return name in DESIGNERS.names and DESIGNERS.find(name).uses_llm
+    try:
+        return DESIGNERS.find(name).uses_llm
+    except ConfigError:
+        return False
