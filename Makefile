@@ -55,8 +55,18 @@ $(STAMP): pyproject.toml $(LOCKS) native/CMakeLists.txt $(CXX_FILES)
 
 install: $(STAMP) ## the virtual environment, as all targets below make it on first use
 
-run: $(STAMP) ## a whole small run: design, train, evaluate, feed back; no key, no network
-	$(BIN)/python run.py experiment=demo $(ARGS)
+# LLM=NAME, or llm=NAME among the ARGS, is taken as it is. Without one the model inside designs, and where its weights can't
+# be had the stand-in, which says so in every result.
+ASKED := $(or $(LLM),$(patsubst llm=%,%,$(filter llm=%,$(ARGS))))
+
+run: $(STAMP) ## a whole small run in which the language model inside designs; LLM=offline: a rule-based stand-in does
+	@llm=$(ASKED); \
+	if [ -z "$$llm" ] && $(BIN)/python -m envgen_exp model; then llm=embedded; fi; \
+	if [ -z "$$llm" ]; then \
+	  echo "make run: no language model can run here (see above): the rule-based stand-in llm=offline designs instead" >&2; \
+	  llm=offline; \
+	fi; \
+	set -x; $(BIN)/python run.py experiment=demo llm=$$llm $(filter-out llm=%,$(ARGS))
 
 model: $(STAMP) ## the weights of llm=embedded into the user's cache, once: 1.1 GB
 	$(BIN)/python -m envgen_exp model $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 from collections.abc import Mapping
 from importlib import resources
@@ -17,6 +18,8 @@ from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.family import DesignCheck
 from envgen_exp.llm import offline
+from envgen_exp.llm.compact import make_prompter
+from envgen_exp.llm.prices import count_text
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import parse_reply
 from envgen_exp.llm.schema import portable
@@ -25,6 +28,8 @@ from envgen_exp.llm.source import Message
 FAMILY = CrafterFamily(CrafterConfig(engine=Engine.reference))
 RULES = FAMILY.skill_rules
 LOW = dict.fromkeys(FAMILY.skills, 0.0)
+LONG = (Prompt.paper, Prompt.rich, Prompt.obfuscated)
+"""Those that tell the whole game."""
 
 
 def feedback(mean: Mapping[str, float], **changes: Any) -> Feedback:
@@ -44,7 +49,7 @@ def chat(prompter: Prompter, *more: str) -> list[Message]:
     return [{"role": "user", "content": text} for text in (prompter.first(), *more)]
 
 
-@pytest.mark.parametrize("kind", Prompt)
+@pytest.mark.parametrize("kind", LONG)
 def test_every_word_of_the_vocabulary_stands_in_the_first_message(kind: Prompt) -> None:
     prompter = Prompter(FAMILY, kind, 4)
     text = prompter.first()
@@ -57,7 +62,7 @@ def test_every_word_of_the_vocabulary_stands_in_the_first_message(kind: Prompt) 
     assert "exactly 4 designs" in text
 
 
-@pytest.mark.parametrize("kind", Prompt)
+@pytest.mark.parametrize("kind", LONG)
 def test_what_each_prompt_tells(kind: Prompt) -> None:
     """The paper's content; more only in `rich`; no word of the vocabulary in `obfuscated`."""
     prompter = Prompter(FAMILY, kind, 2)
@@ -92,7 +97,7 @@ def test_templates_name_only_what_is_filled_in() -> None:
         assert string.Template(template.read_text()).is_valid()
 
 
-@pytest.mark.parametrize("kind", Prompt)
+@pytest.mark.parametrize("kind", LONG)
 def test_the_schema_is_one_that_strict_providers_take(kind: Prompt) -> None:
     def check(value: Any) -> None:
         if isinstance(value, dict):
@@ -109,7 +114,7 @@ def test_the_schema_is_one_that_strict_providers_take(kind: Prompt) -> None:
     assert list(words) == ["purpose", "targets", *(setting.name for setting in prompter.wording.settings)]
 
 
-@pytest.mark.parametrize("kind", Prompt)
+@pytest.mark.parametrize("kind", LONG)
 def test_the_stand_in_answers_in_the_form_that_is_asked_for(kind: Prompt) -> None:
     prompter = Prompter(FAMILY, kind, 3)
     reply = parse_reply(offline.answer(chat(prompter), RULES), prompter.wording, FAMILY.design_model, FAMILY.skills, 3)
@@ -175,3 +180,56 @@ def test_whatever_the_rates_are_the_stand_in_s_designs_are_designs(mean: dict[st
     reply = parse_reply(text, prompter.wording, FAMILY.design_model, FAMILY.skills, count)
     assert reply.usable == count
     assert not reply.problems
+
+
+# For small models
+
+COMPACT = make_prompter(CrafterFamily(CrafterConfig()), Prompt.compact, 4)
+TOLD = feedback(
+    {**LOW, "collect_wood": 0.83, "collect_coal": 0.004},
+    designs=(*FAMILY.default_designs(3), None),
+    history=(LOW,),
+)
+
+
+def test_a_compact_question_is_short_and_complete() -> None:
+    """All names, what each skill takes, what a choice rules out, and later how the agent does: no chat is needed."""
+    first, later = COMPACT.first(), COMPACT.feedback(TOLD)
+    for text in (first, later):
+        for setting in FAMILY.vocabulary:
+            assert re.search(rf"^- (.*, )?{setting.name}(, .*)?: {re.escape(setting.allowed())} ", text, re.MULTILINE)
+        for skill, takes in FAMILY.brief.skills.items():
+            assert f"- {skill}: {takes}" in text
+        assert re.search("^- target_biome mountain: collect_drink", text, re.MULTILINE)
+        assert "exactly 4 designs" in text
+    assert "\n- collect_coal: 0.4%\n- collect_wood: 83%\n" in later
+    assert "collect_wood 0% -> 83%; no change in place_table" in later
+    assert count_text(first) < 900
+    assert count_text(later) < 1_250
+    assert count_text(make_prompter(FAMILY, Prompt.rich, 4).first()) > 2 * count_text(first)
+    assert not COMPACT.remembers
+
+
+def test_a_compact_schema_leaves_out_what_a_choice_rules_out() -> None:
+    """And only that: what a start with every item makes possible stays."""
+    kinds = COMPACT.schema(2)["properties"]["designs"]["items"]["anyOf"]
+    targets = {
+        kind["properties"]["target_biome"]["enum"][0]: kind["properties"]["targets"]["items"]["enum"] for kind in kinds
+    }
+    assert set(targets) == {"grassland", "mountain", "beaches", "natural"}
+    assert "collect_coal" not in targets["grassland"]
+    assert "collect_drink" not in targets["mountain"]
+    assert "place_stone" in targets["grassland"]
+    assert targets["natural"] == list(FAMILY.skills)
+    assert all(set(kind["required"]) == {"target_biome", "targets", "purpose"} for kind in kinds)
+
+
+def test_the_stand_in_reads_compact_questions_too() -> None:
+    """It aims at the skills that it aims at when it is asked at length."""
+    asked: list[Message] = [{"role": "user", "content": COMPACT.feedback(TOLD)}]
+    rich = make_prompter(FAMILY, Prompt.rich, 4)
+    at_length: list[Message] = chat(rich, rich.feedback(TOLD))
+    targets = [[d["targets"] for d in json.loads(offline.answer(talk, RULES))["designs"]] for talk in (asked, at_length)]
+    assert targets[0] == targets[1]
+    reply = parse_reply(offline.answer(asked, RULES), COMPACT.wording, FAMILY.design_model, FAMILY.skills, 4)
+    assert (reply.usable, reply.problems) == (4, ())

@@ -104,12 +104,19 @@ class LLMKind(Enum):
         """Whether a real language model answers, so that what it is asked counts as LLM calls."""
         return self in (LLMKind.litellm, LLMKind.embedded)
 
+    @property
+    def prompt(self) -> Prompt:
+        """What designer.prompt=auto is."""
+        return Prompt.compact if self is LLMKind.embedded else Prompt.rich
+
 
 class Prompt(Enum):
-    """Which templates the designer's messages are made from."""
+    """Which templates the designer's messages are made from; auto is compact for llm=embedded, rich for all others."""
 
+    auto = "auto"
     paper = "paper"
     rich = "rich"
+    compact = "compact"
     obfuscated = "obfuscated"
 
 
@@ -236,8 +243,8 @@ class DesignerConfig(Section):
     """The designer, as registered."""
     num_designs: int = ranged(4, between(1, 64))
     """Designs of a cycle."""
-    prompt: Prompt = Prompt.rich
-    """Which templates the messages are made from."""
+    prompt: Prompt = Prompt.auto
+    """Which templates the messages are made from; auto is compact for llm=embedded, rich for all others."""
 
     @property
     def wants_source(self) -> bool:

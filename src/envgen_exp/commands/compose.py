@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from envgen_exp.commands.explain import explain
 from envgen_exp.commands.inputs import enclose
 from envgen_exp.commands.validation import validate
-from envgen_exp.config import LLMConfig, RunConfig, freeze, identity, plain
+from envgen_exp.config import LLMConfig, Prompt, RunConfig, freeze, identity, plain
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.secrets import refuse_secrets_in, use
 from envgen_exp.run.schemas import register
@@ -61,6 +61,10 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool =
         resume = typed.get("resume")
     stored = None if resume is None else load_config(Path(str(resume)))
     config = _frozen(parsed, conf) if stored is None else _resumed(stored, Path(str(resume)), parsed, conf)
+    if config.designer.prompt is Prompt.auto:
+        config = dataclasses.replace(
+            config, designer=dataclasses.replace(config.designer, prompt=config.llm.kind.prompt)
+        )
     validate(config)
     if stored is not None:
         _check_key_is_meant(config.llm, parsed, Path(str(resume)))

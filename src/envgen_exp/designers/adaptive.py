@@ -6,6 +6,7 @@ still missing then is filled from the last good designs, in the first cycle from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,7 +15,9 @@ from envgen_exp.designers.means import Defaults, Means
 from envgen_exp.designers.proposal import DEFAULT, DESIGNER, LAST, Proposal
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.family import DesignCheck
-from envgen_exp.llm.prompt import Feedback, Prompter
+from envgen_exp.llm.client import Completion
+from envgen_exp.llm.compact import CompactPrompter, make_prompter
+from envgen_exp.llm.prompt import Feedback
 from envgen_exp.llm.reply import Problem, Reply, parse_reply
 from envgen_exp.llm.source import Message
 
@@ -30,7 +33,7 @@ class Adaptive(Defaults):
     def __init__(self, config: DesignerConfig, means: Means) -> None:
         self._family = means.family
         self._client = means.client
-        self._prompter = Prompter(means.family, config.prompt, config.num_designs)
+        self._prompter = make_prompter(means.family, config.prompt, config.num_designs)
         self._num_designs = config.num_designs
         self._chat: list[Message] = []
         self._last: Proposal | None = None
@@ -45,27 +48,37 @@ class Adaptive(Defaults):
         assert self._client is not None, "a designer that asks needs a client"
         chat = self._ask(feedback)
         talk = chat
+        wanted = list(range(self._num_designs))
         best: tuple[Reply, str] | None = None
         repairs = 0
         while True:
             completion = self._client.complete(
                 talk,
-                self._prompter.schema(),
+                self._prompter.schema(len(wanted)),
                 cycle=cycle,
                 purpose="repair" if repairs else "design",
                 draw=self._draw(cycle),
             )
-            reply = self._read(completion.text, completion.finish, completion.reasoning)
+            reply = self._read(completion, wanted, best[0] if best else None)
             if best is None or reply.usable >= best[0].usable:
                 best = reply, completion.text
             if not reply.problems or repairs == self._client.max_repairs:
                 break
             repairs += 1
-            problems = [str(problem) for problem in reply.problems]
-            talk = [*chat, _said(completion.text), {"role": "user", "content": self._prompter.repair(problems)}]
+            if isinstance(self._prompter, CompactPrompter):
+                # A small model repeats what stands in its chat; so it never sees its answer, and is asked for less.
+                reply = best[0]
+                wanted = reply.wanting
+                kept = [design for index, design in enumerate(reply.designs) if design and index not in wanted]
+                again = self._prompter.again(chat[-1]["content"], kept, reply.objections, len(wanted))
+                talk = [*chat[:-1], {"role": "user", "content": again}]
+            else:
+                repair = self._prompter.repair(reply.objections)
+                talk = [*chat, _said(completion.text), {"role": "user", "content": repair}]
         proposal = self._proposal(best[0], repairs)
-        # Of a talk about repairs the chat keeps the answer that was taken: what was wrong is of no use later.
-        self._chat = [*chat, _said(best[1])]
+        if self._prompter.remembers:
+            # Of a talk about repairs the chat keeps the answer that was taken: what was wrong is of no use later.
+            self._chat = [*chat, _said(best[1])]
         self._last = proposal
         return proposal
 
@@ -107,25 +120,28 @@ class Adaptive(Defaults):
 
     def _question(self, feedback: Feedback | None) -> list[Message]:
         prompter = self._prompter
-        if feedback is None:
-            return [
-                {"role": "system", "content": prompter.system()},
-                {"role": "user", "content": prompter.first()},
-            ]
         checks = self._last.checks if self._last else ()
-        return [{"role": "user", "content": prompter.feedback(feedback, checks)}]
+        text = prompter.first() if feedback is None else prompter.feedback(feedback, checks)
+        opens = feedback is None or not prompter.remembers
+        system: list[Message] = [{"role": "system", "content": prompter.system()}] if opens else []
+        return [*system, {"role": "user", "content": text}]
 
-    def _read(self, text: str, finish: str, reasoning: int) -> Reply:
-        """A reply's designs, with the family's objections among the problems."""
+    def _read(self, completion: Completion, wanted: Sequence[int], before: Reply | None) -> Reply:
+        """A reply's designs, with the family's objections among the problems.
+
+        `wanted` are the places of the designs that were asked for; the others are those that came `before`.
+        """
         reply = parse_reply(
-            text,
+            completion.text,
             self._prompter.wording,
             self._family.design_model,
             self._family.skills,
-            self._num_designs,
-            finish=finish,
-            reasoning=reasoning,
+            len(wanted),
+            finish=completion.finish,
+            reasoning=completion.reasoning,
         )
+        if len(wanted) < self._num_designs and before is not None:
+            reply = before.mended(reply, wanted)
         designs = list(reply.designs)
         problems = list(reply.problems)
         for index, design in enumerate(designs):
@@ -133,11 +149,14 @@ class Adaptive(Defaults):
                 continue
             check = self._check(design)
             if not check.playable:
-                why = "; ".join(check.findings) if self._prompter.rich else "no agent can play in its worlds"
+                why = "; ".join(check.findings) if self._prompter.objects else "no agent can play in its worlds"
                 problems.append(Problem(f"it can't be played: {why}", index + 1))
                 designs[index] = None
-            elif self._prompter.rich:
+            elif self._prompter.objects:
                 problems += self._contradictions(design, check, index + 1)
+            twin = design.settings() in [other.settings() for other in designs[:index] if other]
+            if twin and not self._prompter.remembers:
+                problems.append(Problem("its settings are those of another design", index + 1, fatal=False))
         return replace(reply, designs=tuple(designs), problems=tuple(problems))
 
     def _contradictions(self, design: Design, check: DesignCheck, number: int) -> list[Problem]:

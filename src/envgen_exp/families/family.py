@@ -35,6 +35,8 @@ class Brief:
     """The rules of the world, one line each."""
     skills: Mapping[str, str]
     """Each skill and how it is shown, in the family's order."""
+    short: str = ""
+    """The game in a sentence or two, for a small model; empty is `game`."""
 
 
 @dataclass(frozen=True)

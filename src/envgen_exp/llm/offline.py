@@ -28,8 +28,8 @@ _TARGETS = 3
 """Most skills that one design aims at."""
 
 _COUNT = re.compile(r"exactly (\d+) designs?")
-_SETTING = re.compile(r"^- (\w+): (.+?) \(default: (.+?)\)", re.MULTILINE)
-_RATE = re.compile(r"^- (\w+): (\d+(?:\.\d+)?)% ± ", re.MULTILINE)
+_SETTING = re.compile(r"^- (\w[\w, ]*): (.+?) \(default: (.+?)\)", re.MULTILINE)
+_RATE = re.compile(r"^- (\w[\w, ]*): (\d+(?:\.\d+)?)%(?: ± |$)", re.MULTILINE)
 _COMPLAINT = re.compile(r"^- design (\d+): (.*)$", re.MULTILINE)
 
 
@@ -77,10 +77,11 @@ def answer(messages: Sequence[Message], rules: Sequence[SkillRule], seed: int | 
     text = "\n".join(asked)
     counts = _COUNT.findall(text)
     count = int(counts[-1]) if counts else 1
-    vocabulary = {name: allowed for name, allowed, _ in _SETTING.findall(text)}
+    vocabulary = {name: allowed for names, allowed, _ in _SETTING.findall(text) for name in names.split(", ")}
     rates: dict[str, float] = {}
     for content in asked:
-        rates = {name: float(percent) / 100 for name, percent in _RATE.findall(content)} or rates
+        told = _RATE.findall(content)
+        rates = {name: float(percent) / 100 for names, percent in told for name in names.split(", ")} or rates
     # A skill that no setting of this vocabulary brings nearer is no reason for a design.
     rules = [rule for rule in rules if vocabulary.keys() & rule.settings.keys()]
     if not rules:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import Any, ClassVar
 
 from envgen_exp.config import Prompt
 from envgen_exp.families.design import Design, Setting
@@ -83,92 +83,71 @@ class Wording:
 class Prompter:
     """Writes every message that goes to the model."""
 
+    remembers: ClassVar[bool] = True
+    """Whether a question adds to the chat of the questions before; else each stands alone."""
+
     def __init__(self, family: Family, kind: Prompt, num_designs: int) -> None:
         self.family = family
         self.num_designs = num_designs
-        self.rich = kind is Prompt.rich
-        """Whether the model is told more than in the paper: feasibility, changes, steps left."""
+        self.rich = kind in (Prompt.rich, Prompt.auto)  # which one auto is has been said where a config is composed
+        """Whether the model is told more than in the paper: changes, steps left, what was found in worlds."""
+        self.objects = self.rich or kind is Prompt.compact
+        """Whether a design goes back whose targets its worlds rule out."""
         obfuscate = kind is Prompt.obfuscated
         self.wording = (Wording.obfuscated if obfuscate else Wording.plain)(family.vocabulary)
 
     def system(self) -> str:
         """The message before all others."""
-        return _fill("system")
+        return fill("system")
 
     def first(self) -> str:
         """What opens the chat: game, skills, settings, form of the answer."""
         brief = self.family.brief
-        return _fill(
+        return fill(
             "first_rich" if self.rich else "first_paper",
             game=brief.game,
-            rules=_list(brief.rules),
-            skills=_list(f"{name}: {doc}" for name, doc in brief.skills.items()),
-            settings=_list(_setting_line(setting) for setting in self.wording.settings),
+            rules=bullets(brief.rules),
+            skills=bullets(f"{name}: {doc}" for name, doc in brief.skills.items()),
+            settings=bullets(_setting_line(setting) for setting in self.wording.settings),
             answer=self._form(),
-            count=_count(self.num_designs),
+            count=counted(self.num_designs),
         )
 
     def feedback(self, feedback: Feedback, checks: Sequence[DesignCheck | None] = ()) -> str:
         """What a later cycle adds to the chat; `checks` are the trained designs', for the rich prompt."""
         before = feedback.history[-1] if feedback.history else None
-        return _fill(
+        return fill(
             "feedback_rich" if self.rich else "feedback_paper",
             cycle=str(feedback.cycle),
             episodes=f"{feedback.episodes:,}",
-            rates=_list(self._rate_line(name, feedback, before) for name in self.family.skills),
+            rates=bullets(self._rate_line(name, feedback, before) for name in self.family.skills),
             designs=self._trained(feedback, checks),
             steps_left=f"{feedback.steps_left:,}",
-            count=_count(self.num_designs),
+            count=counted(self.num_designs),
         )
 
     def repair(self, problems: Sequence[str]) -> str:
         """The answer to a reply that can't be used."""
-        return _fill("repair", problems=_list(problems), answer=self._form(), count=_count(self.num_designs))
+        return fill("repair", problems=bullets(problems), answer=self._form(), count=counted(self.num_designs))
 
-    def schema(self) -> dict[str, Any]:
-        """The JSON schema of an answer, everything required; `llm.schema` takes out what a provider can't be told."""
+    def schema(self, count: int | None = None) -> dict[str, Any]:
+        """The JSON schema of an answer with `count` designs, as a rule all that a cycle has, and everything required.
+
+        `llm.schema` takes out what a provider can't be told.
+        """
+        count = self.num_designs if count is None else count
         properties: dict[str, Any] = {
             "purpose": {
                 "type": "string",
                 "maxLength": _PURPOSE,
                 "description": "One sentence: what the design is for.",
             },
-            "targets": {
-                "type": "array",
-                "items": {"type": "string", "enum": list(self.family.skills)},
-                "maxItems": _TARGETS,
-            },
+            "targets": targets_schema(self.family.skills, _TARGETS),
         }
         for setting in self.wording.settings:
             text = _setting_line(setting).removeprefix(f"{setting.name}: ")
-            if setting.choices:
-                properties[setting.name] = {"type": "string", "enum": list(setting.choices), "description": text}
-            else:
-                properties[setting.name] = {
-                    "type": "integer",
-                    "minimum": setting.low,
-                    "maximum": setting.high,
-                    "description": text,
-                }
-        design = {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
-        return {
-            "type": "object",
-            "properties": {
-                "designs": {
-                    "type": "array",
-                    "items": design,
-                    "minItems": self.num_designs,
-                    "maxItems": self.num_designs,
-                }
-            },
-            "required": ["designs"],
-            "additionalProperties": False,
-        }
+            properties[setting.name] = value_schema(setting) | {"description": text}
+        return designs_schema(object_schema(properties, list(properties)), count)
 
     def example_reply(self) -> str:
         """A typical answer, for estimates: the family's default designs with a purpose and two targets each."""
@@ -187,11 +166,11 @@ class Prompter:
         )
 
     def _rate_line(self, skill: str, feedback: Feedback, before: Mapping[str, float] | None) -> str:
-        line = f"{skill}: {_percent(feedback.mean[skill])} ± {_percent(feedback.sd[skill])}"
+        line = f"{skill}: {percent(feedback.mean[skill])} ± {percent(feedback.sd[skill])}"
         if not self.rich or before is None or skill not in before:
             return line
         change = round(100 * feedback.mean[skill]) - round(100 * before[skill])
-        return f"{line} (before: {_percent(before[skill])}, change {change:+d})"
+        return f"{line} (before: {percent(before[skill])}, change {change:+d})"
 
     def _trained(self, feedback: Feedback, checks: Sequence[DesignCheck | None]) -> str:
         """The trained designs, one block each."""
@@ -211,13 +190,41 @@ class Prompter:
         return "\n".join(blocks)
 
 
-def _fill(template: str, **values: str) -> str:
+def targets_schema(skills: Sequence[str], most: int) -> dict[str, Any]:
+    """A list of skills."""
+    return {"type": "array", "items": {"type": "string", "enum": list(skills)}, "maxItems": most}
+
+
+def value_schema(setting: Setting) -> dict[str, Any]:
+    """A setting's value."""
+    if setting.choices:
+        return {"type": "string", "enum": list(setting.choices)}
+    return {"type": "integer", "minimum": setting.low, "maximum": setting.high}
+
+
+def object_schema(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
+    """An object with these properties and no others."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def designs_schema(design: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """An answer: so many designs."""
+    designs = {"type": "array", "items": dict(design), "minItems": count, "maxItems": count}
+    return object_schema({"designs": designs}, ["designs"])
+
+
+def fill(template: str, **values: str) -> str:
     """A template with its words filled in; what is filled in is never read as a template itself."""
     text = resources.files("envgen_exp.llm").joinpath("templates", f"{template}.md").read_text()
     return Template(text).substitute(values).strip() + "\n"
 
 
-def _list(lines: Iterable[str]) -> str:
+def bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -225,11 +232,11 @@ def _setting_line(setting: Setting) -> str:
     return f"{setting.name}: {setting.allowed()} (default: {setting.default}). {setting.doc}".rstrip(" .") + "."
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """Whole percents, with one digit below 1 % so that a rare skill is told from an absent one."""
     percent = 100 * share
     return f"{percent:.1f}%" if 0 < percent < 1 else f"{percent:.0f}%"
 
 
-def _count(number: int) -> str:
+def counted(number: int) -> str:
     return f"exactly {number} design{'' if number == 1 else 's'}"

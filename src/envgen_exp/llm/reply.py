@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -66,6 +66,30 @@ class Reply:
     def usable(self) -> int:
         """How many designs can be used."""
         return sum(design is not None for design in self.designs)
+
+    @property
+    def objections(self) -> list[str]:
+        """The problems as a model is told them."""
+        return [str(problem) for problem in self.problems]
+
+    @property
+    def wanting(self) -> list[int]:
+        """The places of the designs that can't be used or have problems, from 0."""
+        named = {problem.design - 1 for problem in self.problems if problem.design is not None}
+        return [index for index, design in enumerate(self.designs) if design is None or index in named] or [
+            *range(len(self.designs))
+        ]
+
+    def mended(self, later: Reply, places: Sequence[int]) -> Reply:
+        """These designs with a later reply's in some places, where it has one that can be used."""
+        designs = list(self.designs)
+        for place, design in zip(places, later.designs, strict=True):
+            designs[place] = design or designs[place]
+        problems = tuple(
+            replace(problem, design=None if problem.design is None else places[problem.design - 1] + 1)
+            for problem in later.problems
+        )
+        return Reply(tuple(designs), (*self.notes, *later.notes), problems)
 
 
 @dataclass

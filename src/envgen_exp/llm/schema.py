@@ -45,9 +45,12 @@ def typical(schema: Mapping[str, Any]) -> Any:
     """A value in the schema's form that is about as long as a model's."""
     if "enum" in schema:
         return schema["enum"][0]
+    if "anyOf" in schema:
+        return typical(schema["anyOf"][0])
     kind = schema.get("type")
     if kind == "object":
-        return {name: typical(inner) for name, inner in schema.get("properties", {}).items()}
+        needed = schema.get("required", schema.get("properties", {}))
+        return {name: typical(schema["properties"][name]) for name in needed}
     if kind == "array":
         return [typical(schema.get("items", {}))] * min(max(schema.get("minItems", 2), 1), schema.get("maxItems", 2))
     if kind == "string":
@@ -62,4 +65,6 @@ def _each(schema: Mapping[str, Any], change: Any, *, without: frozenset[str]) ->
         result["properties"] = {name: change(inner) for name, inner in result["properties"].items()}
     if "items" in result:
         result["items"] = change(result["items"])
+    if "anyOf" in result:
+        result["anyOf"] = [change(inner) for inner in result["anyOf"]]
     return result

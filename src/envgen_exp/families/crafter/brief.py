@@ -113,7 +113,11 @@ def brief(designed_length: int, original_length: int) -> Brief:
         *LIVING,
         _DESIGNED,
     )
-    return Brief(game=game, rules=rules, skills=shown())
+    short = (
+        f"Crafter is a survival game in a world of {width} x {height} cells. The agent gathers resources, makes tools, "
+        "eats, drinks, sleeps and fights."
+    )
+    return Brief(game=game, rules=rules, skills=shown(), short=short)
 
 
 def shown() -> dict[str, str]:

@@ -44,7 +44,11 @@ def brief(mode: HeistMode, original_length: int, locks: Sequence[float]) -> Brie
         f"The original's world is {_WORLDS[mode]} cells; of its levels {shares}.",
         "At full speed the player walks 3 cells in 5 steps; it takes a step or two to start, stop and turn.",
     )
-    return Brief(game=game, rules=rules, skills={skill: _shown(skill) for skill in SKILLS})
+    short = (
+        "Heist is a maze game. The agent has to take a gem that lies behind up to three locks; a key opens the lock of "
+        "its colour."
+    )
+    return Brief(game=game, rules=rules, skills={skill: _shown(skill) for skill in SKILLS}, short=short)
 
 
 def _shown(skill: str) -> str:
