@@ -478,7 +478,10 @@ def test_the_agents_settings_change_no_trained_run(tmp_path: Path) -> None:
     plain = compose_run([])
     assert identity(compose_run(["agent.episodes=7"])) == identity(plain)
     assert identity(compose_run(["agent=direct"])) != identity(plain)
-    assert identity(compose_run(["agent=direct", "agent.episodes=7"])) != identity(compose_run(["agent=direct"]))
+    asked = identity(compose_run(["agent=direct"]))
+    assert identity(compose_run(["agent=direct", "agent.episodes=7"])) != asked
+    for other in ("ppo=paper", "designer=random", "cycles=2", "schedule.final_steps=7", "evaluation.report_episodes=9"):
+        assert identity(compose_run(["agent=direct", other])) == asked, other
 
 
 def test_a_run_from_before_there_were_agents_is_read(server: LLMServer, tmp_path: Path) -> None:

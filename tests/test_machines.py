@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import runs
+import warm
 
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_sweep
@@ -51,3 +52,29 @@ def test_one_run_of_a_process_takes_the_agents_id(tmp_path: Path, monkeypatch: p
     assert ids[1] != "agents-run"
     assert len(warned) == 1
     assert ids[1] in warned[0]
+
+
+def test_too_little_memory_to_load_is_one_line() -> None:
+    """Where a library says so; with some limits torch's own constructors end the process."""
+    shell = f"ulimit -v 150000; OPENBLAS_NUM_THREADS=1 exec {sys.executable} {RUN} dry_run=true"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("envgen: error: no memory to load what a run needs (ulimit -v may be too low)")
+
+
+FULL = """
+import resource, signal, sys
+from envgen_exp.commands.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_names_the_command_that_goes_on(tmp_path: Path) -> None:
+    done = warm.run(["-c", FULL, *runs.SMOKE, "tracker=none", f"folder={tmp_path / 'run'}"], cwd=RUN.parent)
+    assert done.returncode == 2
+    assert "no disk space left" in done.stderr
+    assert done.stdout.endswith(f"to go on:\npython run.py resume={tmp_path / 'run'}\n")
+    assert "Traceback" not in done.stderr
