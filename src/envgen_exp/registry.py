@@ -50,13 +50,10 @@ class Registry(Generic[T]):
         return name in self._built_in
 
     def config(self, name: str, common: type) -> type:
-        """The config class of a plug-in: what it names as `Config`, else `common`."""
+        """The config class of a plug-in: what it names as `Config`, else `common`. Raises what a stranger's raises."""
         if self.is_built_in(name):
             return cast(type, _loaded(self._configs[name])) if name in self._configs else common
-        try:
-            return cast(type, getattr(self.find(name), "Config", common))
-        except Exception:  # noqa: BLE001 - a stranger's that does not load is told of where it is chosen
-            return common
+        return cast(type, getattr(self.find(name), "Config", common))
 
 
 def _loaded(place: str) -> Any:

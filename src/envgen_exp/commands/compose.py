@@ -31,9 +31,10 @@ from omegaconf.errors import OmegaConfBaseException
 from envgen_exp.commands.explain import explain
 from envgen_exp.commands.inputs import enclose
 from envgen_exp.commands.validation import validate
-from envgen_exp.config import LLMConfig, RunConfig, freeze, identity, plain
+from envgen_exp.config import LLMConfig, RunConfig, freeze, plain
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.secrets import refuse_secrets_in, use
+from envgen_exp.run.identity import identity
 from envgen_exp.run.schemas import register
 from envgen_exp.run.stored import load_config, structured, told_again
 
@@ -254,7 +255,7 @@ def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
 
 
 def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
-    """Those that choose an option of a config group, e.g. ppo=paper."""
+    """Those that choose an option of a config group, e.g. env=heist."""
     with _hydra(conf) as loader:
         return [override for override in parsed if loader.get_group_options(override.key_or_group)]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from envgen_exp.config import AgentConfig, RunConfig
 from envgen_exp.learners.learner import Learner
 from envgen_exp.registry import Registry
 
@@ -13,4 +16,25 @@ LEARNERS: Registry[type[Learner]] = Registry(
         "direct": "envgen_exp.learners.asked.learner:Asked",
         "spring": "envgen_exp.learners.asked.learner:Asked",
     },
+    {
+        "ppo": "envgen_exp.learners.ppo.config:TrainedConfig",
+        "direct": "envgen_exp.learners.asked.config:AskedConfig",
+        "spring": "envgen_exp.learners.asked.config:AskedConfig",
+    },
 )
+
+
+def traits(name: str) -> type[AgentConfig]:
+    """What a learner says of itself in its config class, which loads fast; ConfigError for one that is not there."""
+    return cast(type[AgentConfig], LEARNERS.config(name, AgentConfig))
+
+
+def arm(config: RunConfig) -> str:
+    """What tables call the run's treatment: what was typed, else the designer, or the learner that has none."""
+    return config.arm or (config.designer.name if traits(config.agent.name).trains else config.agent.name)
+
+
+def preset(config: RunConfig) -> tuple[str, str]:
+    """The section and the name of the settings by which the run's learner learns, e.g. ('ppo', 'laptop')."""
+    section = traits(config.agent.name).preset
+    return section, str(getattr(config, section).name)

@@ -98,12 +98,6 @@ class Learner(Protocol):
 
     needs: ClassVar[type]
     """The protocol of families/family.py that a family must have beside `Family`."""
-    trains: ClassVar[bool]
-    """Whether it learns; the run of one that does not is its report evaluation alone."""
-    asks: ClassVar[bool]
-    """Whether it asks what stands behind `llm` itself."""
-    without_effect: ClassVar[tuple[str, ...]]
-    """Sections of the config that change nothing in its runs."""
 
     @classmethod
     def create(cls, config: RunConfig, family: Any, client: Client, total_steps: int) -> Learner:
@@ -117,20 +111,12 @@ class Learner(Protocol):
         """Designs that it trains in side by side; 0 for one that does not train."""
 
     @classmethod
-    def report_episodes(cls, config: RunConfig) -> int:
-        """Episodes of its report evaluation."""
-
-    @classmethod
     def check_steps(cls, steps: int, config: RunConfig) -> None:
         """ConfigError where a training phase can't have exactly `steps` steps."""
 
     @classmethod
     def llm(cls, config: RunConfig) -> LLMConfig:
         """The language model's section as this learner's runs ask it."""
-
-    @classmethod
-    def label(cls, config: Mapping[str, Any]) -> str:
-        """What tables call it; `config` is flat, as in a run's folder: 'agent.name' and so on."""
 
     @property
     def updates(self) -> int:

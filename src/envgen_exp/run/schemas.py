@@ -39,7 +39,10 @@ def register() -> None:
     for group, registry, common in plug_ins:
         store.store(name=f"schema_{group}", group=group, node=schema(common))
         for name in registry.names:
-            own = registry.config(name, common)
+            try:
+                own = registry.config(name, common)
+            except Exception:  # noqa: BLE001 - a stranger's that does not load is told of where it is chosen
+                own = common
             if own is not common:
                 store.store(name=f"schema_{name}", group=group, node=schema(own))
             if not registry.is_built_in(name):

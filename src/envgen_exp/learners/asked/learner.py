@@ -36,9 +36,6 @@ class Asked:
     """A language model as the learner that learns nothing."""
 
     needs: ClassVar[type] = Told
-    trains: ClassVar[bool] = False
-    asks: ClassVar[bool] = True
-    without_effect: ClassVar[tuple[str, ...]] = ("designer", "ppo", "schedule", "cycles", "evaluation")
 
     def __init__(self, config: RunConfig, family: Told, client: Client) -> None:
         """Raises ConfigError for an unknown chain, and for a stand-in that can't play."""
@@ -66,11 +63,6 @@ class Asked:
         return 0
 
     @classmethod
-    def report_episodes(cls, config: RunConfig) -> int:
-        """agent.episodes."""
-        return config.agent.episodes
-
-    @classmethod
     def check_steps(cls, steps: int, config: RunConfig) -> None:
         """It trains for none."""
 
@@ -79,11 +71,6 @@ class Asked:
         """Sampled by the run's seed, with the agent's bound on answers."""
         most = min(config.llm.max_tokens, config.agent.max_tokens)
         return dataclasses.replace(seeded(config.llm, config.seed), max_tokens=most)
-
-    @classmethod
-    def label(cls, config: Mapping[str, Any]) -> str:
-        """It plays itself."""
-        return "plays itself"
 
     @property
     def updates(self) -> int:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
-from envgen_exp.config import NUM_ENVS, POSITIVE, Precision, PresetConfig, Range, RunConfig, at_least, between, ranged
+from envgen_exp.config import (
+    NUM_ENVS,
+    POSITIVE,
+    AgentConfig,
+    Precision,
+    PresetConfig,
+    Range,
+    RunConfig,
+    at_least,
+    between,
+    ranged,
+)
 from envgen_exp.errors import ConfigError
 
 _BELOW_ONE = Range(lambda value: bool(0 <= value < 1), "from 0 to below 1")
@@ -19,6 +31,14 @@ class Network(Enum):
     nature = "nature"
     symbolic = "symbolic"
     tiny = "tiny"
+
+
+@dataclass(frozen=True)
+class TrainedConfig(AgentConfig):
+    """The small agent: all settings of its own stand in the section `ppo`."""
+
+    without_effect: ClassVar[tuple[str, ...]] = ("agent",)
+    preset: ClassVar[str] = "ppo"
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,6 @@ class PPOLearner:
     """PPO and the games that it plays."""
 
     needs: ClassVar[type] = Playable
-    trains: ClassVar[bool] = True
-    asks: ClassVar[bool] = False
-    without_effect: ClassVar[tuple[str, ...]] = ("agent",)
 
     def __init__(self, config: PPOConfig, family: Playable, ppo: PPO, total_steps: int) -> None:
         self._config = config
@@ -64,11 +61,6 @@ class PPOLearner:
         return _settings(config).num_envs
 
     @classmethod
-    def report_episodes(cls, config: RunConfig) -> int:
-        """evaluation.report_episodes."""
-        return config.evaluation.report_episodes
-
-    @classmethod
     def check_steps(cls, steps: int, config: RunConfig) -> None:
         """Environments share them evenly."""
         check_steps(steps, _settings(config))
@@ -77,11 +69,6 @@ class PPOLearner:
     def llm(cls, config: RunConfig) -> LLMConfig:
         """As the designer asks it: sampled by the design set."""
         return seeded(config.llm, design_set(config))
-
-    @classmethod
-    def label(cls, config: Mapping[str, Any]) -> str:
-        """The preset's name."""
-        return str(config["ppo.name"])
 
     @property
     def updates(self) -> int:
