@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from envgen_exp.errors import ConfigError
+from envgen_exp.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Range:
 def ranged(default: Any, allowed: Range) -> Any:
     """A field of a config class with this default whose value is checked before a run."""
     return field(default=default, metadata={"allowed": allowed})
+
+
+def named(default: str, registry: Registry[Any]) -> Any:
+    """A field of a config class that names a plug-in of this registry."""
+    return field(default=default, metadata={"registry": registry})
 
 
 def at_least(low: float, why: str = "") -> Range:
@@ -237,8 +243,12 @@ class DesignerConfig(Section):
     """Which templates the messages are made from."""
 
     @property
-    def wants_source(self) -> bool:
-        """Whether it needs another run that it does not name; a sweep gives it one of its own."""
+    def wants_source(self) -> str:
+        """What it needs where that is another run and it names none; a sweep gives it one of its own."""
+        return ""
+
+    def is_served_by(self, other: DesignerConfig) -> bool:
+        """Whether a run with this designer is one that it can be given."""
         return False
 
     def enclosed(self, run: RunConfig, old: DesignerConfig | None, read: Stored) -> DesignerConfig:
@@ -263,6 +273,8 @@ class AgentConfig(Section):
     """The key that says how many episodes its report evaluation has."""
     preset: ClassVar[str] = "agent"
     """The section whose name says how it learns, in plans and tables."""
+    metrics: ClassVar[tuple[Any, ...]] = ()
+    """What its training logs beside what every learner's does: a `learners.learner.Metric` each."""
 
     name: str = "ppo"
     """The agent: ppo is trained as the rest of the config says; the others are asked, and train nothing."""

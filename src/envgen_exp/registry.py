@@ -27,27 +27,31 @@ class Registry(Generic[T]):
         """
         self.key = key
         self.group = f"envgen_exp.{group}"
-        self._built_in = dict(built_in)
+        self.built_in = dict(built_in)
         self._configs = dict(configs or {})
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of all plug-ins, built-in ones first."""
-        return (*self._built_in, *sorted({point.name for point in entry_points(group=self.group)} - {*self._built_in}))
+        return (*self.built_in, *sorted({point.name for point in entry_points(group=self.group)} - {*self.built_in}))
 
     def find(self, name: str) -> T:
         """The plug-in of this name; ConfigError where there is none."""
-        if name in self._built_in:
-            return cast(T, _loaded(self._built_in[name]))
-        for point in entry_points(group=self.group, name=name):
-            loaded: Any = point.load()
-            return cast(T, loaded)
-        close = nearest(name, self.names)
-        raise ConfigError(f"{self.key}={name}: there is none of this name{close}; allowed: {' | '.join(self.names)}")
+        if name in self.built_in:
+            return cast(T, _loaded(self.built_in[name]))
+        self.require(name)
+        (point, *_) = entry_points(group=self.group, name=name)
+        return cast(T, point.load())
+
+    def require(self, name: str) -> None:
+        """ConfigError where there is no plug-in of this name; nothing is loaded."""
+        if name not in self.built_in and not entry_points(group=self.group, name=name):
+            close, allowed = nearest(name, self.names), " | ".join(self.names)
+            raise ConfigError(f"{self.key}={name}: there is none of this name{close}; allowed: {allowed}")
 
     def is_built_in(self, name: str) -> bool:
         """Whether it is one of this package's own."""
-        return name in self._built_in
+        return name in self.built_in
 
     def config(self, name: str, common: type) -> type:
         """The config class of a plug-in: what it names as `Config`, else `common`. Raises what a stranger's raises."""

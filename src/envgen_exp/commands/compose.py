@@ -48,7 +48,7 @@ _ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, T
 def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool = False) -> RunConfig:
     """The config of one run; with resume=FOLDER that folder's config, changed by what was typed alone.
 
-    A placebo `in_sweep` may lack the run whose rates it is told: the sweep gives it one of its own.
+    One `in_sweep` may lack the run that its designer needs: the sweep gives it one of its own.
     """
     parsed = _parse(overrides, conf)
     for override in parsed:
@@ -92,7 +92,7 @@ class SweptRun:
     """What tells it from the sweep's other runs, e.g. 'seed=3 arm=fixed'."""
     config: RunConfig
     source: Path | None = None
-    """Folder of the sweep's run whose rates this one, a placebo, is told."""
+    """Folder of the sweep's run that this one's designer is given."""
 
     @property
     def name(self) -> str:
@@ -173,25 +173,22 @@ def _choices(composed: DictConfig, parsed: Sequence[Override], conf: Path) -> di
     return choices
 
 
-def _source(placebo: SweptRun, configs: Sequence[RunConfig]) -> RunConfig:
-    """The adaptive run whose rates a placebo of the same sweep is told: the next lower seed's, else the next higher's.
+def _source(run: SweptRun, configs: Sequence[RunConfig]) -> RunConfig:
+    """The run that one of the same sweep needs of it: the next lower seed's, else the next higher's.
 
     So seeds added above change no pair.
     """
 
     def same(config: RunConfig) -> dict[str, Any]:
-        values = {key: value for key, value in plain(config).items() if key not in ("seed", "arm", "design_set")}
-        return values | {"designer": {key: values["designer"][key] for key in ("num_designs", "prompt")}}
+        values = plain(config)
+        return {key: values[key] for key in values.keys() - {"seed", "arm", "design_set", "designer"}}
 
-    seed = placebo.config.seed
-    adaptive = {c.seed: c for c in configs if c.designer.name == "adaptive" and same(c) == same(placebo.config)}
-    lower, higher = [s for s in adaptive if s < seed], [s for s in adaptive if s > seed]
+    ours = run.config
+    served = {c.seed: c for c in configs if ours.designer.is_served_by(c.designer) and same(c) == same(ours)}
+    lower, higher = [s for s in served if s < ours.seed], [s for s in served if s > ours.seed]
     if not lower and not higher:
-        raise ConfigError(
-            f"the placebo '{placebo.name}' needs an adaptive run with another seed in its sweep (arm=adaptive,placebo "
-            "and two seeds or more), or designer.placebo_from=FOLDER"
-        )
-    return adaptive[max(lower) if lower else min(higher)]
+        raise ConfigError(f"the {ours.designer.name} '{run.name}' needs {ours.designer.wants_source}")
+    return served[max(lower) if lower else min(higher)]
 
 
 def register_plain() -> None:

@@ -85,7 +85,9 @@ def _keys(section: Any, prefix: str, leave_out: list[str] | None = None) -> Iter
             continue
         doc = docs.get(field.name, "")
         shown = f"{prefix}{field.name}={value_text(value)}"
-        yield f"  {shown:<34} {doc}" + (f" ({' | '.join(type(value).__members__)})" if isinstance(value, Enum) else "")
+        names = type(value).__members__ if isinstance(value, Enum) else ()
+        names = field.metadata["registry"].names if "registry" in field.metadata else names
+        yield f"  {shown:<34} {doc}" + (f" ({' | '.join(names)})" if names else "")
 
 
 def value_text(value: Any) -> str:

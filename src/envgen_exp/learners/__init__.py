@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from envgen_exp.config import AgentConfig, RunConfig
 from envgen_exp.learners.learner import Learner
+from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
 from envgen_exp.registry import Registry
 
 LEARNERS: Registry[type[Learner]] = Registry(
@@ -22,6 +23,10 @@ LEARNERS: Registry[type[Learner]] = Registry(
         "spring": "envgen_exp.learners.asked.config:AskedConfig",
     },
 )
+
+
+GROUPS: tuple[tuple[str, Registry[Any], type], ...] = (("agent", LEARNERS, AgentConfig), ("ppo", NETWORKS, PPOConfig))
+"""The groups of conf/ that learners have, each with the plug-ins that it names and what their settings extend."""
 
 
 def traits(name: str) -> type[AgentConfig]:

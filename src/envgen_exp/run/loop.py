@@ -103,8 +103,7 @@ def run(config: RunConfig, argv: Sequence[str], views: Views) -> int:
             print(f"to go on:\n{resume_command(folder, config)}", flush=True)
             if is_out_of_memory(error):
                 raise MemoryFullError(
-                    f"no memory left in the phase {this.session.current.name}: smaller ppo.num_envs or ppo.num_steps "
-                    "need less"
+                    f"no memory left in the phase {this.session.current.name}: {this.learner.sparing}"
                 ) from error
             raise
     return 0

@@ -120,13 +120,13 @@ def describe(
 ) -> str:
     """The plan as a few lines of text; `expected` is None where no language model is asked.
 
-    `own` are the lines of a learner whose runs do not train and evaluate by the schedule; `speed` is None for those.
+    `own` are the lines of a learner whose runs do not train and evaluate by the schedule; `speed` is None where it is
+    not known.
     """
     names = f"plan        env={config.env.name} arm={arm(config)} "
     by = "=".join(preset(config))
     if not traits(config.agent.name).trains:
         return "\n".join((f"{names}{by} llm={config.llm.name} seed={config.seed}", *own))
-    assert speed is not None
     schedule, evaluation = config.schedule, config.evaluation
     if expected:
         cost = "price not known" if expected.cost is None else f"about ${expected.cost:.2f}"
@@ -151,7 +151,9 @@ def describe(
             *([f"validation  counted apart: {steps:,} training steps and {episodes:,} episodes"] if episodes else []),
             f"LLM calls   {llm}",
             f"machine     {', '.join(f'{key} {value}' for key, value in chosen.items())}",
-            f"time        about {duration(expected_seconds(config, speed))}: a fresh agent has just trained at "
+            "time        not known"
+            if speed is None
+            else f"time        about {duration(expected_seconds(config, speed))}: a fresh agent has just trained at "
             f"{speed.training:,.0f} steps/s",
         )
     )

@@ -7,12 +7,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from envgen_exp.config import AgentConfig, DesignerConfig, EnvConfig, LLMConfig, RunConfig, TrackerConfig, schema
+from envgen_exp.config import DesignerConfig, EnvConfig, LLMConfig, RunConfig, TrackerConfig, schema
 from envgen_exp.designers import DESIGNERS
 from envgen_exp.errors import SecretError
 from envgen_exp.families import FAMILIES
-from envgen_exp.learners import LEARNERS
-from envgen_exp.learners.ppo.config import PPOConfig
+from envgen_exp.learners import GROUPS
 from envgen_exp.registry import Registry
 
 
@@ -29,12 +28,12 @@ def register() -> None:
     OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=schema(RunConfig))
-    for group, section in (("llm", LLMConfig), ("ppo", PPOConfig), ("tracker", TrackerConfig)):
+    for group, section in (("llm", LLMConfig), ("tracker", TrackerConfig)):
         store.store(name=f"schema_{group}", group=group, node=schema(section))
     plug_ins: tuple[tuple[str, Registry[Any], type], ...] = (
         ("env", FAMILIES, EnvConfig),
         ("designer", DESIGNERS, DesignerConfig),
-        ("agent", LEARNERS, AgentConfig),
+        *GROUPS,
     )
     for group, registry, common in plug_ins:
         store.store(name=f"schema_{group}", group=group, node=schema(common))
@@ -46,7 +45,8 @@ def register() -> None:
             if own is not common:
                 store.store(name=f"schema_{name}", group=group, node=schema(own))
             if not registry.is_built_in(name):
-                store.store(name=name, group=group, node=schema(own)(name=name))
+                named = {"name": name, registry.key.rpartition(".")[2]: name}
+                store.store(name=name, group=group, node=schema(own)(**named))
 
 
 def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:
