@@ -29,6 +29,7 @@ from envgen_exp.guard.reading import read_json
 from envgen_exp.learners import LEARNERS
 from envgen_exp.learners.playing import Stepwise, play
 from envgen_exp.learners.ppo.config import NETWORKS
+from envgen_exp.learners.ppo.export import export
 from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.llm.client import LateClient
 from envgen_exp.reporting.study.collect import read_run
@@ -197,7 +198,7 @@ def test_a_phase_that_is_gone_on_with_ends_the_same() -> None:
         type(whole).check_steps(641, config)
 
 
-def test_a_network_of_another_package_has_its_own_width_where_the_preset_has_none() -> None:
+def test_a_network_of_another_package_has_its_own_width_where_the_preset_has_none(tmp_path: Path) -> None:
     sizes = []
     for words in (["ppo=smoke", "ppo.network=flat"], ["ppo=flat"], ["ppo=flat", "ppo.width=8"]):
         config = compose_run(["env=walk", "tracker=none", *words])
@@ -205,6 +206,8 @@ def test_a_network_of_another_package_has_its_own_width_where_the_preset_has_non
         made = PPO.create(config.ppo, family.observation_spec, family.num_actions, 0, torch.device("cpu"))  # type: ignore[attr-defined, arg-type]
         sizes.append(made.agent.encoder.num_features)
     assert sizes == [64, 64, 8]
+    with pytest.raises(ConfigError, match=r"ppo\.network=flat: is another package's"):
+        export(made, family, tmp_path, origin="")  # type: ignore[arg-type]
 
 
 def test_a_learner_that_is_not_there_is_one_line() -> None:
