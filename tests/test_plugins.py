@@ -106,6 +106,15 @@ def test_a_wrong_word_gets_one_line(typed: str, says: str, capsys: pytest.Captur
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("word", ["env=broken", "agent=broken", "ppo.network=broken"])
+def test_one_that_does_not_load_is_one_line(word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*SMOKE, word, f"folder={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err
+    assert "=broken: does not load: ModuleNotFoundError: No module named 'no_such_module'\n" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_help_has_its_keys_with_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help", "env", "designer", "agent", *CHOSEN]) == 0
     text = capsys.readouterr().out

@@ -36,12 +36,16 @@ class Registry(Generic[T]):
         return (*self.built_in, *sorted({point.name for point in entry_points(group=self.group)} - {*self.built_in}))
 
     def find(self, name: str) -> T:
-        """The plug-in of this name; ConfigError where there is none."""
+        """The plug-in of this name; ConfigError where there is none, or where another package's does not load."""
         if name in self.built_in:
             return cast(T, _loaded(self.built_in[name]))
         self.require(name)
         (point, *_) = entry_points(group=self.group, name=name)
-        return cast(T, point.load())
+        try:
+            return cast(T, point.load())
+        except Exception as error:
+            what = " ".join(str(error).split())
+            raise ConfigError(f"{self.key}={name}: does not load: {type(error).__name__}: {what}") from error
 
     def require(self, name: str) -> None:
         """ConfigError where there is no plug-in of this name; nothing is loaded."""
@@ -54,7 +58,7 @@ class Registry(Generic[T]):
         return name in self.built_in
 
     def config(self, name: str, common: type) -> type:
-        """The config class of a plug-in: what it names as `Config`, else `common`. Raises what a stranger's raises."""
+        """The config class of a plug-in: what it names as `Config`, else `common`. ConfigError as `find`."""
         if self.is_built_in(name):
             return cast(type, _loaded(self._configs[name])) if name in self._configs else common
         return cast(type, getattr(self.find(name), "Config", common))

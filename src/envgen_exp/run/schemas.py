@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from envgen_exp.config import DesignerConfig, EnvConfig, LLMConfig, RunConfig, TrackerConfig, schema
 from envgen_exp.designers import DESIGNERS
-from envgen_exp.errors import SecretError
+from envgen_exp.errors import ConfigError, SecretError
 from envgen_exp.families import FAMILIES
 from envgen_exp.learners import GROUPS
 from envgen_exp.registry import Registry
@@ -40,7 +40,7 @@ def register() -> None:
         for name in registry.names:
             try:
                 own = registry.config(name, common)
-            except Exception:  # noqa: BLE001 - a stranger's that does not load is told of where it is chosen
+            except ConfigError:  # which says so where it is chosen
                 own = common
             if own is not common:
                 store.store(name=f"schema_{name}", group=group, node=schema(own))
