@@ -120,6 +120,11 @@ def test_help_has_its_keys_with_their_lines(capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     for line in ("env.patience=40", "Steps after which an episode ends.", "designer.lowest=3", "agent.explore=0.2"):
         assert line in text
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert [
+        text.count(f"    {name:<16} (an installed package's)\n") for name in ("walk", "ladder", "table", "flat")
+    ] == [1] * 4
     text = usage_of("ppo", compose_run(NETWORK))
     assert "ppo.width=64" in text
     assert "(moon | envgen | nature | symbolic | tiny | broken | flat)" in text

@@ -14,6 +14,13 @@ from envgen_exp.families import FAMILIES
 from envgen_exp.learners import GROUPS
 from envgen_exp.registry import Registry
 
+PLUG_INS: tuple[tuple[str, Registry[Any], type], ...] = (
+    ("env", FAMILIES, EnvConfig),
+    ("designer", DESIGNERS, DesignerConfig),
+    *GROUPS,
+)
+"""The groups of conf/ that name plug-ins, each with its registry and what their settings extend."""
+
 
 def register() -> None:
     """Put the schemas into Hydra's store; conf/ refers to them as `schema` and `<group>/schema_<name>`.
@@ -30,12 +37,7 @@ def register() -> None:
     store.store(name="schema", node=schema(RunConfig))
     for group, section in (("llm", LLMConfig), ("tracker", TrackerConfig)):
         store.store(name=f"schema_{group}", group=group, node=schema(section))
-    plug_ins: tuple[tuple[str, Registry[Any], type], ...] = (
-        ("env", FAMILIES, EnvConfig),
-        ("designer", DESIGNERS, DesignerConfig),
-        *GROUPS,
-    )
-    for group, registry, common in plug_ins:
+    for group, registry, common in PLUG_INS:
         store.store(name=f"schema_{group}", group=group, node=schema(common))
         for name in registry.names:
             try:
