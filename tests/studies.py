@@ -14,11 +14,12 @@ import numpy as np
 import yaml
 from hydra import compose, initialize_config_dir
 
-from envgen_exp.config import freeze, identity_of, plain
+from envgen_exp.config import freeze, plain
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.run import plan
 from envgen_exp.run.folder import FORMAT
+from envgen_exp.run.identity import identity_of
 from envgen_exp.run.schemas import register
 from envgen_exp.run.summary import RunSummary, Successes
 

@@ -21,7 +21,7 @@ from envgen_exp import seeding
 from envgen_exp.commands import cli, report
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_run
-from envgen_exp.config import RunConfig, identity
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import BudgetError, EnvGenError
 from envgen_exp.families.crafter import upstream
 from envgen_exp.families.crafter.config import CrafterConfig
@@ -36,6 +36,7 @@ from envgen_exp.llm import ledger, provider
 from envgen_exp.llm.ledger import Address
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.run.folder import is_finished
+from envgen_exp.run.identity import identity
 from envgen_exp.run.stored import load_config
 from envgen_exp.seeding import WorldSet, world_seed
 

@@ -16,7 +16,6 @@ from runs import composed, final_state, rows, run
 
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import CONF, compose_run
-from envgen_exp.config import identity
 from envgen_exp.designers import DESIGNERS, Means, make_designer
 from envgen_exp.errors import ConfigError, EnvGenError, IdentityError
 from envgen_exp.families import make_family
@@ -29,6 +28,7 @@ from envgen_exp.learners.ppo.learner import PPOLearner
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.films import Camera
 from envgen_exp.run.folder import read_config
+from envgen_exp.run.identity import identity
 from envgen_exp.run.session import Session
 from envgen_exp.seeding import WorldSet
 

@@ -21,7 +21,7 @@ from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.family import Family
 from envgen_exp.families.heist.config import HeistConfig
-from envgen_exp.learners.ppo.config import Network, PPOConfig
+from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.learners.ppo.training import TrainingPhase
 from envgen_exp.seeding import WorldSet
@@ -122,7 +122,7 @@ def test_a_level_that_a_phase_s_end_cut_off_comes_back() -> None:
 
 
 def test_training_plays_what_was_chosen_and_tells_what_it_taught() -> None:
-    config = PPOConfig("tiny", network=Network.tiny, num_envs=3, num_steps=16, update_epochs=1, num_minibatches=2)
+    config = PPOConfig("tiny", network="tiny", num_envs=3, num_steps=16, update_epochs=1, num_minibatches=2)
     env = TinyVectorEnv([None, TinyDesign(), TinyDesign()], [1, 2, 3], WorldSet.TRAIN)
     learner = PPO.create(config, env.observation_spec, 3, seed=0, device=torch.device("cpu"))
     levels = replay(population=4, worlds=3)

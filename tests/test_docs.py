@@ -16,6 +16,7 @@ from test_floors import FLOORS
 from envgen_exp.__main__ import COMMANDS
 from envgen_exp.commands.compose import CONF
 from envgen_exp.config import plain
+from envgen_exp.learners.ppo.config import NETWORKS
 from envgen_exp.run import plan
 from envgen_exp.tracking.metrics import METRICS, describe
 
@@ -116,7 +117,11 @@ def missing(text: str, page: Path = ROOT / "docs" / "page.md") -> set[str]:
     wrong |= {
         name for name in FOLDER.findall(text) if not re.match(r"multirun/(?!README)", name) and not there(name, places)
     }
-    wrong |= {f"envgen_exp{name}" for name in MODULE.findall(text) if not is_module(name.split(".")[1:])}
+    wrong |= {
+        f"envgen_exp{name}"
+        for name in MODULE.findall(text)
+        if f"envgen_exp{name}" != NETWORKS.group and not is_module(name.split(".")[1:])
+    }
     wrong |= {
         f"-m envgen_exp {word}"
         for word in re.findall(r"-m envgen_exp (\w+)", text)

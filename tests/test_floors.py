@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -185,3 +186,37 @@ def test_a_planted_cycle_is_found() -> None:
     ]
     assert cycles({"a": "if TYPE_CHECKING:\n    import envgen_exp.b", "b": "import envgen_exp.a"}) == ["a -> b -> a"]
     assert cycles({"a": "from envgen_exp import b", "b": "def f():\n    from envgen_exp import a"}) == []
+
+
+def named(word: str, sources: Mapping[str, str], beside: str) -> list[str]:
+    """The modules outside a room that say a word."""
+    said = re.compile(rf"\b{word}\b", re.IGNORECASE)
+    return [module for module, text in sources.items() if not within(module, beside) and said.search(text)]
+
+
+def kinds_asked_for(sources: Mapping[str, str]) -> list[str]:
+    """A line for each isinstance(x, SomeConfig) outside the folder of that config class."""
+    trees = {module: ast.parse(source) for module, source in sources.items()}
+    home = {
+        node.name: module.rpartition(".")[0] or module
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Config")
+    }
+    return [
+        f"{module}:{node.lineno} asks for {name.id}"
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance"
+        for name in getattr(node.args[1], "elts", [node.args[1]])
+        if isinstance(name, ast.Name) and name.id in home and not within(module, home[name.id])
+    ]
+
+
+def test_a_plug_in_is_known_in_its_room_alone(sources: dict[str, str]) -> None:
+    outside = named("ppo", sources, "learners.ppo")
+    assert len(outside) <= 8, outside
+    assert named("ppo", {**sources, "run.late": "# PPO's"}, "learners.ppo") == [*outside, "run.late"]
+    assert kinds_asked_for(sources) == []
+    for line in ("isinstance(config.ppo, PPOConfig)", "isinstance(section, (int, PLRConfig))"):
+        assert len(kinds_asked_for({**sources, "run.late": line})) == 1

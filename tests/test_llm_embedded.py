@@ -8,11 +8,12 @@ import pytest
 import tiny_gguf
 from runs import composed
 
-from envgen_exp.config import LLMConfig, LLMKind, identity
+from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.errors import ConfigError, UnavailableError
 from envgen_exp.llm.client import check_ready
 from envgen_exp.llm.embedded import machine, weights
 from envgen_exp.llm.source import Writing
+from envgen_exp.run.identity import identity
 from envgen_exp.tracking.answer import AnswerProgress
 from envgen_exp.tracking.progress import PlainProgress
 

@@ -23,7 +23,6 @@ import yaml
 from PIL import Image
 
 from envgen_exp.commands.report import main
-from envgen_exp.config import identity_of
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.reporting.designs import amount
@@ -37,6 +36,7 @@ from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.reporting.statistics import difference
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.reporting.study.tables import spread
+from envgen_exp.run.identity import identity_of
 from envgen_exp.run.summary import Successes
 
 FAILED = "could not be made"

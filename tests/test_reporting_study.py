@@ -260,6 +260,10 @@ def test_unfinished_runs_are_named_and_counted_in_nothing(tmp_path: Path) -> Non
         (lambda run: shutil.rmtree(run / "phases"), "phases/ lacks the report evaluation"),
         (lambda run: edit(run / "config.yaml", lambda v: v["config"].update(cycles=9)), "its identity is not that of"),
         (lambda run: edit(run / "config.yaml", lambda v: v["config"].pop("llm")), "it lacks 'llm.name'"),
+        (
+            lambda run: edit(run / "config.yaml", lambda v: v["config"]["agent"].update(name="absent")),
+            "agent.name=absent: there is none of this name",
+        ),
         (lambda run: edit(run / "summary.json", lambda v: v.update(seed=9)), "its summary is of seed 9"),
         (lambda run: (run / "summary.json").write_text("{"), "can't read"),
         (lambda run: (run / "summary.json").write_text("[]"), "is no run's summary"),
@@ -388,7 +392,7 @@ def test_a_thousand_runs_take_seconds(tmp_path: Path) -> None:
         changes = {"ppo.learning_rate": (arm + 1) / 1e4}
         make_run(made / str(arm), changes=changes, **crafter_report(rng))
     folder = tmp_path / "sweep"
-    from envgen_exp.config import identity_of
+    from envgen_exp.run.identity import identity_of
 
     for source in made.iterdir():
         document, summary = (json.loads((source / name).read_text()) for name in ("config.yaml", "summary.json"))

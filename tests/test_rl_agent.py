@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from envgen_exp.config import Precision
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import ArraySpec
-from envgen_exp.learners.ppo.agent import Agent, choose_dtype, log_prob_and_entropy, make_agent, sample_actions
-from envgen_exp.learners.ppo.config import Network
+from envgen_exp.learners.ppo.agent import Agent, log_prob_and_entropy, sample_actions
+from envgen_exp.learners.ppo.config import PPOConfig
+from envgen_exp.learners.ppo.ppo import choose_dtype, make_agent
 
 PIXELS = {"pixels": ArraySpec((64, 64, 3), np.dtype(np.uint8), 0, 255)}
 SYMBOLS = {
@@ -29,8 +30,8 @@ BESIDE = ((3, 3), (5, 3), (4, 2), (4, 4))
 """The cells left, right, above and below the middle of a 9 x 7 view."""
 
 
-def made(network: Network, spec: Mapping[str, ArraySpec] = PIXELS, seed: int = 0) -> Agent:
-    return make_agent(network, spec, NUM_ACTIONS, torch.Generator().manual_seed(seed))
+def made(network: str, spec: Mapping[str, ArraySpec] = PIXELS, seed: int = 0) -> Agent:
+    return make_agent(PPOConfig(network=network), spec, NUM_ACTIONS, torch.Generator().manual_seed(seed))
 
 
 def observations(spec: Mapping[str, ArraySpec], batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -55,14 +56,14 @@ def shake(agent: nn.Module, seed: int = 1) -> None:
 
 @pytest.mark.parametrize(
     ("network", "parameters"),
-    [(Network.moon, 3_948_306), (Network.envgen, 3_949_842), (Network.nature, 609_970)],
+    [("moon", 3_948_306), ("envgen", 3_949_842), ("nature", 609_970)],
 )
-def test_parameter_counts(network: Network, parameters: int) -> None:
+def test_parameter_counts(network: str, parameters: int) -> None:
     assert sum(p.numel() for p in made(network).parameters()) == parameters
 
 
 def test_first_weights_of_the_papers_network() -> None:
-    agent = made(Network.moon)
+    agent = made("moon")
     # Residual layers: sqrt(1 / sqrt(3 stacks) / sqrt(2 blocks)); other convolutions 1; linear layers 1.4 and 1.
     residual = (1 / 3**0.5 / 2**0.5) ** 0.5
     norms = []
@@ -83,8 +84,8 @@ def test_first_weights_of_the_papers_network() -> None:
             assert not parameter.any(), name
 
 
-@pytest.mark.parametrize("network", [Network.moon, Network.nature])
-def test_heads_are_orthogonal_with_the_papers_gains(network: Network) -> None:
+@pytest.mark.parametrize("network", ["moon", "nature"])
+def test_heads_are_orthogonal_with_the_papers_gains(network: str) -> None:
     agent = made(network)
     actor = agent.actor.weight.detach().double().numpy()
     critic = agent.critic.weight.detach().double().numpy()
@@ -96,9 +97,9 @@ def test_heads_are_orthogonal_with_the_papers_gains(network: Network) -> None:
 
 @pytest.mark.parametrize(
     ("network", "spec"),
-    [(Network.moon, PIXELS), (Network.nature, PIXELS), (Network.symbolic, SYMBOLS), (Network.tiny, SYMBOLS)],
+    [("moon", PIXELS), ("nature", PIXELS), ("symbolic", SYMBOLS), ("tiny", SYMBOLS)],
 )
-def test_weights_come_from_the_generator_alone(network: Network, spec: Mapping[str, ArraySpec]) -> None:
+def test_weights_come_from_the_generator_alone(network: str, spec: Mapping[str, ArraySpec]) -> None:
     before = torch.get_rng_state()
     first, again, other = made(network, spec, 3), made(network, spec, 3), made(network, spec, 4)
     assert torch.equal(torch.get_rng_state(), before)
@@ -166,24 +167,22 @@ def paper_forward(
     return logits, (x @ w["critic.weight"].T + w["critic.bias"])[:, 0]
 
 
-@pytest.mark.parametrize("network", [Network.moon, Network.envgen])
-def test_forward_pass_of_the_papers_network(network: Network) -> None:
+@pytest.mark.parametrize("network", ["moon", "envgen"])
+def test_forward_pass_of_the_papers_network(network: str) -> None:
     agent = made(network)
     shake(agent)
     obs = observations(PIXELS, 2)
     with torch.inference_mode():
         logits, values = agent(obs)
     weights = {name: tensor.double().numpy() for name, tensor in agent.state_dict().items()}
-    expected_logits, expected_values = paper_forward(
-        weights, obs["pixels"].numpy(), norm_after=network is Network.envgen
-    )
+    expected_logits, expected_values = paper_forward(weights, obs["pixels"].numpy(), norm_after=network == "envgen")
     assert np.ptp(expected_logits) > 0.1
     np.testing.assert_allclose(logits.numpy(), expected_logits, rtol=1e-3, atol=1e-4 * np.ptp(expected_logits))
     np.testing.assert_allclose(values.numpy(), expected_values, rtol=1e-3, atol=1e-4 * np.ptp(expected_logits))
 
 
 def test_forward_pass_of_the_nature_network() -> None:
-    agent = made(Network.nature)
+    agent = made("nature")
     shake(agent)
     obs = observations(PIXELS, 3)
     w = agent.state_dict()
@@ -198,7 +197,7 @@ def test_forward_pass_of_the_nature_network() -> None:
 
 
 def test_forward_pass_of_the_symbolic_network() -> None:
-    agent = made(Network.symbolic, SYMBOLS)
+    agent = made("symbolic", SYMBOLS)
     shake(agent)
     obs = observations(SYMBOLS, 5)
     w = {name: tensor.double().numpy() for name, tensor in agent.state_dict().items()}
@@ -225,10 +224,8 @@ def test_forward_pass_of_the_symbolic_network() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("network", "spec"), [(Network.nature, PIXELS), (Network.symbolic, SYMBOLS), (Network.tiny, PIXELS)]
-)
-def test_a_slots_answer_does_not_depend_on_its_neighbours(network: Network, spec: Mapping[str, ArraySpec]) -> None:
+@pytest.mark.parametrize(("network", "spec"), [("nature", PIXELS), ("symbolic", SYMBOLS), ("tiny", PIXELS)])
+def test_a_slots_answer_does_not_depend_on_its_neighbours(network: str, spec: Mapping[str, ArraySpec]) -> None:
     agent = made(network, spec)
     shake(agent)
     obs = observations(spec, 6)
@@ -239,7 +236,7 @@ def test_a_slots_answer_does_not_depend_on_its_neighbours(network: Network, spec
 
 
 def test_bfloat16_stays_near_float32_and_heads_stay_float32() -> None:
-    agent = made(Network.nature)
+    agent = made("nature")
     shake(agent)
     obs = observations(PIXELS, 4)
     with torch.inference_mode():
@@ -261,28 +258,28 @@ def test_precision_by_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_dtype(Precision.auto, cpu) is None
 
 
-@pytest.mark.parametrize("network", [Network.moon, Network.envgen, Network.nature])
-def test_a_pixel_network_refuses_symbols(network: Network) -> None:
+@pytest.mark.parametrize("network", ["moon", "envgen", "nature"])
+def test_a_pixel_network_refuses_symbols(network: str) -> None:
     with pytest.raises(
-        ConfigError, match=rf"ppo\.network={network.name}.*view \(2, 9, 7\).*what fits: ppo\.network=symbolic"
+        ConfigError, match=rf"ppo\.network={network}.*view \(2, 9, 7\).*what fits: ppo\.network=symbolic"
     ):
         made(network, SYMBOLS)
 
 
 def test_the_symbolic_network_refuses_pixels() -> None:
     with pytest.raises(ConfigError, match=r"pixels \(64, 64, 3\).*what fits: .*env\.observation=symbolic"):
-        made(Network.symbolic, PIXELS)
+        made("symbolic", PIXELS)
 
 
 def test_an_image_too_small_is_refused() -> None:
     small = {"pixels": ArraySpec((32, 32, 3), np.dtype(np.uint8), 0, 255)}
     with pytest.raises(ConfigError, match="36x36"):
-        made(Network.nature, small)
+        made("nature", small)
 
 
 def test_an_unbounded_scalar_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'speed'.*finite"):
-        made(Network.tiny, {"speed": ArraySpec((1,), np.dtype(np.float32), -np.inf, np.inf)})
+        made("tiny", {"speed": ArraySpec((1,), np.dtype(np.float32), -np.inf, np.inf)})
 
 
 def test_sampled_actions_have_the_softmax_distribution() -> None:

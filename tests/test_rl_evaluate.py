@@ -17,9 +17,10 @@ from tiny_env import SKILLS, SPECS, TinyVectorEnv
 
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import EpisodeRecord
-from envgen_exp.learners.ppo.agent import Agent, make_agent
-from envgen_exp.learners.ppo.config import Network
+from envgen_exp.learners.ppo.agent import Agent
+from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
+from envgen_exp.learners.ppo.ppo import make_agent
 from envgen_exp.learners.skills import SkillReport, success_counts
 
 CPU = torch.device("cpu")
@@ -27,7 +28,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def agent() -> Agent:
-    return make_agent(Network.tiny, SPECS["vector"], TinyVectorEnv.num_actions, torch.Generator().manual_seed(0))
+    return make_agent(
+        PPOConfig(network="tiny"), SPECS["vector"], TinyVectorEnv.num_actions, torch.Generator().manual_seed(0)
+    )
 
 
 def played(agent: Agent, quota: list[int], seed: int = 0, **options: Any) -> list[EpisodeRecord]:

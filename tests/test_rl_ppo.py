@@ -25,7 +25,7 @@ from envgen_exp.errors import CheckpointError, ConfigError, NumericsError
 from envgen_exp.families.design import design_key
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.ppo import agent, ppo, training
-from envgen_exp.learners.ppo.config import Network, PPOConfig
+from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.learners.ppo.rollout import Rollout, RolloutBuffer, collect, compute_gae, finish
@@ -33,7 +33,7 @@ from envgen_exp.learners.ppo.training import RolloutReport, TrainingPhase
 from envgen_exp.learners.ppo.value_norm import ValueNorm
 
 CPU = torch.device("cpu")
-CONFIG = PPOConfig(name="test", network=Network.tiny, num_envs=4, num_steps=8, num_minibatches=4, learning_rate=3e-3)
+CONFIG = PPOConfig(name="test", network="tiny", num_envs=4, num_steps=8, num_minibatches=4, learning_rate=3e-3)
 
 
 def tiny_env(num_envs: int = 4, **options: Any) -> TinyVectorEnv:
@@ -70,10 +70,10 @@ def test_the_papers_hyper_parameters() -> None:
     written = OmegaConf.to_container(file)
     assert isinstance(written, dict)
     written.pop("defaults")
-    config = dataclasses.replace(PPOConfig(), **(written | {"network": Network[written["network"]]}))
+    config = dataclasses.replace(PPOConfig(), **(written))
     assert config == PPOConfig(
         name="paper",
-        network=Network.moon,
+        network="moon",
         num_envs=8,
         num_steps=512,
         learning_rate=3e-4,
@@ -616,15 +616,15 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("network", "observation", "options"),
     [
-        (Network.tiny, "vector", {}),
-        (Network.tiny, "vector", {"bootstrap_timeouts": True, "clip_vloss": True, "anneal_lr": True}),
-        (Network.symbolic, "symbolic", {}),
-        (Network.nature, "pixels", {}),
+        ("tiny", "vector", {}),
+        ("tiny", "vector", {"bootstrap_timeouts": True, "clip_vloss": True, "anneal_lr": True}),
+        ("symbolic", "symbolic", {}),
+        ("nature", "pixels", {}),
     ],
 )
 @pytest.mark.parametrize("split", [0, 1, 3])
 def test_a_resumed_phase_goes_on_bit_for_bit(
-    network: Network, observation: str, options: dict[str, bool], split: int
+    network: str, observation: str, options: dict[str, bool], split: int
 ) -> None:
     config = dataclasses.replace(CONFIG, network=network, **options)
     whole = new_learner(config, observation=observation)
@@ -655,12 +655,12 @@ def test_a_resumed_phase_goes_on_bit_for_bit(
 @pytest.mark.parametrize(
     ("network", "observation", "precision"),
     [
-        (Network.tiny, "vector", Precision.float32),
-        (Network.symbolic, "symbolic", Precision.float32),
-        (Network.nature, "pixels", Precision.bfloat16),
+        ("tiny", "vector", Precision.float32),
+        ("symbolic", "symbolic", Precision.float32),
+        ("nature", "pixels", Precision.bfloat16),
     ],
 )
-def test_a_team_of_threads_trains_the_same_each_time(network: Network, observation: str, precision: Precision) -> None:
+def test_a_team_of_threads_trains_the_same_each_time(network: str, observation: str, precision: Precision) -> None:
     config = dataclasses.replace(
         CONFIG, network=network, precision=precision, num_envs=16, num_steps=16, num_minibatches=2
     )
@@ -688,10 +688,10 @@ def test_a_team_of_threads_trains_the_same_each_time(network: Network, observati
 
 
 @pytest.mark.parametrize(
-    ("network", "observation"), [(Network.tiny, "vector"), (Network.symbolic, "symbolic"), (Network.nature, "pixels")]
+    ("network", "observation"), [("tiny", "vector"), ("symbolic", "symbolic"), ("nature", "pixels")]
 )
 def test_a_team_learns_what_a_thread_alone_learns(
-    network: Network, observation: str, monkeypatch: pytest.MonkeyPatch
+    network: str, observation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In float64, where the order of sums is all that differs and no processor's kernels show.
     config = dataclasses.replace(CONFIG, network=network, num_envs=16, num_steps=16, num_minibatches=2, update_epochs=1)
@@ -748,7 +748,7 @@ def test_foreign_checkpoints_are_refused() -> None:
     state, phase_state = learner.state_dict(), phase.state_dict()
     with pytest.raises(CheckpointError, match=r"version 7.*reads version 1"):
         new_learner().load_state_dict(state | {"version": 7})
-    symbolic = dataclasses.replace(CONFIG, network=Network.symbolic)
+    symbolic = dataclasses.replace(CONFIG, network="symbolic")
     with pytest.raises(CheckpointError, match=r"network tiny.*symbolic"):
         new_learner(symbolic, observation="symbolic").load_state_dict(state)
     with pytest.raises(CheckpointError, match="does not fit this agent"):
@@ -770,8 +770,8 @@ def test_describe_is_plain() -> None:
 # Learning
 
 
-@pytest.mark.parametrize(("network", "observation"), [(Network.tiny, "vector"), (Network.symbolic, "symbolic")])
-def test_ppo_learns_the_corridor(network: Network, observation: str) -> None:
+@pytest.mark.parametrize(("network", "observation"), [("tiny", "vector"), ("symbolic", "symbolic")])
+def test_ppo_learns_the_corridor(network: str, observation: str) -> None:
     config = dataclasses.replace(CONFIG, network=network, num_envs=8, num_steps=32)
 
     def mean_return(learner: PPO) -> float:

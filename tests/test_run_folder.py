@@ -14,11 +14,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 from runs import fork, wait
 
-from envgen_exp.config import RunConfig, freeze, identity
+from envgen_exp.config import RunConfig, freeze
 from envgen_exp.errors import CheckpointError, EnvGenError, IdentityError, LockError, RunFolderError
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.run import checkpoint
 from envgen_exp.run.folder import RunFolder, read_config
+from envgen_exp.run.identity import identity
 from envgen_exp.run.schemas import register
 from envgen_exp.tracking.metrics import Log
 

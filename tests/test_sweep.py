@@ -17,12 +17,13 @@ from runs import SMOKE, die, final_state, fork, run, wait
 from envgen_exp.commands import cli, sweep
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import Sweep, compose_run, compose_sweep
-from envgen_exp.config import RunConfig, identity
+from envgen_exp.config import RunConfig
 from envgen_exp.designers.config import PlaceboConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.guard.writing import write_json
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.identity import identity
 from envgen_exp.run.plan import training_steps
 
 PAGE = Path(__file__).parents[1] / "docs" / "studies.md"

@@ -21,12 +21,13 @@ import warm
 from hydra import compose, initialize_config_dir
 from wandb_server import Server, wandb_server
 
-from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, freeze, identity
+from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, freeze
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.films import SHOWN_FRAMES
+from envgen_exp.run.identity import identity
 from envgen_exp.run.schemas import register
 from envgen_exp.run.session import Session
 from envgen_exp.tracking import media

@@ -21,12 +21,14 @@ from omegaconf import OmegaConf
 from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.commands.explain import groups_of
 from envgen_exp.commands.help import chosen_options, docs_of, gloss, value_text
-from envgen_exp.config import NOT_IDENTITY, RunConfig, frozen_twin, schema
+from envgen_exp.config import RunConfig, frozen_twin, schema
 from envgen_exp.errors import ConfigError
 from envgen_exp.guard.writing import write_atomic
+from envgen_exp.learners.learner import Metric
+from envgen_exp.run.identity import NOT_IDENTITY
 from envgen_exp.run.loop import WINDOW_STEPS
 from envgen_exp.run.schemas import register
-from envgen_exp.tracking.metrics import METRICS, Metric
+from envgen_exp.tracking.metrics import METRICS
 
 _UPDATE = "training: each update"
 _WINDOW = f"training: every {WINDOW_STEPS:,} steps and at a phase's end, if an episode ended"
@@ -147,7 +149,11 @@ def _own_schemas(group: str, common: type) -> Iterator[tuple[str, type]]:
 
 def _table(title: str, twin: type, prefix: str, names: Iterable[str], values: Mapping[str, Any]) -> Iterator[str]:
     docs, hints = docs_of(frozen_twin(twin)), typing.get_type_hints(twin)
-    ranges = {f.name: f.metadata["allowed"].words for f in dataclasses.fields(twin) if "allowed" in f.metadata}
+    ranges = {f.name: f.metadata["allowed"].words for f in dataclasses.fields(twin) if "allowed" in f.metadata} | {
+        f.name: ", ".join(f"`{name}`" for name in f.metadata["registry"].names)
+        for f in dataclasses.fields(twin)
+        if "registry" in f.metadata
+    }
     yield from ("", f"### {title}", "", "| key | value | allowed | what it is | |", "|---|---|---|---|---|")
     for name in names:
         doc = docs.get(name, "")

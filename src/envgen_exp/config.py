@@ -8,21 +8,19 @@ run/schemas.py puts the derived schemas into Hydra's store, `freeze()` turns a c
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import hashlib
-import json
 import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from envgen_exp.errors import ConfigError
+from envgen_exp.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,11 @@ class Range:
 def ranged(default: Any, allowed: Range) -> Any:
     """A field of a config class with this default whose value is checked before a run."""
     return field(default=default, metadata={"allowed": allowed})
+
+
+def named(default: str, registry: Registry[Any]) -> Any:
+    """A field of a config class that names a plug-in of this registry."""
+    return field(default=default, metadata={"registry": registry})
 
 
 def at_least(low: float, why: str = "") -> Range:
@@ -247,8 +250,12 @@ class DesignerConfig(Section):
     """Which templates the messages are made from; auto is compact for llm=embedded, rich for all others."""
 
     @property
-    def wants_source(self) -> bool:
-        """Whether it needs another run that it does not name; a sweep gives it one of its own."""
+    def wants_source(self) -> str:
+        """What it needs where that is another run and it names none; a sweep gives it one of its own."""
+        return ""
+
+    def is_served_by(self, other: DesignerConfig) -> bool:
+        """Whether a run with this designer is one that it can be given."""
         return False
 
     def enclosed(self, run: RunConfig, old: DesignerConfig | None, read: Stored) -> DesignerConfig:
@@ -258,7 +265,23 @@ class DesignerConfig(Section):
 
 @dataclass(frozen=True)
 class AgentConfig(Section):
-    """Who plays: the small agent that PPO trains, or a language model that is asked for every action."""
+    """Who plays: the small agent that is trained, or a language model that is asked for every action.
+
+    What a learner is stands here as class variables, in its `Config`: the learner itself takes long to load.
+    """
+
+    trains: ClassVar[bool] = True
+    """Whether it learns; the run of one that does not is its report evaluation alone."""
+    asks: ClassVar[bool] = False
+    """Whether it asks what stands behind `llm` itself."""
+    without_effect: ClassVar[tuple[str, ...]] = ()
+    """Sections and keys at the top of the config that change nothing in its runs."""
+    report: ClassVar[str] = "evaluation.report_episodes"
+    """The key that says how many episodes its report evaluation has."""
+    preset: ClassVar[str] = "agent"
+    """The section whose name says how it learns, in plans and tables."""
+    metrics: ClassVar[tuple[Any, ...]] = ()
+    """What its training logs beside what every learner's does: a `learners.learner.Metric` each."""
 
     name: str = "ppo"
     """The agent: ppo is trained as the rest of the config says; the others are asked, and train nothing."""
@@ -270,6 +293,11 @@ class AgentConfig(Section):
     """Earlier steps that a language model is told of."""
     max_tokens: int = ranged(1024, at_least(1))
     """Most tokens of an answer, where llm.max_tokens allows more: it bounds what a step can cost."""
+
+    @classmethod
+    def label(cls, config: Mapping[str, Any]) -> str:
+        """What tables call it; `config` is flat, as in a run's folder: 'agent.name' and so on."""
+        return str(config[f"{cls.preset}.name"])
 
 
 @dataclass(frozen=True)
@@ -369,42 +397,8 @@ class RunConfig:
     tracker: TrackerConfig = MISSING
 
 
-NOT_IDENTITY = (
-    "tracker",
-    # A label: two arms that differ in nothing else are the same experiment.
-    "arm",
-    "contrasts",
-    # Their content is copied into the config and counts.
-    "designer.placebo_from",
-    "designer.file",
-    "checkpoint",
-    "runs_dir",
-    "folder",
-    "resume",
-    "num_threads",
-    "dry_run",
-    "verbosity",
-    "env.num_threads",
-    "schedule.scale",  # the steps have been multiplied by it
-    # How a model is reached and what may be spent on it, but not which model or what it is asked.
-    "llm.key_variable",
-    "llm.api_base",
-    "llm.timeout",
-    "llm.total_timeout",
-    "llm.weights",  # llm.model bears its hash
-    "llm.context",
-    "llm.max_attempts",
-    "llm.max_wait",
-    "llm.max_calls",
-    "llm.max_dollars",
-    "llm.input_price",
-    "llm.output_price",
-    "llm.check_key",
-)
-"""Keys that may differ between a run and its resume: they change no result."""
-
-NOT_OF_ASKED = ("designer", "ppo", "schedule", "cycles", "evaluation", "device", "design_set")
-"""Keys that change nothing where a language model plays."""
+OF_TRAINING = ("designer", "ppo", "schedule", "cycles", "evaluation", "device", "design_set")
+"""Keys that change nothing where nothing is trained."""
 
 _T = TypeVar("_T")
 _schemas: dict[type, type] = {}
@@ -473,16 +467,6 @@ def _freeze(value: Any) -> Any:
     return spoken(value) if isinstance(value, str) else value
 
 
-def trains(config: RunConfig) -> bool:
-    """Whether the run trains an agent; otherwise a language model plays."""
-    return config.agent.name == AgentConfig.name
-
-
-def arm(config: RunConfig) -> str:
-    """What tables call the run's treatment."""
-    return config.arm or (config.designer.name if trains(config) else config.agent.name)
-
-
 def design_set(config: RunConfig) -> int:
     """Root of the streams that designers draw from."""
     return config.seed if config.design_set is None else config.design_set
@@ -502,32 +486,3 @@ def plain(config: Any) -> dict[str, Any]:
 
     result: dict[str, Any] = convert(config)
     return result
-
-
-def identity(config: RunConfig) -> str:
-    """What makes two runs the same experiment: a hash over everything that can change a result."""
-    return identity_of(plain(config))
-
-
-def identity_of(values: Mapping[str, Any], *, all_of_asked: bool = False) -> str:
-    """The identity of a config as plain values, e.g. as a run's folder keeps it; `all_of_asked` as earlier versions
-    counted, which took what is another agent's for the asked one's too."""
-    text = json.dumps(counted(values, all_of_asked=all_of_asked), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def counted(values: Mapping[str, Any], *, all_of_asked: bool = False) -> dict[str, Any]:
-    """Those of a config's values that can change a result."""
-    found = copy.deepcopy(dict(values))
-    for key in NOT_IDENTITY:
-        *parents, last = key.split(".")
-        node = found
-        for parent in parents:
-            node = node.get(parent, {})
-        node.pop(last, None)
-    if found.get("agent", {}).get("name", AgentConfig.name) == AgentConfig.name:
-        found.pop("agent", None)  # what else it holds is a language model's
-    elif not all_of_asked:
-        for key in NOT_OF_ASKED:
-            found.pop(key, None)
-    return found

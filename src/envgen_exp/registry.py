@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import functools
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, cast
 
 from envgen_exp.errors import ConfigError
@@ -27,36 +29,50 @@ class Registry(Generic[T]):
         """
         self.key = key
         self.group = f"envgen_exp.{group}"
-        self._built_in = dict(built_in)
+        self.built_in = dict(built_in)
         self._configs = dict(configs or {})
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of all plug-ins, built-in ones first."""
-        return (*self._built_in, *sorted({point.name for point in entry_points(group=self.group)} - {*self._built_in}))
+        return (*self.built_in, *sorted({point.name for point in self._points()} - {*self.built_in}))
 
     def find(self, name: str) -> T:
-        """The plug-in of this name; ConfigError where there is none."""
-        if name in self._built_in:
-            return cast(T, _loaded(self._built_in[name]))
-        for point in entry_points(group=self.group, name=name):
-            loaded: Any = point.load()
-            return cast(T, loaded)
-        close = nearest(name, self.names)
-        raise ConfigError(f"{self.key}={name}: there is none of this name{close}; allowed: {' | '.join(self.names)}")
+        """The plug-in of this name; ConfigError where there is none, or where another package's does not load."""
+        if name in self.built_in:
+            return cast(T, _loaded(self.built_in[name]))
+        self.require(name)
+        point = next(point for point in self._points() if point.name == name)
+        try:
+            return cast(T, point.load())
+        except Exception as error:
+            what = " ".join(str(error).split())
+            raise ConfigError(f"{self.key}={name}: does not load: {type(error).__name__}: {what}") from error
+
+    def require(self, name: str) -> None:
+        """ConfigError where there is no plug-in of this name; nothing is loaded."""
+        if name not in self.built_in and name not in self.names:
+            close, allowed = nearest(name, self.names), " | ".join(self.names)
+            raise ConfigError(f"{self.key}={name}: there is none of this name{close}; allowed: {allowed}")
+
+    def _points(self) -> Iterable[EntryPoint]:
+        return _found(entry_points, self.group, tuple(sys.path))
 
     def is_built_in(self, name: str) -> bool:
         """Whether it is one of this package's own."""
-        return name in self._built_in
+        return name in self.built_in
 
     def config(self, name: str, common: type) -> type:
-        """The config class of a plug-in: what it names as `Config`, else `common`."""
+        """The config class of a plug-in: what it names as `Config`, else `common`. ConfigError as `find`."""
         if self.is_built_in(name):
             return cast(type, _loaded(self._configs[name])) if name in self._configs else common
-        try:
-            return cast(type, getattr(self.find(name), "Config", common))
-        except Exception:  # noqa: BLE001 - a stranger's that does not load is told of where it is chosen
-            return common
+        return cast(type, getattr(self.find(name), "Config", common))
+
+
+@functools.lru_cache(64)
+def _found(search: Callable[..., Iterable[EntryPoint]], group: str, path: tuple[str, ...]) -> Iterable[EntryPoint]:
+    """What installed packages bring; to look for it is slow, and each command line asks many times."""
+    return tuple(search(group=group))
 
 
 def _loaded(place: str) -> Any:

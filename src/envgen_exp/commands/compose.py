@@ -6,7 +6,10 @@ written.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -31,10 +34,11 @@ from omegaconf.errors import OmegaConfBaseException
 from envgen_exp.commands.explain import explain
 from envgen_exp.commands.inputs import enclose
 from envgen_exp.commands.validation import validate
-from envgen_exp.config import LLMConfig, Prompt, RunConfig, freeze, identity, plain
+from envgen_exp.config import LLMConfig, Prompt, RunConfig, freeze, plain
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.secrets import refuse_secrets_in, use
-from envgen_exp.run.schemas import register
+from envgen_exp.run.identity import identity
+from envgen_exp.run.schemas import register, registered
 from envgen_exp.run.stored import load_config, structured, told_again
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -47,7 +51,7 @@ _ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, T
 def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool = False) -> RunConfig:
     """The config of one run; with resume=FOLDER that folder's config, changed by what was typed alone.
 
-    A placebo `in_sweep` may lack the run whose rates it is told: the sweep gives it one of its own.
+    One `in_sweep` may lack the run that its designer needs: the sweep gives it one of its own.
     """
     parsed = _parse(overrides, conf)
     for override in parsed:
@@ -95,7 +99,7 @@ class SweptRun:
     """What tells it from the sweep's other runs, e.g. 'seed=3 arm=fixed'."""
     config: RunConfig
     source: Path | None = None
-    """Folder of the sweep's run whose rates this one, a placebo, is told."""
+    """Folder of the sweep's run that this one's designer is given."""
 
     @property
     def name(self) -> str:
@@ -176,25 +180,22 @@ def _choices(composed: DictConfig, parsed: Sequence[Override], conf: Path) -> di
     return choices
 
 
-def _source(placebo: SweptRun, configs: Sequence[RunConfig]) -> RunConfig:
-    """The adaptive run whose rates a placebo of the same sweep is told: the next lower seed's, else the next higher's.
+def _source(run: SweptRun, configs: Sequence[RunConfig]) -> RunConfig:
+    """The run that one of the same sweep needs of it: the next lower seed's, else the next higher's.
 
     So seeds added above change no pair.
     """
 
     def same(config: RunConfig) -> dict[str, Any]:
-        values = {key: value for key, value in plain(config).items() if key not in ("seed", "arm", "design_set")}
-        return values | {"designer": {key: values["designer"][key] for key in ("num_designs", "prompt")}}
+        values = plain(config)
+        return {key: values[key] for key in values.keys() - {"seed", "arm", "design_set", "designer"}}
 
-    seed = placebo.config.seed
-    adaptive = {c.seed: c for c in configs if c.designer.name == "adaptive" and same(c) == same(placebo.config)}
-    lower, higher = [s for s in adaptive if s < seed], [s for s in adaptive if s > seed]
+    ours = run.config
+    served = {c.seed: c for c in configs if ours.designer.is_served_by(c.designer) and same(c) == same(ours)}
+    lower, higher = [s for s in served if s < ours.seed], [s for s in served if s > ours.seed]
     if not lower and not higher:
-        raise ConfigError(
-            f"the placebo '{placebo.name}' needs an adaptive run with another seed in its sweep (arm=adaptive,placebo "
-            "and two seeds or more), or designer.placebo_from=FOLDER"
-        )
-    return adaptive[max(lower) if lower else min(higher)]
+        raise ConfigError(f"the {ours.designer.name} '{run.name}' needs {ours.designer.wants_source}")
+    return served[max(lower) if lower else min(higher)]
 
 
 def register_plain() -> None:
@@ -242,11 +243,32 @@ def _frozen(parsed: Sequence[Override], conf: Path) -> RunConfig:
         return freeze(_compose(parsed, conf))
 
 
-def _compose(parsed: Iterable[Override], conf: Path, *, with_hydra: bool = False) -> DictConfig:
+def _compose(parsed: Sequence[Override], conf: Path, *, with_hydra: bool = False) -> DictConfig:
+    """What Hydra makes of the overrides. Composing is slow: what differs in single values alone is composed once."""
     register()
-    overrides = [str(override.input_line) for override in parsed]
+    choosing = _groups(parsed, conf)
+    words = tuple(str(o.input_line) for o in parsed if o in choosing or o.key_or_group.startswith("hydra"))
+    if not with_hydra:
+        config = copy.deepcopy(_composed(words, conf, _stamp(conf), registered()))
+        with contextlib.suppress(*_ERRORS):  # Hydra's own words for them follow
+            for override in parsed:
+                if override.input_line not in words:
+                    OmegaConf.update(config, override.key_or_group, override.value())
+            return config
     with _hydra(conf):
-        return compose("config", overrides=overrides, return_hydra_config=with_hydra)
+        return compose("config", overrides=[str(o.input_line) for o in parsed], return_hydra_config=with_hydra)
+
+
+@functools.lru_cache(64)
+def _composed(words: tuple[str, ...], conf: Path, stamp: int, registered: object) -> DictConfig:
+    with _hydra(conf):
+        return compose("config", overrides=list(words))
+
+
+def _stamp(conf: Path) -> int:
+    """A number that is another one once a file of conf/ has changed."""
+    files = [file for folder, _, names in os.walk(conf) for file in (os.stat(f"{folder}/{name}") for name in names)]
+    return hash(tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files))
 
 
 @contextmanager
@@ -258,9 +280,20 @@ def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
 
 
 def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
-    """Those that choose an option of a config group, e.g. ppo=paper."""
+    """Those that choose an option of a config group, e.g. env=heist."""
+    return [override for override in parsed if _options(override.key_or_group, conf)]
+
+
+def _options(key: str, conf: Path) -> list[str]:
+    """What a config group may be, schemas included; nothing for what is none."""
+    register()
+    return _listed(key, conf, _stamp(conf), registered())
+
+
+@functools.lru_cache(256)
+def _listed(key: str, conf: Path, stamp: int, registered: object) -> list[str]:
     with _hydra(conf) as loader:
-        return [override for override in parsed if loader.get_group_options(override.key_or_group)]
+        return list(loader.get_group_options(key))
 
 
 @contextmanager
@@ -278,35 +311,34 @@ def _hydra(conf: Path) -> Iterator[ConfigLoader]:
 def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
     """The overrides as Hydra reads them; ConfigError for one that it can't read or that this project has no use for."""
     parsed = []
-    with _hydra(conf) as loader:
-        parser = OverridesParser.create(config_loader=loader)
-        for text in overrides:
-            try:
-                override = parser.parse_override(text)
-            except HydraException as error:
-                raise ConfigError(
-                    f"{text}: not of the form KEY=VALUE (in a shell, quote values with spaces, brackets or braces)"
-                ) from error
-            key = override.key_or_group
-            if not key.startswith("hydra"):
-                if not key or override.package is not None:
-                    raise ConfigError(f"{text}: not of the form KEY=VALUE, where KEY is one that --help lists")
-                if override.is_delete():
-                    raise ConfigError(f"{text}: nothing can be removed; {key}=VALUE sets another value")
-                if override.is_add() or override.is_force_add():
-                    raise ConfigError(f"{text}: no keys can be added; write it without +")
-            options = [name for name in loader.get_group_options(key) if not name.startswith("schema")]
-            if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
-                found = override.value().filter(options)  # type: ignore[union-attr]
-                if not found:
-                    raise ConfigError(f"{text}: fits no option; allowed: {' | '.join(options) or 'none'}")
-                override = parser.parse_override(f"{key}={','.join(found)}")
-            value = override.value()
-            if override.value_type is ValueType.INTERVAL_SWEEP:
-                raise ConfigError(f"{text}: an interval has no values to run through; allowed: 1,2,3 or range(1,4)")
-            if options and value is None:
-                raise ConfigError(f"{text}: allowed: {' | '.join(options)}")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{text}: allowed is a finite number")
-            parsed.append(override)
+    parser = OverridesParser.create()
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException as error:
+            raise ConfigError(
+                f"{text}: not of the form KEY=VALUE (in a shell, quote values with spaces, brackets or braces)"
+            ) from error
+        key = override.key_or_group
+        if not key.startswith("hydra"):
+            if not key or override.package is not None:
+                raise ConfigError(f"{text}: not of the form KEY=VALUE, where KEY is one that --help lists")
+            if override.is_delete():
+                raise ConfigError(f"{text}: nothing can be removed; {key}=VALUE sets another value")
+            if override.is_add() or override.is_force_add():
+                raise ConfigError(f"{text}: no keys can be added; write it without +")
+        options = [name for name in _options(key, conf) if not name.startswith("schema")]
+        if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+            found = override.value().filter(options)  # type: ignore[union-attr]
+            if not found:
+                raise ConfigError(f"{text}: fits no option; allowed: {' | '.join(options) or 'none'}")
+            override = parser.parse_override(f"{key}={','.join(found)}")
+        value = override.value()
+        if override.value_type is ValueType.INTERVAL_SWEEP:
+            raise ConfigError(f"{text}: an interval has no values to run through; allowed: 1,2,3 or range(1,4)")
+        if options and value is None:
+            raise ConfigError(f"{text}: allowed: {' | '.join(options)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{text}: allowed is a finite number")
+        parsed.append(override)
     return parsed

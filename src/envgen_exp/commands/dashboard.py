@@ -21,6 +21,7 @@ from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
 from envgen_exp.guard.redaction import redact
 from envgen_exp.guard.writing import write_atomic
+from envgen_exp.learners import GROUPS
 from envgen_exp.tracking import media
 from envgen_exp.tracking.metrics import METRICS
 from envgen_exp.tracking.wandb import resolve_mode
@@ -100,7 +101,7 @@ def make_workspace(skills: Sequence[str], project: str, entity: str = "") -> Wor
             pinned_columns=[
                 "run:displayName",
                 *(f"config:{name}.value" for name in ("family", "arm", "seed", "sweep")),
-                *(f"config:{name}.value.name" for name in ("llm", "ppo")),
+                *(f"config:{name}.value.name" for name in ("llm", *(group for group, *_ in GROUPS))),
                 "summary:score/report",
                 "summary:llm/cost_dollars",
             ],

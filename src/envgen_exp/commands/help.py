@@ -17,6 +17,7 @@ from envgen_exp.commands.explain import groups_of
 from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.registry import nearest
+from envgen_exp.run.schemas import PLUG_INS
 
 _COMMANDS = """\
 usage: python run.py [KEY=VALUE | GROUP=OPTION ...] [-m] [--cfg job] [--help [SECTION ...]]
@@ -41,6 +42,10 @@ def usage(config: RunConfig, conf: Path) -> str:
         for file in sorted((conf / group).glob("*.yaml")):
             mark = "*" if chosen.get(group) == file.stem else " "
             lines.append(f"  {mark} {file.stem:<16} {gloss(file)}")
+        installed = (
+            name for of, all_, _ in PLUG_INS if of == group for name in all_.names if not all_.is_built_in(name)
+        )
+        lines += [f"    {name:<16} (an installed package's)" for name in installed]
     lines += ["", "Keys (KEY=VALUE; the values shown are those taken if nothing is typed)"]
     groups = [field.name for field in dataclasses.fields(config) if (conf / field.name).is_dir()]
     lines += _keys(config, "", leave_out=groups)
@@ -85,7 +90,9 @@ def _keys(section: Any, prefix: str, leave_out: list[str] | None = None) -> Iter
             continue
         doc = docs.get(field.name, "")
         shown = f"{prefix}{field.name}={value_text(value)}"
-        yield f"  {shown:<34} {doc}" + (f" ({' | '.join(type(value).__members__)})" if isinstance(value, Enum) else "")
+        names = type(value).__members__ if isinstance(value, Enum) else ()
+        names = field.metadata["registry"].names if "registry" in field.metadata else names
+        yield f"  {shown:<34} {doc}" + (f" ({' | '.join(names)})" if names else "")
 
 
 def value_text(value: Any) -> str:

@@ -29,7 +29,7 @@ from envgen_exp.families.family import Family
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
-from envgen_exp.learners import LEARNERS
+from envgen_exp.learners import LEARNERS, traits
 from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.learner import Learner, Onlooker
 from envgen_exp.learners.skills import success_counts
@@ -80,8 +80,7 @@ class Player:
     def open(cls, folder: Path, device: Device) -> Player:
         """Read a run's folder, which may be in use; EnvGenError where it holds no agent that can play here."""
         config = dataclasses.replace(load_config(folder), device=device)
-        kind = LEARNERS.find(config.agent.name)
-        if not kind.trains:
+        if not traits(config.agent.name).trains:
             raise RunFolderError(f"{folder} holds no trained agent: a language model played there")
         number, state, damaged = checkpoint.load_latest(folder / "checkpoints")
         if state is None:
@@ -91,7 +90,7 @@ class Player:
         family = make_family(config.env)
         with understood(folder / "checkpoints"):
             client = LateClient()
-            learner = kind.create(config, family, client, plan.training_steps(config))
+            learner = LEARNERS.find(config.agent.name).create(config, family, client, plan.training_steps(config))
             learner.load_state_dict(state["parts"]["learner"])
             phases, done = plan.phases(config), state["position"]
             progress = (

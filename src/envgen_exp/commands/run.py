@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envgen_exp.config import RunConfig
-from envgen_exp.learners import LEARNERS
+from envgen_exp.learners import traits
 from envgen_exp.reporting.run.page_of_run import write_report
 from envgen_exp.reporting.run.played import make_played_report
 from envgen_exp.reporting.run.terminal import print_summary
@@ -18,7 +18,7 @@ from envgen_exp.tracking.progress import make_console
 
 class _Views:
     def page(self, folder: Path) -> object:
-        trains = LEARNERS.find(load_config(folder).agent.name).trains
+        trains = traits(load_config(folder).agent.name).trains
         return write_report(folder) if trains else make_played_report(folder)
 
     def table(self, summary: RunSummary) -> None:

@@ -11,7 +11,7 @@ import math
 import re
 from typing import Any
 
-from envgen_exp.config import LLMKind, RunConfig
+from envgen_exp.config import LLMKind, RunConfig, Section
 from envgen_exp.errors import ConfigError
 from envgen_exp.guard.secrets import check_key_variable, refuse_address
 
@@ -19,8 +19,9 @@ from envgen_exp.guard.secrets import check_key_variable, refuse_address
 def validate(config: RunConfig) -> None:
     """Raise ConfigError for the first value that is out of range or contradicts another."""
     _check_ranges("", config)
-    for section in (config.env, config.ppo, config.designer, config.agent):
-        section.check(config)
+    for section in vars(config).values():
+        if isinstance(section, Section):
+            section.check(config)
     _check_llm(config)
     if config.resume is not None and config.folder is not None:
         raise ConfigError(f"folder={config.folder}: a resumed run stays in its folder; leave out folder or resume")
@@ -49,6 +50,8 @@ def _check_ranges(prefix: str, section: Any) -> None:
         key, value = prefix + field.name, getattr(section, field.name)
         if dataclasses.is_dataclass(value):
             _check_ranges(f"{key}.", value)
+        elif "registry" in field.metadata:
+            field.metadata["registry"].require(value)
         elif isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key}={value}: allowed is a finite number")
         elif value is not None and "allowed" in field.metadata and not field.metadata["allowed"].accepts(value):

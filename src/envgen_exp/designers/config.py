@@ -21,9 +21,21 @@ class PlaceboConfig(DesignerConfig):
     """What was copied: the feedback evaluation of each cycle but the last."""
 
     @property
-    def wants_source(self) -> bool:
-        """Whether no run is named whose rates it is told."""
-        return self.placebo_from is None and not self.told
+    def wants_source(self) -> str:
+        """Whose rates it is told, where no run is named."""
+        named = self.placebo_from is not None or self.told
+        return (
+            ""
+            if named
+            else (
+                "an adaptive run with another seed in its sweep (arm=adaptive,placebo and two seeds or more), or "
+                "designer.placebo_from=FOLDER"
+            )
+        )
+
+    def is_served_by(self, other: DesignerConfig) -> bool:
+        """The adaptive one's, whose calls are as many and alike."""
+        return other == DesignerConfig("adaptive", self.num_designs, self.prompt)
 
     def enclosed(self, run: RunConfig, old: DesignerConfig | None, read: Stored) -> DesignerConfig:
         """With the other run's evaluations."""
@@ -72,7 +84,7 @@ class EasyToHardConfig(CandidatesConfig):
 
     validation_steps: int = ranged(50_000, at_least(1))
     """Training steps, in the original and counted apart, of the agent that ranks the candidates (50,000 in the paper),
-    rounded up so that ppo.num_envs environments share them."""
+    rounded up so that the learner's slots share them."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Plain PPO: every slot plays the original, on the same number of steps; asks nobody."""
+"""No designs: every slot plays the original, on the same number of steps; asks nobody."""
 
 from __future__ import annotations
 

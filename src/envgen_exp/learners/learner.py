@@ -6,15 +6,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
-from envgen_exp.config import LLMConfig, RunConfig
+from envgen_exp.config import LLMConfig, RunConfig, design_set
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.design import Design
-from envgen_exp.families.family import Family
+from envgen_exp.families.family import Family, Playable
 from envgen_exp.families.vector import EpisodeRecord, VectorEnv
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.client import Client
 from envgen_exp.llm.source import Message
 from envgen_exp.seeding import WorldSet
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One name of a row of a run's logs; `<skill>` in it stands for each skill of the family."""
+
+    name: str
+    unit: str
+    doc: str
+    clock: bool = False
+    """A clock reading or another thing of the machine's, which belongs into timings.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +102,16 @@ class Speed:
 
 
 class Learner(Protocol):
-    """One learner of a run. What stands here as a class variable or class method is asked before anything is made.
+    """One learner of a run. What stands here as a class variable or class method is asked before anything is made; what
+    has to be known before torch is loaded stands in its `Config` (`config.AgentConfig`).
 
     The design None always means the original.
     """
 
     needs: ClassVar[type]
     """The protocol of families/family.py that a family must have beside `Family`."""
-    trains: ClassVar[bool]
-    """Whether it learns; the run of one that does not is its report evaluation alone."""
-    asks: ClassVar[bool]
-    """Whether it asks what stands behind `llm` itself."""
-    without_effect: ClassVar[tuple[str, ...]]
-    """Sections of the config that change nothing in its runs."""
+    sparing: ClassVar[str]
+    """What to type where memory runs out, as the end of a sentence."""
 
     @classmethod
     def create(cls, config: RunConfig, family: Any, client: Client, total_steps: int) -> Learner:
@@ -117,20 +125,12 @@ class Learner(Protocol):
         """Designs that it trains in side by side; 0 for one that does not train."""
 
     @classmethod
-    def report_episodes(cls, config: RunConfig) -> int:
-        """Episodes of its report evaluation."""
-
-    @classmethod
     def check_steps(cls, steps: int, config: RunConfig) -> None:
         """ConfigError where a training phase can't have exactly `steps` steps."""
 
     @classmethod
     def llm(cls, config: RunConfig) -> LLMConfig:
         """The language model's section as this learner's runs ask it."""
-
-    @classmethod
-    def label(cls, config: Mapping[str, Any]) -> str:
-        """What tables call it; `config` is flat, as in a run's folder: 'agent.name' and so on."""
 
     @property
     def updates(self) -> int:
@@ -188,6 +188,66 @@ class Learner(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; CheckpointError where it is of another kind."""
+
+
+class Defaults:
+    """What a learner is that says nothing else: it plays, has a slot for each design and asks nobody."""
+
+    needs: ClassVar[type] = Playable
+    sparing: ClassVar[str] = "a smaller learner needs less"
+
+    @classmethod
+    def slots(cls, config: RunConfig) -> int:
+        """One for each design."""
+        return config.designer.num_designs
+
+    @classmethod
+    def check_steps(cls, steps: int, config: RunConfig) -> None:
+        """Slots share them evenly."""
+        slots = cls.slots(config)
+        if slots and steps % slots:
+            raise ConfigError(
+                f"agent={config.agent.name}: a phase of {steps} steps can't be shared by its {slots} slots; "
+                f"nearest allowed: {max(steps // slots, 1) * slots}"
+            )
+
+    @classmethod
+    def llm(cls, config: RunConfig) -> LLMConfig:
+        """As the designer asks it: sampled by the design set."""
+        return seeded(config.llm, design_set(config))
+
+    @property
+    def updates(self) -> int:
+        """It counts none."""
+        return 0
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing was left open."""
+        return {}
+
+    def plan(self) -> list[str]:
+        """All goes as planned."""
+        return []
+
+    def preview(self) -> list[tuple[str, list[Message]]]:
+        """It asks nobody."""
+        return []
+
+    def speed(self) -> Speed | None:
+        """Not known."""
+        return None
+
+    def pupil(self, seed: int) -> Learner:
+        """It has none."""
+        raise ConfigError("designer: ranks designs by an agent made for that, and this learner makes none")
+
+    def takings(self, details: Mapping[str, Any], records: Sequence[EpisodeRecord]) -> dict[str, list[float | None]]:
+        """Nothing but steps."""
+        return {}
+
+    def export(self, folder: Any, *, origin: str) -> None:
+        """There is nothing that goes without this package."""
+        raise ConfigError("--export: this learner writes nothing that is used without its package")
 
 
 def seeded(llm: LLMConfig, seed: int) -> LLMConfig:

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.config import RunConfig, counted, identity, identity_of, plain, trains
+from envgen_exp.config import RunConfig, plain
 from envgen_exp.errors import IdentityError, RunFolderError
 from envgen_exp.guard.lock import Lock
 from envgen_exp.guard.reading import (
@@ -35,6 +35,8 @@ from envgen_exp.guard.reading import (
     understood,
 )
 from envgen_exp.guard.writing import UNFINISHED, disk_errors, open_own, write_atomic, write_json
+from envgen_exp.learners import preset, traits
+from envgen_exp.run.identity import counted, identity, identity_of
 
 FORMAT = 1
 """Version of the folder's layout and file formats."""
@@ -211,8 +213,8 @@ def is_finished(path: Path) -> bool:
 
 def _new_path(config: RunConfig) -> Path:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    who = f"{config.designer.name}-{config.llm.name}-{config.ppo.name}"
-    if not trains(config):
+    who = f"{config.designer.name}-{config.llm.name}-{preset(config)[1]}"
+    if not traits(config.agent.name).trains:
         who = f"{config.agent.name}-{config.llm.name}"
     name = f"{stamp}-{config.env.name}-{who}-s{config.seed}"
     path = Path(config.runs_dir) / name

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from envgen_exp import seeding
-from envgen_exp.config import Mixture, RunConfig, Verbosity, arm, design_set
+from envgen_exp.config import Mixture, RunConfig, Verbosity, design_set
 from envgen_exp.designers import Feedback, Proposal
 from envgen_exp.errors import MemoryFullError, RunFolderError
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_json
+from envgen_exp.learners import arm, preset, traits
 from envgen_exp.learners.intervals import score_interval
 from envgen_exp.learners.learner import Onlooker, Training
 from envgen_exp.learners.skills import SkillReport, shares
@@ -102,8 +103,7 @@ def run(config: RunConfig, argv: Sequence[str], views: Views) -> int:
             print(f"to go on:\n{resume_command(folder, config)}", flush=True)
             if is_out_of_memory(error):
                 raise MemoryFullError(
-                    f"no memory left in the phase {this.session.current.name}: smaller ppo.num_envs or ppo.num_steps "
-                    "need less"
+                    f"no memory left in the phase {this.session.current.name}: {this.learner.sparing}"
                 ) from error
             raise
     return 0
@@ -116,7 +116,7 @@ def loop(this: Run, cycles: int) -> None:
         proposal = this.design(cycle, feedback)
         this.train_cycle(proposal.designs)
         feedback = this.evaluate(cycle, proposal)
-    if this.learner.trains:
+    if cycles:
         this.train([None])
     this.report()
 
@@ -242,7 +242,7 @@ class Run:
 
     def report(self) -> None:
         """The report evaluation, which carries the score, and the table at the end."""
-        episodes = self.learner.report_episodes(self.config)
+        episodes = plan.report_episodes(self.config)
         quota = shares(episodes, min(self.config.evaluation.num_envs, episodes))
         result = self.session.phase(lambda planned, _: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
         summary = self._summary(result)
@@ -387,13 +387,14 @@ class Run:
 
     def _summary(self, result: Mapping[str, Any]) -> RunSummary:
         config, totals, values = self.config, self.client.totals(), result["values"]
+        trains = traits(config.agent.name).trains
         return RunSummary(
             folder=str(self.folder.path),
             command=read_config(self.folder.path)["command"],
             family=self.family.name,
-            designer=config.designer.name if self.learner.trains else "none",
+            designer=config.designer.name if trains else "none",
             llm=config.llm.name,
-            ppo=config.ppo.name if self.learner.trains else "none",
+            ppo=preset(config)[1] if trains else "none",
             seed=config.seed,
             uses_llm=self.prepared.asks_llm,
             skills=self.family.skills,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-from envgen_exp.config import Mixture, RunConfig, arm, design_set
+from envgen_exp.config import Mixture, RunConfig, design_set
 from envgen_exp.designers import DESIGNERS
 from envgen_exp.errors import ConfigError
-from envgen_exp.learners import LEARNERS
+from envgen_exp.learners import LEARNERS, arm, preset, traits
 from envgen_exp.learners.learner import Speed
 from envgen_exp.llm.prices import Expected
 from envgen_exp.tracking.progress import duration
@@ -30,14 +31,14 @@ class PlannedPhase:
 
 def cycles(config: RunConfig) -> int:
     """Rounds of design, training and evaluation; none for a learner that does not train."""
-    return config.cycles if LEARNERS.find(config.agent.name).trains else 0
+    return config.cycles if traits(config.agent.name).trains else 0
 
 
 def phases(config: RunConfig) -> list[PlannedPhase]:
     """Every phase of the run, in order."""
-    schedule, evaluation, learner = config.schedule, config.evaluation, LEARNERS.find(config.agent.name)
+    schedule, evaluation, learner = config.schedule, config.evaluation, traits(config.agent.name)
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
-    report = PlannedPhase("report-evaluation", "report", cycles(config), episodes=learner.report_episodes(config))
+    report = PlannedPhase("report-evaluation", "report", cycles(config), episodes=report_episodes(config))
     if not learner.trains:
         return [report]
     planned = []
@@ -57,6 +58,11 @@ def phases(config: RunConfig) -> list[PlannedPhase]:
         report,
     ]
     return planned
+
+
+def report_episodes(config: RunConfig) -> int:
+    """Episodes of the report evaluation."""
+    return int(attrgetter(traits(config.agent.name).report)(config))
 
 
 def designed_slots(config: RunConfig) -> int:
@@ -114,13 +120,13 @@ def describe(
 ) -> str:
     """The plan as a few lines of text; `expected` is None where no language model is asked.
 
-    `own` are the lines of a learner whose runs do not train and evaluate by the schedule; `speed` is None for those.
+    `own` are the lines of a learner whose runs do not train and evaluate by the schedule; `speed` is None where it is
+    not known.
     """
-    learner = LEARNERS.find(config.agent.name)
     names = f"plan        env={config.env.name} arm={arm(config)} "
-    if not learner.trains:
-        return "\n".join((f"{names}agent={config.agent.name} llm={config.llm.name} seed={config.seed}", *own))
-    assert speed is not None
+    by = "=".join(preset(config))
+    if not traits(config.agent.name).trains:
+        return "\n".join((f"{names}{by} llm={config.llm.name} seed={config.seed}", *own))
     schedule, evaluation = config.schedule, config.evaluation
     if expected:
         cost = "price not known" if expected.cost is None else f"about ${expected.cost:.2f}"
@@ -136,7 +142,7 @@ def describe(
     return "\n".join(
         (
             f"{names}designer={config.designer.name} "
-            f"llm={config.llm.name} ppo={config.ppo.name} seed={config.seed} design_set={design_set(config)}",
+            f"llm={config.llm.name} {by} seed={config.seed} design_set={design_set(config)}",
             f"training    {config.cycles} cycles of {schedule.designed_steps:,} steps {where} and "
             f"{schedule.original_steps:,} in the original{together}, then {schedule.final_steps:,} in the original: "
             f"{training_steps(config):,} steps",
@@ -145,7 +151,9 @@ def describe(
             *([f"validation  counted apart: {steps:,} training steps and {episodes:,} episodes"] if episodes else []),
             f"LLM calls   {llm}",
             f"machine     {', '.join(f'{key} {value}' for key, value in chosen.items())}",
-            f"time        about {duration(expected_seconds(config, speed))}: a fresh agent has just trained at "
+            "time        not known"
+            if speed is None
+            else f"time        about {duration(expected_seconds(config, speed))}: a fresh agent has just trained at "
             f"{speed.training:,.0f} steps/s",
         )
     )

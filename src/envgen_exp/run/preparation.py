@@ -17,7 +17,7 @@ from envgen_exp.designers import DESIGNERS, Designer, Means, make_designer
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
 from envgen_exp.families.family import Family
-from envgen_exp.learners import LEARNERS
+from envgen_exp.learners import LEARNERS, traits
 from envgen_exp.learners.learner import Learner, check_needs
 from envgen_exp.llm.client import LateClient
 from envgen_exp.llm.client import check_ready as check_llm
@@ -48,7 +48,7 @@ class Prepared:
     @property
     def uses_llm(self) -> bool:
         """Whether what stands behind `llm` is asked, by the designer or by the learner."""
-        return self.learner.asks or (self.designer is not None and self.designer.uses_llm)
+        return traits(self.config.agent.name).asks or (self.designer is not None and self.designer.uses_llm)
 
     @property
     def asks_llm(self) -> bool:
@@ -59,7 +59,8 @@ class Prepared:
 def prepare(config: RunConfig) -> Prepared:
     """Make what a run needs; EnvGenError for whatever would fail later: steps, key, tracker, family, device."""
     kind = LEARNERS.find(config.agent.name)
-    if kind.trains and config.schedule.mixture is Mixture.blend:
+    trains = traits(config.agent.name).trains
+    if trains and config.schedule.mixture is Mixture.blend:
         plan.designed_slots(config)
     for planned in plan.phases(config):
         if planned.steps:
@@ -73,7 +74,7 @@ def prepare(config: RunConfig) -> Prepared:
     learner = kind.create(config, family, client, plan.training_steps(config))
     trials = Trials(config, learner, client)
     means = Means(family, client, config.cycles, design_set(config), config.seed, trials)
-    designer = make_designer(config.designer, means) if kind.trains else None
+    designer = make_designer(config.designer, means) if trains else None
     prepared = Prepared(config, family, client, learner, trials, designer)
     if designer is not None:
         check_designer(config, designer)

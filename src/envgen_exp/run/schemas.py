@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from envgen_exp.config import AgentConfig, DesignerConfig, EnvConfig, LLMConfig, RunConfig, TrackerConfig, schema
+from envgen_exp.config import DesignerConfig, EnvConfig, LLMConfig, RunConfig, TrackerConfig, schema
 from envgen_exp.designers import DESIGNERS
-from envgen_exp.errors import SecretError
+from envgen_exp.errors import ConfigError, SecretError
 from envgen_exp.families import FAMILIES
-from envgen_exp.learners import LEARNERS
-from envgen_exp.learners.ppo.config import PPOConfig
+from envgen_exp.learners import GROUPS
 from envgen_exp.registry import Registry
+
+PLUG_INS: tuple[tuple[str, Registry[Any], type], ...] = (
+    ("env", FAMILIES, EnvConfig),
+    ("designer", DESIGNERS, DesignerConfig),
+    *GROUPS,
+)
+"""The groups of conf/ that name plug-ins, each with its registry and what their settings extend."""
+
+
+def registered() -> tuple[object, ...]:
+    """The plug-ins that there are: while it is the same, so are the schemas."""
+    return tuple(registry.names for _, registry, _ in PLUG_INS)
 
 
 def register() -> None:
@@ -27,23 +39,27 @@ def register() -> None:
     OmegaConf.register_new_resolver("steps", _steps, replace=True)
     OmegaConf.register_new_resolver("whole", lambda number, size: number // size, replace=True)
     OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
+    _store(registered())
+
+
+@functools.lru_cache(1)
+def _store(registered: tuple[object, ...]) -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=schema(RunConfig))
-    for group, section in (("llm", LLMConfig), ("ppo", PPOConfig), ("tracker", TrackerConfig)):
+    for group, section in (("llm", LLMConfig), ("tracker", TrackerConfig)):
         store.store(name=f"schema_{group}", group=group, node=schema(section))
-    plug_ins: tuple[tuple[str, Registry[Any], type], ...] = (
-        ("env", FAMILIES, EnvConfig),
-        ("designer", DESIGNERS, DesignerConfig),
-        ("agent", LEARNERS, AgentConfig),
-    )
-    for group, registry, common in plug_ins:
+    for group, registry, common in PLUG_INS:
         store.store(name=f"schema_{group}", group=group, node=schema(common))
         for name in registry.names:
-            own = registry.config(name, common)
+            try:
+                own = registry.config(name, common)
+            except ConfigError:  # which says so where it is chosen
+                own = common
             if own is not common:
                 store.store(name=f"schema_{name}", group=group, node=schema(own))
             if not registry.is_built_in(name):
-                store.store(name=name, group=group, node=schema(own)(name=name))
+                named = {"name": name, registry.key.rpartition(".")[2]: name}
+                store.store(name=name, group=group, node=schema(own)(**named))
 
 
 def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from envgen_exp.config import RunConfig
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
+from envgen_exp.learners import traits
 from envgen_exp.run import checkpoint
 from envgen_exp.run.folder import RunFolder, read_config
 from envgen_exp.run.plan import PlannedPhase, phases
@@ -45,6 +46,7 @@ class Session:
         """State of the phase that a checkpoint interrupted."""
         self._parts = {name: part for name, part in parts.items() if part is not None}
         self._schedule = config.checkpoint
+        self._own_metrics = traits(config.agent.name).metrics
         self._phases = phases(config)
         self.current = self._phases[0]
         """The phase that runs."""
@@ -181,12 +183,12 @@ class Session:
     def log(self, values: Mapping[str, Any], readings: Mapping[str, Any] | None = None) -> None:
         """A row of metrics at the current training step, and one of clock readings where there are some.
 
-        The names stand in tracking.metrics.METRICS.
+        The names stand in tracking.metrics.METRICS, or are the learner's own.
         """
         where = (self.trained, self.current.name, self.current.cycle)
-        row = metrics.row(*where, values)
+        row = metrics.row(*where, values, own=self._own_metrics)
         self._logs["metrics"].append(row)
-        timing = metrics.row(*where, readings, clock=True) if readings else None
+        timing = metrics.row(*where, readings, clock=True, own=self._own_metrics) if readings else None
         if timing:
             self._logs["timings"].append(timing)
         self.progress.detail(row_words(row))
@@ -195,7 +197,7 @@ class Session:
 
     def _log_readings(self, readings: Mapping[str, Any]) -> None:
         where = (self.trained, self.current.name, self.current.cycle)
-        self._logs["timings"].append(metrics.row(*where, readings, clock=True))
+        self._logs["timings"].append(metrics.row(*where, readings, clock=True, own=self._own_metrics))
 
     @contextmanager
     def visual(self) -> Iterator[None]:

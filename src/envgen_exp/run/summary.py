@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from envgen_exp.config import AgentConfig
 from envgen_exp.errors import RunFolderError
+from envgen_exp.learners import traits
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,16 @@ class RunSummary:
     """Settings with which the run stands in no table beside others, e.g. env.original=fork."""
     updates: int = 0
     """Steps of the agent's optimizer."""
-    agent: str = "ppo"
-    """Who played: the agent that was trained, or a language model; of that one `seconds` is its answers' time alone."""
+    agent: str = AgentConfig.name
+    """The learner, as agent.name has it."""
     by_episode: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     """What each episode of a language model that played took: calls, dollars (None if not known), seconds, steps,
     repairs, idle (steps without a usable answer), cut (1 where agent.max_steps ended it)."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether an agent was trained."""
+        return traits(self.agent).trains
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

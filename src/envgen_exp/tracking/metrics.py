@@ -13,7 +13,6 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,8 @@ from envgen_exp.errors import RunFolderError
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import read_rows
 from envgen_exp.guard.writing import disk_errors, open_own
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One name of a row; `<skill>` in it stands for each skill of the family."""
-
-    name: str
-    unit: str
-    doc: str
-    clock: bool = False
-    """A clock reading or another thing of the machine's, which belongs into timings.jsonl."""
-
+from envgen_exp.learners import LEARNERS, traits
+from envgen_exp.learners.learner import Metric
 
 _KINDS = {
     "designed": "training episodes in designed worlds that ended since the last such row",
@@ -43,7 +32,7 @@ _KINDS = {
     "report": "the report evaluation, which carries the score",
 }
 
-METRICS: tuple[Metric, ...] = (
+_OURS: tuple[Metric, ...] = (
     *(Metric(f"skill/{kind}/<skill>", "share", f"Episodes that showed the skill: {d}.") for kind, d in _KINDS.items()),
     *(Metric(f"return/{kind}", "reward", f"Mean episode return: {d}.") for kind, d in _KINDS.items()),
     *(Metric(f"length/{kind}", "steps", f"Mean episode length: {d}.") for kind, d in _KINDS.items()),
@@ -56,18 +45,6 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "return/training_last_phase", "reward", "The paper's reward: the same episodes' mean return, last 100 k steps."
     ),
-    Metric("loss/policy", "loss", "Clipped policy loss, mean over the minibatches of an update."),
-    Metric("loss/value", "loss", "Value loss, before vf_coef."),
-    Metric("loss/entropy", "nats", "Entropy of the policy."),
-    Metric("loss/approx_kl", "nats", "Estimated KL divergence of the new policy from the one that collected."),
-    Metric("loss/clip_fraction", "share", "Samples whose ratio was clipped."),
-    Metric("loss/grad_norm", "norm", "Norm of the gradient before it is scaled down."),
-    Metric("loss/explained_variance", "share", "Variance of the returns that the value function explains."),
-    Metric("loss/learning_rate", "rate", "Adam's step size."),
-    Metric("loss/value_mean", "reward", "Mean by which value targets are normalised."),
-    Metric("loss/value_std", "reward", "Standard deviation by which value targets are normalised."),
-    Metric("loss/advantage_mean", "reward", "Mean advantage of the rollout, before it is normalised."),
-    Metric("loss/advantage_std", "reward", "Standard deviation of the advantages, before they are normalised."),
     Metric("llm/calls", "calls", "Requests to a language model so far; the offline stand-in counts none."),
     Metric("llm/prompt_tokens", "tokens", "Prompt tokens so far."),
     Metric("llm/completion_tokens", "tokens", "Completion tokens so far."),
@@ -87,26 +64,33 @@ METRICS: tuple[Metric, ...] = (
     Metric("seconds/checkpoint", "s", "Time to write a checkpoint.", clock=True),
     Metric("checkpoint/bytes", "bytes", "Size of a checkpoint.", clock=True),
 )
-"""Every name that may stand in metrics.jsonl or timings.jsonl beside step, phase and cycle."""
+METRICS: tuple[Metric, ...] = tuple(
+    dict.fromkeys((*_OURS, *(one for name in LEARNERS.built_in for one in traits(name).metrics)))
+)
+"""Every name that may stand in metrics.jsonl or timings.jsonl beside step, phase and cycle; learners of other packages
+have their own."""
 
 
 @functools.lru_cache(maxsize=4096)
-def describe(name: str) -> Metric | None:
-    """The table's entry for a metric's full name, e.g. 'skill/report/collect_coal'; None if it has none."""
-    for metric in METRICS:
+def describe(name: str, own: tuple[Metric, ...] = ()) -> Metric | None:
+    """The entry for a metric's full name, e.g. 'skill/report/collect_coal', in the table or a learner's own; None if it
+    has none."""
+    for metric in (*METRICS, *own):
         if re.fullmatch(re.escape(metric.name).replace("<skill>", "[a-z0-9_]+"), name):
             return metric
     return None
 
 
-def row(step: int, phase: str, cycle: int, values: Mapping[str, Any], *, clock: bool = False) -> dict[str, Any]:
+def row(
+    step: int, phase: str, cycle: int, values: Mapping[str, Any], *, clock: bool = False, own: tuple[Metric, ...] = ()
+) -> dict[str, Any]:
     """A row of metrics.jsonl (`clock=False`) or timings.jsonl: `step` counts training steps of the whole run.
 
     Its values are plain, with None for NaN and infinities, and sorted by name.
-    Raises ValueError for a name that the table does not have or has for the other log.
+    Raises ValueError for a name that neither the table nor a learner's `own` has, or has for the other log.
     """
     for name in values:
-        metric = describe(name)
+        metric = describe(name, own)
         if metric is None or metric.clock != clock:
             raise ValueError(f"{name!r} is no {'clock reading' if clock else 'metric'} of tracking.metrics.METRICS")
     made: dict[str, Any] = _jsonable({"step": step, "phase": phase, "cycle": cycle, **dict(sorted(values.items()))})

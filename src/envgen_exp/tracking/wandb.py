@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, arm, design_set
+from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, design_set
 from envgen_exp.errors import ConfigError
 from envgen_exp.guard.reading import read_json, read_text
 from envgen_exp.guard.redaction import redact
 from envgen_exp.guard.writing import write_atomic
+from envgen_exp.learners import arm, preset
 from envgen_exp.tracking import media
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class WandbTracker:
         config = self._config
         wandb.setup(wandb.Settings(silent=True))  # else the login prints a line whatever init's settings say
         names = [config.env.name, arm(config), config.llm.name]
-        group, sweep = "-".join([*names, config.ppo.name]), self._sweep(document["identity"])
+        group, sweep = "-".join(dict.fromkeys([*names, preset(config)[1]])), self._sweep(document["identity"])
         return wandb.init(
             mode=mode,
             dir=self._folder,

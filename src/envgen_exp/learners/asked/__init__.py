@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envgen_exp.errors import ConfigError
 from envgen_exp.learners.asked.chain import Question, in_order
 from envgen_exp.learners.asked.direct import QUESTIONS as DIRECT
 from envgen_exp.learners.asked.spring import QUESTIONS as SPRING
@@ -14,10 +13,3 @@ CHAINS: Mapping[str, tuple[Question, ...]] = {
     "spring": in_order(SPRING),
 }
 """By agent, what it is asked for one action, each question after those whose answers it is shown."""
-
-
-def chain_of(name: str) -> tuple[Question, ...]:
-    """The questions of the agent with this name; ConfigError where there is none."""
-    if name not in CHAINS:
-        raise ConfigError(f"agent.name={name}: there is no such agent; allowed: {' | '.join(('ppo', *CHAINS))}")
-    return CHAINS[name]

@@ -19,10 +19,11 @@ from envgen_exp.errors import CheckpointError, ConfigError
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Scene, Told
 from envgen_exp.families.vector import EpisodeRecord, Observation, VectorEnv
-from envgen_exp.learners.asked import chain_of
+from envgen_exp.learners.asked import CHAINS
 from envgen_exp.learners.asked.asked import AskedAgent
 from envgen_exp.learners.asked.prompt import Step
-from envgen_exp.learners.learner import NOBODY, Onlooker, Played, seeded
+from envgen_exp.learners.learner import NOBODY, Defaults, Onlooker, Played, seeded
+from envgen_exp.learners.playing import buffers
 from envgen_exp.llm.client import Client
 from envgen_exp.llm.prices import count_tokens, prices
 from envgen_exp.llm.source import Message
@@ -32,18 +33,15 @@ ANSWER_TOKENS = 100
 """Length of an answer that a plan assumes."""
 
 
-class Asked:
+class Asked(Defaults):
     """A language model as the learner that learns nothing."""
 
     needs: ClassVar[type] = Told
-    trains: ClassVar[bool] = False
-    asks: ClassVar[bool] = True
-    without_effect: ClassVar[tuple[str, ...]] = ("designer", "ppo", "schedule", "cycles", "evaluation")
 
     def __init__(self, config: RunConfig, family: Told, client: Client) -> None:
         """Raises ConfigError for an unknown chain, and for a stand-in that can't play."""
         settings = config.agent
-        chain = chain_of(settings.name)
+        chain = CHAINS[settings.name]
         if config.llm.kind is LLMKind.offline:
             raise ConfigError(
                 f"agent={settings.name}: llm={config.llm.name} writes designs by rules and can't play; allowed is a "
@@ -66,33 +64,10 @@ class Asked:
         return 0
 
     @classmethod
-    def report_episodes(cls, config: RunConfig) -> int:
-        """agent.episodes."""
-        return config.agent.episodes
-
-    @classmethod
-    def check_steps(cls, steps: int, config: RunConfig) -> None:
-        """It trains for none."""
-
-    @classmethod
     def llm(cls, config: RunConfig) -> LLMConfig:
         """Sampled by the run's seed, with the agent's bound on answers."""
         most = min(config.llm.max_tokens, config.agent.max_tokens)
         return dataclasses.replace(seeded(config.llm, config.seed), max_tokens=most)
-
-    @classmethod
-    def label(cls, config: Mapping[str, Any]) -> str:
-        """It plays itself."""
-        return "plays itself"
-
-    @property
-    def updates(self) -> int:
-        """None."""
-        return 0
-
-    def describe(self) -> dict[str, Any]:
-        """Nothing was left open."""
-        return {}
 
     def plan(self) -> list[str]:
         """Episodes, calls and their price."""
@@ -127,9 +102,6 @@ class Asked:
             (f"question {number}, {question.name}", chat if number == 1 else chat[1:])
             for number, (question, chat) in enumerate(chats, start=1)
         ]
-
-    def speed(self) -> None:
-        """The model's is not known."""
 
     def pupil(self, seed: int) -> NoReturn:
         """Nobody asks for one in a run that designs nothing."""
@@ -218,8 +190,3 @@ class Asked:
             obs = buffers(env)
             env.reset(obs)
             return self._family.tell(obs, 0)
-
-
-def buffers(env: VectorEnv) -> Observation:
-    """Arrays for an observation of every slot."""
-    return {name: np.zeros((env.num_envs, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}

@@ -8,37 +8,42 @@
 | symbolic | maps of ids and numbers | embedded cells and neighbours, counts as thermometers, two linear layers |
 | tiny | anything | one hidden layer, for tests |
 
-Whatever a network draws at its creation comes from the generator that it is given.
+Whatever a network draws at its creation comes from the generator that it is given. An exported agent's loader holds
+this file as it stands: it needs torch and numpy, and of this package what it imports by name.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from envgen_exp.config import Precision
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import ArraySpec
-from envgen_exp.learners.ppo.config import Network
 
-Spec = Mapping[str, ArraySpec]
+Spec: TypeAlias = "Mapping[str, ArraySpec]"
 _Layer = TypeVar("_Layer", bound=nn.Module)
-
-DEEP = (Network.moon, Network.envgen)
-"""Networks in which a single operation on a few observations is worth several threads."""
 
 ACTOR_GAIN = 0.01
 CRITIC_GAIN = 0.1
 
 
 class Encoder(nn.Module):
-    """Observations (B, *shape) as the environment gives them to features (B, num_features)."""
+    """Observations (B, *shape) as the environment gives them to features (B, num_features).
+
+    A network is made of PPO's section, what is observed and the source of its weights: (config, observation_spec,
+    generator). It raises ConfigError where it can't read such observations.
+    """
+
+    network: ClassVar[str]
+    """What `ppo.network` calls a built-in one."""
+    deep: ClassVar[bool] = False
+    """Whether a single operation on a few observations is worth several threads."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -55,6 +60,8 @@ class Agent(nn.Module):
         self.critic = orthogonal_linear(encoder.num_features, 1, CRITIC_GAIN, generator)
         self.autocast_dtype: torch.dtype | None = None
         """Number format of the encoder; None is float32. The heads are always float32."""
+        # A frame comes as (H, W, C), so that this layout needs no copy; convolutions are faster in it too.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, obs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (B, num_actions) and values (B,), float32, for observations (B, *shape) as the environment gives them.
@@ -70,28 +77,6 @@ class Agent(nn.Module):
                 features = self.encoder(obs)
             features = features.float()
         return self.actor(features), self.critic(features).squeeze(-1)
-
-
-def make_agent(network: Network, observation_spec: Spec, num_actions: int, generator: torch.Generator) -> Agent:
-    """A new agent on the CPU, its weights drawn from `generator` alone.
-
-    Raises ConfigError where the network can't read such observations.
-    """
-    encoder: Encoder
-    if network is Network.symbolic:
-        _require_symbolic(network, observation_spec)
-        encoder = SymbolicEncoder(observation_spec, generator)
-    elif network is Network.tiny:
-        encoder = TinyEncoder(observation_spec, generator)
-    else:
-        name, shape = _image(network, observation_spec)
-        if network is Network.nature:
-            encoder = NatureEncoder(name, shape, generator)
-        else:
-            encoder = ImpalaEncoder(name, shape, generator, norm_after=network is Network.envgen)
-    agent = Agent(encoder, num_actions, generator)
-    # A frame comes as (H, W, C), so that this layout needs no copy; convolutions are faster in it too.
-    return agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def sample_actions(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -110,35 +95,17 @@ def log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tenso
     return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
 
 
-def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The encoder's autocast dtype for a precision; None is float32.
-
-    `auto` takes bfloat16 where the hardware multiplies it: CUDA devices that say so, CPUs with AVX512-BF16 or AMX.
-    """
-    if precision is Precision.float32:
-        return None
-    if precision is Precision.bfloat16:
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    capabilities = torch.cpu.get_capabilities()
-    return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else None
-
-
 class ImpalaEncoder(Encoder):
-    """The encoder of Moon et al. 2023: three residual stacks, then two linear layers.
+    """The encoder of Moon et al. 2023: three residual stacks, then two linear layers."""
 
-    With `norm_after` the last linear layer's LayerNorm stands after it and before the ReLU (EnvGen's variant).
-    """
-
+    network, norm_after, deep = "moon", False, True
     CHANNELS = (64, 128, 128)
     BLOCKS = 2
     HIDDEN = 256
 
-    def __init__(self, name: str, shape: tuple[int, ...], generator: torch.Generator, *, norm_after: bool) -> None:
+    def __init__(self, config: object, observation_spec: Spec, generator: torch.Generator) -> None:
         super().__init__(num_features=1024)
-        self.name = name
-        height, width, channels = shape
+        self.name, (height, width, channels) = _image(self.network, observation_spec)
         stacks: list[nn.Module] = []
         for depth in self.CHANNELS:
             stacks.append(ImpalaStack(channels, depth, generator, first=not stacks))
@@ -147,15 +114,20 @@ class ImpalaEncoder(Encoder):
         flat = channels * height * width
         self.norm1 = nn.LayerNorm(flat)
         self.linear1 = fan_in_linear(flat, self.HIDDEN, 1.4, generator)
-        self.norm2 = nn.LayerNorm(self.num_features if norm_after else self.HIDDEN)
+        self.norm2 = nn.LayerNorm(self.num_features if self.norm_after else self.HIDDEN)
         self.linear2 = fan_in_linear(self.HIDDEN, self.num_features, 1.0, generator)
-        self.norm_after = norm_after
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         x: Tensor = self.stacks(_channels_first(obs[self.name])).flatten(1)
         x = F.relu_(self.linear1(self.norm1(x)))
         x = self.norm2(self.linear2(x)) if self.norm_after else self.linear2(self.norm2(x))
         return F.relu_(x)
+
+
+class EnvGenEncoder(ImpalaEncoder):
+    """The same with the last linear layer's LayerNorm after it and before the ReLU."""
+
+    network, norm_after = "envgen", True
 
 
 class ImpalaStack(nn.Module):
@@ -199,9 +171,11 @@ class NormedConv(nn.Module):
 class NatureEncoder(Encoder):
     """The convolutions of Mnih et al. 2015 and one linear layer, with cleanrl's orthogonal weights."""
 
-    def __init__(self, name: str, shape: tuple[int, ...], generator: torch.Generator) -> None:
+    network = "nature"
+
+    def __init__(self, config: object, observation_spec: Spec, generator: torch.Generator) -> None:
         super().__init__(num_features=512)
-        self.name = name
+        self.name, shape = _image(self.network, observation_spec)
         height, width, channels = shape
         layers: list[nn.Module] = []
         for depth, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
@@ -236,9 +210,11 @@ class SymbolicEncoder(Encoder):
       the first of a thing matters more than the ninth. Other numbers are scaled by `high`.
     """
 
+    network = "symbolic"
     CELL, PAIR, MOST = 8, 16, 16
 
-    def __init__(self, observation_spec: Spec, generator: torch.Generator) -> None:
+    def __init__(self, config: object, observation_spec: Spec, generator: torch.Generator) -> None:
+        _require_symbolic(self.network, observation_spec)
         super().__init__(num_features=256)
         self.cells, self.pairs = nn.ParameterDict(), nn.ParameterDict()
         self.scales: dict[str, float] = {}
@@ -293,7 +269,9 @@ class SymbolicEncoder(Encoder):
 class TinyEncoder(Encoder):
     """All numbers of an observation, scaled by `high`, through one hidden layer."""
 
-    def __init__(self, observation_spec: Spec, generator: torch.Generator) -> None:
+    network = "tiny"
+
+    def __init__(self, config: object, observation_spec: Spec, generator: torch.Generator) -> None:
         super().__init__(num_features=32)
         self.scales = {name: 1 / _scale(name, spec) for name, spec in observation_spec.items()}
         inputs = sum(math.prod(spec.shape) for spec in observation_spec.values())
@@ -340,24 +318,24 @@ def _is_image(spec: ArraySpec) -> bool:
     return len(spec.shape) == 3 and spec.dtype == np.uint8 and spec.high == 255
 
 
-def _image(network: Network, observation_spec: Spec) -> tuple[str, tuple[int, ...]]:
+def _image(network: str, observation_spec: Spec) -> tuple[str, tuple[int, ...]]:
     """Name and shape of the one image in an observation."""
     if len(observation_spec) == 1:
         name, spec = next(iter(observation_spec.items()))
         if _is_image(spec):
             return name, spec.shape
     raise ConfigError(
-        f"ppo.network={network.name} reads one image (height, width, channels) uint8, but the environment gives "
+        f"ppo.network={network} reads one image (height, width, channels) uint8, but the environment gives "
         f"{_described(observation_spec)}; what fits: ppo.network=symbolic, or env.observation=pixels"
     )
 
 
-def _require_symbolic(network: Network, observation_spec: Spec) -> None:
+def _require_symbolic(network: str, observation_spec: Spec) -> None:
     for spec in observation_spec.values():
         is_map = len(spec.shape) in (2, 3) and np.issubdtype(spec.dtype, np.integer) and not _is_image(spec)
         if not (is_map or len(spec.shape) == 1):
             raise ConfigError(
-                f"ppo.network={network.name} reads maps of ids and lists of scalars, but the environment gives "
+                f"ppo.network={network} reads maps of ids and lists of scalars, but the environment gives "
                 f"{_described(observation_spec)}; what fits: ppo.network=moon, envgen or nature for one image, "
                 f"or env.observation=symbolic"
             )
@@ -383,3 +361,8 @@ def _scale(name: str, spec: ArraySpec) -> float:
     if not 0 < largest < math.inf:
         raise ConfigError(f"observation {name!r}: scalars need a finite range, not {spec.low} to {spec.high}")
     return largest
+
+
+_ALL: tuple[Any, ...] = (ImpalaEncoder, EnvGenEncoder, NatureEncoder, SymbolicEncoder, TinyEncoder)
+BUILT_IN = {one.network: one for one in _ALL}
+"""What an exported agent's network may be."""

@@ -3,29 +3,70 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from typing import Any, ClassVar
 
-from envgen_exp.config import NUM_ENVS, POSITIVE, Precision, PresetConfig, Range, RunConfig, at_least, between, ranged
+from envgen_exp.config import (
+    NUM_ENVS,
+    POSITIVE,
+    AgentConfig,
+    Precision,
+    PresetConfig,
+    Range,
+    RunConfig,
+    at_least,
+    between,
+    named,
+    ranged,
+)
 from envgen_exp.errors import ConfigError
+from envgen_exp.learners.learner import Metric
+from envgen_exp.registry import Registry
 
 _BELOW_ONE = Range(lambda value: bool(0 <= value < 1), "from 0 to below 1")
 
 
-class Network(Enum):
-    """The agent's network."""
+NETWORKS: Registry[Any] = Registry(
+    "ppo.network",
+    "networks",
+    {
+        "moon": "envgen_exp.learners.ppo.agent:ImpalaEncoder",
+        "envgen": "envgen_exp.learners.ppo.agent:EnvGenEncoder",
+        "nature": "envgen_exp.learners.ppo.agent:NatureEncoder",
+        "symbolic": "envgen_exp.learners.ppo.agent:SymbolicEncoder",
+        "tiny": "envgen_exp.learners.ppo.agent:TinyEncoder",
+    },
+)
+"""Each an `Encoder` (learners/ppo/agent.py). One of another package is also a preset, ppo=NAME, with its settings where
+it names a `Config` that extends `PPOConfig`."""
 
-    moon = "moon"
-    envgen = "envgen"
-    nature = "nature"
-    symbolic = "symbolic"
-    tiny = "tiny"
+
+@dataclass(frozen=True)
+class TrainedConfig(AgentConfig):
+    """The small agent: all settings of its own stand in the section `ppo`."""
+
+    without_effect: ClassVar[tuple[str, ...]] = ("agent",)
+    preset: ClassVar[str] = "ppo"
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("loss/policy", "loss", "Clipped policy loss, mean over the minibatches of an update."),
+        Metric("loss/value", "loss", "Value loss, before vf_coef."),
+        Metric("loss/entropy", "nats", "Entropy of the policy."),
+        Metric("loss/approx_kl", "nats", "Estimated KL divergence of the new policy from the one that collected."),
+        Metric("loss/clip_fraction", "share", "Samples whose ratio was clipped."),
+        Metric("loss/grad_norm", "norm", "Norm of the gradient before it is scaled down."),
+        Metric("loss/explained_variance", "share", "Variance of the returns that the value function explains."),
+        Metric("loss/learning_rate", "rate", "Adam's step size."),
+        Metric("loss/value_mean", "reward", "Mean by which value targets are normalised."),
+        Metric("loss/value_std", "reward", "Standard deviation by which value targets are normalised."),
+        Metric("loss/advantage_mean", "reward", "Mean advantage of the rollout, before it is normalised."),
+        Metric("loss/advantage_std", "reward", "Standard deviation of the advantages, before they are normalised."),
+    )
 
 
 @dataclass(frozen=True)
 class PPOConfig(PresetConfig):
     """Proximal policy optimisation, with cleanrl's names; defaults are the paper's."""
 
-    network: Network = Network.moon
+    network: str = named("moon", NETWORKS)
     """The agent's network."""
     num_envs: int = ranged(8, NUM_ENVS)
     """Environments side by side."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from envgen_exp.errors import ConfigError
-from envgen_exp.families.vector import EpisodeRecord, VectorEnv
+from envgen_exp.families.vector import EpisodeRecord, Observation, VectorEnv
+from envgen_exp.learners.playing import play
 from envgen_exp.learners.ppo.agent import Agent, sample_actions
-from envgen_exp.learners.ppo.rollout import torch_dtype
 
 
 @torch.inference_mode()
@@ -22,43 +22,11 @@ def evaluate(
     device: torch.device,
     on_episode: Callable[[EpisodeRecord], None] | None = None,
 ) -> list[EpisodeRecord]:
-    """Play a new environment until each slot has its quota of whole episodes, and return them by slot and episode.
+    """As `play`, with actions sampled by `generator`, which is on `device`; nothing is learned."""
 
-    Actions are sampled with `generator`, which is on `device`; nothing is learned. A slot that has its quota stops and
-    leaves the batch: counting whichever episodes end first would favour short ones. `on_episode` sees each episode
-    as it ends.
-    """
-    remaining = np.asarray(episodes_per_slot, dtype=np.int64)
-    if remaining.shape != (env.num_envs,) or (remaining < 0).any():
-        raise ConfigError(
-            f"evaluation: needs a number of episodes for each of {env.num_envs} slots, not {list(remaining)}"
-        )
-    remaining = remaining.copy()
-    obs = {
-        name: torch.zeros((env.num_envs, *spec.shape), dtype=torch_dtype(spec.dtype))
-        for name, spec in env.observation_spec.items()
-    }
-    obs_view = {name: x.numpy() for name, x in obs.items()}
-    actions = np.zeros(env.num_envs, dtype=np.int64)
-    rewards = np.zeros(env.num_envs, dtype=np.float32)
-    terminations = np.zeros(env.num_envs, dtype=np.bool_)
-    truncations = np.zeros(env.num_envs, dtype=np.bool_)
+    def choose(obs: Observation) -> NDArray[Any]:
+        logits, _ = agent({name: torch.from_numpy(x).to(device) for name, x in obs.items()})
+        actions: NDArray[Any] = sample_actions(logits, generator)[0].cpu().numpy()
+        return actions
 
-    episodes: list[EpisodeRecord] = []
-    env.reset(obs_view)
-    active = remaining > 0
-    slots = torch.from_numpy(np.flatnonzero(active))
-    while len(slots) > 0:
-        whole = len(slots) == env.num_envs
-        logits, _ = agent({name: (x if whole else x[slots]).to(device) for name, x in obs.items()})
-        actions[active] = sample_actions(logits, generator)[0].cpu().numpy()
-        ended = env.step(actions, obs_view, rewards, terminations, truncations, active=None if whole else active)
-        for record in ended:
-            episodes.append(record)
-            remaining[record.slot] -= 1
-            if on_episode is not None:
-                on_episode(record)
-        if ended:
-            active = remaining > 0
-            slots = torch.from_numpy(np.flatnonzero(active))
-    return sorted(episodes, key=lambda record: (record.slot, record.episode))
+    return play(env, episodes_per_slot, choose, on_episode)

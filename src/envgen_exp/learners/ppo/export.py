@@ -1,33 +1,28 @@
 """A trained agent as plain files: its weights, a loader that needs torch and numpy alone, and a README.
 
-The loader is not written twice: agent.py is the source of the network's own module, cut down to what `load` and `act`
-need, with what that needs of this package and without the rest.
+The loader is not written twice: agent.py is the networks' own file, with `load`, `act` and what both need of this
+package.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
-import importlib
 import inspect
 import io
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.families.family import Playable
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.guard.writing import disk_errors, write_atomic
-from envgen_exp.learners.ppo.agent import Agent, make_agent, sample_actions
-from envgen_exp.learners.ppo.config import Network
+from envgen_exp.learners.ppo import agent
+from envgen_exp.learners.ppo.agent import BUILT_IN, Agent, sample_actions
 from envgen_exp.learners.ppo.ppo import PPO
-
-PACKAGE = "envgen_exp"
 
 
 def load(file: str | Path | None = None, device: str = "cpu") -> Agent:
@@ -42,7 +37,8 @@ def load(file: str | Path | None = None, device: str = "cpu") -> Agent:
         name: ArraySpec(tuple(part["shape"]), np.dtype(part["dtype"]), part["low"], part["high"])
         for name, part in saved["observation"].items()
     }
-    agent = make_agent(Network[saved["network"]], spec, saved["num_actions"], torch.Generator())
+    network = BUILT_IN[saved["network"]](None, spec, torch.Generator())
+    agent = Agent(network, saved["num_actions"], torch.Generator())
     agent.load_state_dict(saved["agent"])
     agent.autocast_dtype = torch.bfloat16 if saved["precision"] == "bfloat16" else None
     return agent.to(device).eval()
@@ -59,11 +55,17 @@ def act(agent: Agent, obs: Mapping[str, NDArray[np.generic]], generator: torch.G
 def export(learner: PPO, family: Playable, folder: Path, *, origin: str) -> None:
     """Write weights.pt, agent.py and README.md into `folder`; RunFolderError where it can't.
 
-    `origin` is a line that says which run's agent it is, and of which moment.
+    ConfigError for a network of another package: its code is not ours to copy. `origin` is a line
+    that says which run's agent it is, and of which moment.
     """
+    if learner.config.network not in BUILT_IN:
+        raise ConfigError(
+            f"ppo.network={learner.config.network}: is another package's, and what is exported runs without any; "
+            f"allowed: {' | '.join(BUILT_IN)}"
+        )
     mean, std = learner.value_norm.mean_and_std()
     saved = {
-        "network": learner.config.network.name,
+        "network": learner.config.network,
         "num_actions": family.num_actions,
         "observation": {
             name: {"shape": list(spec.shape), "dtype": str(spec.dtype), "low": spec.low, "high": spec.high}
@@ -100,7 +102,7 @@ def readme(learner: PPO, family: Playable, origin: str) -> str:
 
 {origin}
 
-The network is `{learner.config.network.name}` with {weights:,} weights. `agent.py` needs torch and numpy, nothing else.
+The network is `{learner.config.network}` with {weights:,} weights. `agent.py` needs torch and numpy, nothing else.
 
 ```python
 import numpy as np
@@ -123,120 +125,16 @@ and gives one of {family.num_actions} actions for each, in the game's own order.
 """
 
 
+OURS = "from envgen_exp.errors import ConfigError\nfrom envgen_exp.families.vector import ArraySpec\n"
+THEIRS = """from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from numpy.typing import NDArray
+"""
+
+
 def loader_source() -> str:
     """The text of agent.py."""
-    needed = _needed([(__name__, "load"), (__name__, "act")])
-    imports: set[str] = set()
-    parts: list[str] = []
-    defined: dict[str, str] = {}
-    for module, names in needed.items():
-        source = _Source.of(module)
-        for name in names:
-            meaning = source.foreign.get(name, f"from {module} import {name}")
-            if defined.setdefault(name, meaning) != meaning:
-                raise ValueError(f"agent.py can't hold both '{defined[name]}' and '{meaning}'")
-        imports |= {source.foreign[name] for name in names if name in source.foreign}
-        parts += source.texts(names - source.foreign.keys())
-    header = f'"""The networks of {PACKAGE} and a loader for weights.pt: needs torch and numpy, see README.md."""'
-    top = "\n".join(["from __future__ import annotations", "", *sorted(imports)])
-    return "\n\n\n".join([f"{header}\n\n{top}", *parts]) + "\n"
-
-
-class _Source:
-    """The source of one module of this package: what stands at its top level under which name."""
-
-    def __init__(self, module: str) -> None:
-        loaded: ModuleType = importlib.import_module(module)
-        self.text = inspect.getsource(loaded)
-        self.ours: dict[str, str] = {}
-        """Name -> the module of this package that it comes from."""
-        self.foreign: dict[str, str] = {}
-        """Name -> the line that imports it."""
-        self.statements: dict[str, list[ast.stmt]] = {}
-        """Name -> where it is defined, with the text that documents it."""
-        body = ast.parse(self.text).body
-        for statement, after in itertools.zip_longest(body, body[1:]):
-            if isinstance(statement, ast.Import):
-                for alias in statement.names:
-                    self.foreign[alias.asname or alias.name.split(".")[0]] = ast.unparse(ast.Import([alias]))
-            elif isinstance(statement, ast.ImportFrom):
-                self._import_from(statement)
-            elif names := list(_defines(statement)):
-                documented = isinstance(statement, ast.Assign | ast.AnnAssign) and _is_text(after)
-                for name in names:
-                    self.statements[name] = [statement, after] if documented else [statement]
-
-    @staticmethod
-    @functools.cache
-    def of(module: str) -> _Source:
-        """The source of a module, read once."""
-        return _Source(module)
-
-    def _import_from(self, statement: ast.ImportFrom) -> None:
-        for alias in statement.names:
-            name = alias.asname or alias.name
-            if (statement.module or "").split(".")[0] == PACKAGE:
-                self.ours[name] = statement.module or ""
-            elif statement.module != "__future__":
-                self.foreign[name] = ast.unparse(ast.ImportFrom(statement.module, [alias], 0))
-
-    def uses(self, name: str) -> set[str]:
-        """What a definition speaks of, annotations included."""
-        nodes = itertools.chain.from_iterable(ast.walk(one) for one in self.statements.get(name, []))
-        return {node.id for node in nodes if isinstance(node, ast.Name)}
-
-    def texts(self, names: set[str]) -> Iterator[str]:
-        """The definitions of these names as they stand, in their order."""
-        lines = self.text.splitlines()
-        spans = set()
-        for name in names:
-            first, last = self.statements[name][0], self.statements[name][-1]
-            decorators = getattr(first, "decorator_list", [])
-            spans.add((min([first.lineno, *(one.lineno for one in decorators)]), last.end_lineno))
-        for start, end in sorted(spans):
-            yield "\n".join(lines[start - 1 : end])
-
-
-def _needed(roots: list[tuple[str, str]]) -> dict[str, set[str]]:
-    """What the roots, (module, name) each, lead to: modules of this package, those that others import first, with the
-    names that are needed of each."""
-    found: dict[str, set[str]] = {}
-    waiting = list(roots)
-    while waiting:
-        module, name = waiting.pop()
-        source = _Source.of(module)
-        if name in source.ours:
-            waiting.append((source.ours[name], name))
-        elif name in source.statements or name in source.foreign:
-            names = found.setdefault(module, set())
-            if name not in names:
-                names.add(name)
-                waiting += [(module, used) for used in source.uses(name)]
-    order: list[str] = []
-
-    def visit(module: str) -> None:
-        for other in _Source.of(module).ours.values():
-            if other in found and other not in order:
-                visit(other)
-        order.append(module)
-
-    for module in found:
-        if module not in order:
-            visit(module)
-    return {module: found[module] for module in order}
-
-
-def _defines(statement: ast.stmt) -> Iterator[str]:
-    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-        yield statement.name
-    elif isinstance(statement, ast.Assign | ast.AnnAssign):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        yield from (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
-
-
-def _is_text(statement: ast.stmt | None) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
+    parts: tuple[Any, ...] = (EnvGenError, ConfigError, ArraySpec, load, act)
+    head, _, rest = inspect.getsource(agent).partition(OURS)
+    return "\n\n".join([head + THEIRS + rest, *(inspect.getsource(part) for part in parts)])

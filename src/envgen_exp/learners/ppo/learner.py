@@ -14,33 +14,28 @@ from typing import Any, ClassVar
 import torch
 
 from envgen_exp import seeding
-from envgen_exp.config import Device, LLMConfig, RunConfig, design_set
+from envgen_exp.config import Device, RunConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Playable
-from envgen_exp.families.vector import ArraySpec, EpisodeRecord
+from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.curriculum import Curriculum
-from envgen_exp.learners.learner import NOBODY, Onlooker, Played, Progress, Speed, seeded
-from envgen_exp.learners.ppo.agent import DEEP
+from envgen_exp.learners.learner import NOBODY, Defaults, Onlooker, Played, Progress, Speed
 from envgen_exp.learners.ppo.allocator import keep_large_buffers
-from envgen_exp.learners.ppo.config import PPOConfig
+from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.export import export
 from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.learners.ppo.rollout import rollout_bytes
 from envgen_exp.learners.ppo.training import TrainingPhase, check_steps
 from envgen_exp.llm.client import Client
-from envgen_exp.llm.source import Message
 from envgen_exp.seeding import WorldSet
 
 
-class PPOLearner:
+class PPOLearner(Defaults):
     """PPO and the games that it plays."""
 
-    needs: ClassVar[type] = Playable
-    trains: ClassVar[bool] = True
-    asks: ClassVar[bool] = False
-    without_effect: ClassVar[tuple[str, ...]] = ("agent",)
+    sparing: ClassVar[str] = "smaller ppo.num_envs or ppo.num_steps need less"
 
     def __init__(self, config: PPOConfig, family: Playable, ppo: PPO, total_steps: int) -> None:
         self._config = config
@@ -64,24 +59,9 @@ class PPOLearner:
         return _settings(config).num_envs
 
     @classmethod
-    def report_episodes(cls, config: RunConfig) -> int:
-        """evaluation.report_episodes."""
-        return config.evaluation.report_episodes
-
-    @classmethod
     def check_steps(cls, steps: int, config: RunConfig) -> None:
         """Environments share them evenly."""
         check_steps(steps, _settings(config))
-
-    @classmethod
-    def llm(cls, config: RunConfig) -> LLMConfig:
-        """As the designer asks it: sampled by the design set."""
-        return seeded(config.llm, design_set(config))
-
-    @classmethod
-    def label(cls, config: Mapping[str, Any]) -> str:
-        """The preset's name."""
-        return str(config["ppo.name"])
 
     @property
     def updates(self) -> int:
@@ -91,14 +71,6 @@ class PPOLearner:
     def describe(self) -> dict[str, Any]:
         """Network, device, precision, threads."""
         return self.ppo.describe()
-
-    def plan(self) -> list[str]:
-        """All goes as planned."""
-        return []
-
-    def preview(self) -> list[tuple[str, list[Message]]]:
-        """It asks nobody."""
-        return []
 
     def speed(self) -> Speed:
         """Time a short rollout and its update; draws from no stream."""
@@ -151,10 +123,6 @@ class PPOLearner:
         with contextlib.closing(self._family.vector(designs, seeds, worlds)) as env:
             seen = onlooker.camera(env)
             return Played(evaluate(self.ppo.agent, seen, quota, actions, self.ppo.device, onlooker.on_episode))
-
-    def takings(self, details: Mapping[str, Any], records: Sequence[EpisodeRecord]) -> dict[str, list[float | None]]:
-        """Nothing but steps."""
-        return {}
 
     def export(self, folder: Path, *, origin: str) -> None:
         """Weights, the code that they need, and a page about them."""
@@ -227,7 +195,7 @@ def memory_bytes() -> int:
 def use_threads(config: RunConfig) -> int:
     """Set how many threads torch takes for one operation; returns how many the network may have in all."""
     threads = config.num_threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads if _settings(config).network in DEEP else 1)
+    torch.set_num_threads(threads if NETWORKS.find(_settings(config).network).deep else 1)
     return threads
 
 

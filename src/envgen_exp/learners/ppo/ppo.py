@@ -6,6 +6,7 @@ The hyper-parameters' sources are in docs/ppo.md.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from envgen_exp import seeding
+from envgen_exp.config import Precision
 from envgen_exp.errors import CheckpointError, NumericsError
 from envgen_exp.families.vector import ArraySpec
-from envgen_exp.learners.ppo.agent import Agent, choose_dtype, log_prob_and_entropy, make_agent
-from envgen_exp.learners.ppo.config import PPOConfig
+from envgen_exp.learners.ppo.agent import Agent, log_prob_and_entropy
+from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
 from envgen_exp.learners.ppo.rollout import Rollout
 from envgen_exp.learners.ppo.team import Team
 from envgen_exp.learners.ppo.value_norm import ValueNorm
@@ -55,6 +57,36 @@ def minibatches(batch_size: int, minibatch_size: int, generator: torch.Generator
     """Random disjoint index sets (<= minibatch_size,) that together are all of a batch; sizes differ by one at most."""
     permutation = torch.randperm(batch_size, generator=generator)
     yield from permutation.tensor_split(math.ceil(batch_size / minibatch_size))
+
+
+def make_agent(
+    config: PPOConfig, observation_spec: Mapping[str, ArraySpec], num_actions: int, generator: torch.Generator
+) -> Agent:
+    """A new agent on the CPU, its weights drawn from `generator` alone.
+
+    Settings of a network's own stand at their defaults where the preset has none. ConfigError where the network can't
+    read such observations.
+    """
+    network, own = NETWORKS.find(config.network), NETWORKS.config(config.network, PPOConfig)
+    if not isinstance(config, own):
+        own_names = {field.name for field in dataclasses.fields(own)}
+        config = own(**{field: value for field, value in vars(config).items() if field in own_names})
+    return Agent(network(config, observation_spec, generator), num_actions, generator)
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """The encoder's autocast dtype for a precision; None is float32.
+
+    `auto` takes bfloat16 where the hardware multiplies it: CUDA devices that say so, CPUs with AVX512-BF16 or AMX.
+    """
+    if precision is Precision.float32:
+        return None
+    if precision is Precision.bfloat16:
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    capabilities = torch.cpu.get_capabilities()
+    return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else None
 
 
 class PPO:
@@ -104,7 +136,7 @@ class PPO:
         weights = seeding.torch_generator(seed, "agent", "weights")
         return cls(
             config,
-            make_agent(config.network, observation_spec, num_actions, weights),
+            make_agent(config, observation_spec, num_actions, weights),
             seeding.torch_generator(seed, "agent", "actions", device=device),
             seeding.torch_generator(seed, "agent", "minibatches"),
             device,
@@ -115,7 +147,7 @@ class PPO:
         """What was chosen, in plain values for a run's config.yaml."""
         dtype = self.agent.autocast_dtype or torch.float32
         return {
-            "network": self.config.network.name,
+            "network": self.config.network,
             "parameters": sum(p.numel() for p in self.agent.parameters()),
             "device": str(self.device),
             "device_name": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
@@ -127,7 +159,7 @@ class PPO:
         """A copy of everything, of types that `torch.load(weights_only=True)` accepts."""
         return {
             "version": STATE_VERSION,
-            "network": self.config.network.name,
+            "network": self.config.network,
             "agent": copy.deepcopy(self.agent.state_dict()),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "value_norm": copy.deepcopy(self.value_norm.state_dict()),
@@ -139,9 +171,9 @@ class PPO:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`, which is copied. Raises CheckpointError where it is of another kind."""
         check_version("learner", state)
-        if state["network"] != self.config.network.name:
+        if state["network"] != self.config.network:
             raise CheckpointError(
-                f"checkpoint: holds the network {state['network']}, but this run has {self.config.network.name}"
+                f"checkpoint: holds the network {state['network']}, but this run has {self.config.network}"
             )
         try:
             self.agent.load_state_dict(state["agent"])

@@ -16,6 +16,7 @@ from envgen_exp.config import LLMKind
 from envgen_exp.designers import asks
 from envgen_exp.guard.reading import read_bytes, read_json, within
 from envgen_exp.guard.writing import write_atomic
+from envgen_exp.learners import preset
 from envgen_exp.learners.intervals import score_interval
 from envgen_exp.reporting.page import Markup, Section, data_uri, element, facts, fold, joined, page, png
 from envgen_exp.reporting.plots import Series, legend, line_chart
@@ -76,7 +77,7 @@ def render(data: RunData) -> str:
             sections.append(Section(anchor, title, content))
     c = data.config
     llm = "" if not asks(c.designer.name) else f", llm={c.llm.name}{'' if uses_llm(data) else ' (not an LLM)'}"
-    subtitle = f"{c.env.name}, designer={c.designer.name}{llm}, ppo={c.ppo.name}, seed {c.seed}"
+    subtitle = f"{c.env.name}, designer={c.designer.name}{llm}, {'='.join(preset(c))}, seed {c.seed}"
     return page(f"Run {data.folder.resolve().name}", subtitle, _notice(data), sections)
 
 

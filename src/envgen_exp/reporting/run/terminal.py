@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from envgen_exp.config import AgentConfig
 from envgen_exp.designers import asks
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.reporting.statistics import difference, mean_sd
@@ -105,10 +106,10 @@ def facts(summary: RunSummary) -> Table:
         table.add_row(Text(name), Text(words))
 
     add("score", score_line(summary))
-    if summary.agent == "ppo":
+    if summary.trains:
         add("training", training_line(summary))
     add("LLM calls", llm_line(summary))
-    if summary.agent == "ppo":
+    if summary.trains:
         add("steps", steps_line(summary.steps))
         add("wall time", duration(summary.seconds))
     else:
@@ -176,7 +177,7 @@ def llm_line(summary: RunSummary) -> str:
             cost = f"at least ${summary.known_cost:.2f}"
         tokens = f"{summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
         return f"{summary.llm_calls} to {summary.llm}, {tokens}, {cost}"
-    if summary.agent == "ppo" and not asks(summary.designer):
+    if summary.trains and not asks(summary.designer):
         return f"0 (designer={summary.designer} asks for no designs)"
     if summary.llm == "offline":
         return "0 (offline stand-in, not an LLM)"
@@ -186,8 +187,8 @@ def llm_line(summary: RunSummary) -> str:
 def next_commands(summary: RunSummary) -> list[str]:
     """Commands worth trying after this run."""
     commands = [varied(summary.command, seed=str(summary.seed + 1))]
-    if summary.agent != "ppo":
-        return [*commands, varied(summary.command, agent="ppo")]
+    if not summary.trains:
+        return [*commands, varied(summary.command, agent=AgentConfig.name)]
     if summary.designer == "original":
         commands.append(varied(summary.command, designer="adaptive"))
     else:

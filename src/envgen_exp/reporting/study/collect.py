@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.config import NOT_IDENTITY, AgentConfig, identity_of
+from envgen_exp.config import AgentConfig
 from envgen_exp.designers import asks
-from envgen_exp.errors import EnvGenError, RunFolderError
+from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
 from envgen_exp.families import make_family
 from envgen_exp.guard.reading import read_json
+from envgen_exp.learners import traits
 from envgen_exp.reporting.statistics import Groups
 from envgen_exp.run.folder import read_config
+from envgen_exp.run.identity import NOT_IDENTITY, identity_of
 from envgen_exp.run.stored import load_config
 from envgen_exp.run.summary import RunSummary
 
@@ -33,7 +35,7 @@ _DRAW_NOTHING = ("original", "generator", "human")
 """Designers whose runs are the same whatever the design set."""
 
 _NEEDED = (
-    *("seed", "cycles", "designer.name", "env.name", "llm.name", "llm.kind", "ppo.name", "evaluation.report_episodes"),
+    *("seed", "cycles", "designer.name", "env.name", "llm.name", "llm.kind", "evaluation.report_episodes"),
     *(f"schedule.{kind}_steps" for kind in ("designed", "original", "final")),
 )
 """Keys without which a config is none of this program's."""
@@ -48,7 +50,7 @@ class FoundRun:
 
     folder: Path
     config: dict[str, Any]
-    """Flat: 'ppo.num_envs' -> 8."""
+    """Flat: 'env.name' -> 'crafter'."""
     command: str
     """What was typed."""
     versions: dict[str, Any]
@@ -61,29 +63,30 @@ class FoundRun:
     """The finished phases, e.g. '000-cycle1-design', in order."""
     summary: RunSummary | None
     """None for an unfinished run."""
+    learner: type[AgentConfig]
+    """What its learner says of itself."""
 
     @property
     def trains(self) -> bool:
-        """Whether an agent is trained; otherwise a language model plays. Older configs have no such choice."""
-        return bool(self.config.get("agent.name", AgentConfig.name) == AgentConfig.name)
+        """Whether an agent is trained."""
+        return self.learner.trains
 
     @property
     def arm(self) -> str:
-        """The treatment's name: what was typed as `arm`, else the designer, or the agent that asks."""
+        """The treatment's name: what was typed as `arm`, else the designer, or the learner that has none."""
         return str(self.config.get("arm") or self.config["designer.name" if self.trains else "agent.name"])
 
     @property
     def asks(self) -> bool:
-        """Whether its designer, or its agent, asks what stands behind `llm`."""
-        return not self.trains or asks(self.config["designer.name"])
+        """Whether its designer, or its learner, asks what stands behind `llm`."""
+        return self.learner.asks or (self.trains and asks(self.config["designer.name"]))
 
     @property
     def label(self) -> str:
         """What a table calls the run's arm."""
         stand_in = " (not an LLM)" if self.config["llm.kind"] == "offline" else ""
         llm = [f"{self.config['llm.name']}{stand_in}"] if self.asks else []
-        who = self.config["ppo.name"] if self.trains else "plays itself"
-        return ", ".join([self.arm, *llm, who, *self.diagnostic])
+        return ", ".join([self.arm, *llm, self.learner.label(self.config), *self.diagnostic])
 
     @property
     def design_set(self) -> object:
@@ -105,8 +108,7 @@ class FoundRun:
     @functools.cached_property
     def treatment(self) -> dict[str, Any]:
         """What makes the arm: all of the config that can change a result, without seed and design set."""
-        without_effect = ("agent",) if self.trains else ("designer", "ppo", "schedule", "cycles", "evaluation")
-        ignored = (*_NOT_OF_THE_ARM, *without_effect, *(() if self.asks else ("llm",)))
+        ignored = (*_NOT_OF_THE_ARM, *self.learner.without_effect, *(() if self.asks else ("llm",)))
         return {
             key: value
             for key, value in self.config.items()
@@ -131,7 +133,7 @@ class FoundRun:
     @property
     def report_episodes(self) -> int:
         """Episodes on which the score rests."""
-        return int(self.config["evaluation.report_episodes" if self.trains else "agent.episodes"])
+        return int(self.config[self.learner.report])
 
 
 @dataclass(frozen=True)
@@ -253,8 +255,13 @@ def read_run(folder: Path) -> FoundRun:
         fits = document["identity"] in counted
         for key in _NEEDED:
             config[key]
+        # Older configs have no such choice.
+        learner = traits(str(config.get("agent.name", AgentConfig.name)))
+        learner.label(config)
     except (KeyError, AttributeError, TypeError) as error:
         raise RunFolderError(f"{folder / 'config.yaml'} is not a run's config: it lacks {error}") from error
+    except ConfigError as error:
+        raise RunFolderError(f"{folder}: {error}") from error
     file = folder / "summary.json"
     return FoundRun(
         folder=folder,
@@ -265,6 +272,7 @@ def read_run(folder: Path) -> FoundRun:
         identity_fits=fits,
         phases=tuple(sorted(phase.stem for phase in folder.glob("phases/*.json"))),
         summary=RunSummary.from_json(read_json(file), str(file)) if os.path.lexists(file) else None,
+        learner=learner,
     )
 
 

@@ -1,0 +1,204 @@
+"""Plays, and trains step by step, for any learner that chooses actions from arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from envgen_exp import seeding
+from envgen_exp.config import RunConfig
+from envgen_exp.errors import CheckpointError, ConfigError, StateError
+from envgen_exp.families.design import Design
+from envgen_exp.families.family import Playable
+from envgen_exp.families.vector import EpisodeRecord, Observation, VectorEnv
+from envgen_exp.learners.curriculum import Curriculum
+from envgen_exp.learners.learner import NOBODY, Defaults, Onlooker, Played, Progress
+from envgen_exp.llm.client import Client
+from envgen_exp.seeding import WorldSet
+
+Choose = Callable[[Observation], NDArray[np.int64]]
+"""Actions (n,) for observations (n, *shape) each."""
+
+
+def buffers(env: VectorEnv) -> dict[str, NDArray[Any]]:
+    """Memory that an environment writes its observations into."""
+    return {name: np.zeros((env.num_envs, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
+
+
+def play(
+    env: VectorEnv, quota: Sequence[int], choose: Choose, on_episode: Callable[[EpisodeRecord], None] | None = None
+) -> list[EpisodeRecord]:
+    """Play a new environment until each slot has its quota of whole episodes, and return them by slot and episode.
+
+    A slot that has its quota stops and leaves the batch: counting whichever episodes end first would favour short ones.
+    `on_episode` sees each episode as it ends.
+    """
+    remaining = np.array(quota, dtype=np.int64)
+    if remaining.shape != (env.num_envs,) or (remaining < 0).any():
+        raise ConfigError(
+            f"evaluation: needs a number of episodes for each of {env.num_envs} slots, not {list(remaining)}"
+        )
+    obs, actions = buffers(env), np.zeros(env.num_envs, np.int64)
+    rewards, flags = np.zeros(env.num_envs, np.float32), np.zeros((2, env.num_envs), np.bool_)
+    episodes: list[EpisodeRecord] = []
+    env.reset(obs)
+    active = remaining > 0
+    while active.any():
+        whole = bool(active.all())
+        actions[active] = choose(obs if whole else {name: x[active] for name, x in obs.items()})
+        ended = env.step(actions, obs, rewards, *flags, active=None if whole else active)
+        for record in ended:
+            episodes.append(record)
+            remaining[record.slot] -= 1
+            if on_episode is not None:
+                on_episode(record)
+        if ended:
+            active = remaining > 0
+    return sorted(episodes, key=lambda record: (record.slot, record.episode))
+
+
+class StepLearner(Defaults, ABC):
+    """A learner that learns from each step of its slots as it comes: a subclass says how, with NumPy alone.
+
+    All that it has learned stands in `memory`, as plain values or tensors; `config` is the whole run's.
+    """
+
+    def __init__(self, config: RunConfig, family: Playable) -> None:
+        self.config, self.family = config, family
+        self.memory: dict[str, Any] = {}
+        self.learned = 0
+        """Steps of all slots that it has learned from."""
+
+    @classmethod
+    def create(cls, config: RunConfig, family: Any, client: Client, total_steps: int) -> Self:
+        """One that has learned nothing."""
+        return cls(config, family)
+
+    @abstractmethod
+    def act(self, obs: Observation, draw: np.random.Generator, *, learning: bool) -> NDArray[np.int64]:
+        """Actions (n,); whatever is drawn comes from `draw`, and nothing is learned."""
+
+    @abstractmethod
+    def learn(
+        self,
+        obs: Observation,
+        actions: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        ended: NDArray[np.bool_],
+        after: Observation,
+    ) -> Mapping[str, float]:
+        """Learn from one step of each slot, and say what was learned under the names of metrics.jsonl.
+
+        Where an episode `ended`, `after` is already the next one's.
+        """
+
+    def explore(self, obs: Observation) -> NDArray[np.int64]:
+        """Actions to learn from."""
+        self.learned += 1
+        return self.act(obs, seeding.generator(self.config.seed, "agent", "actions", self.learned), learning=True)
+
+    def pupil(self, seed: int) -> Self:
+        """A new one with the same settings."""
+        return type(self)(dataclasses.replace(self.config, seed=seed), self.family)
+
+    def train(
+        self,
+        designs: Sequence[Design | None],
+        seeds: Sequence[int],
+        worlds: WorldSet,
+        steps: int,
+        *,
+        total_steps: int | None = None,
+        curriculum: Curriculum | None = None,
+    ) -> Stepwise:
+        """Step by step."""
+        return Stepwise(self, self.family.vector(designs, seeds, worlds), steps, curriculum)
+
+    def evaluate(
+        self,
+        designs: Sequence[Design | None],
+        seeds: Sequence[int],
+        worlds: WorldSet,
+        quota: Sequence[int],
+        stream: tuple[int | str, ...],
+        onlooker: Onlooker = NOBODY,
+    ) -> Played:
+        """Whole episodes, without exploring."""
+        root, *names = stream
+        draw = seeding.generator(int(root), *names)
+        with contextlib.closing(self.family.vector(designs, seeds, worlds)) as env:
+            seen = onlooker.camera(env)
+            return Played(play(seen, quota, lambda obs: self.act(obs, draw, learning=False), onlooker.on_episode))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers."""
+        return {"memory": self.memory, "learned": self.learned}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.memory, self.learned = state["memory"], state["learned"]
+
+
+class Stepwise:
+    """`Training` of such a learner: exactly `steps` steps, shared by the slots. ConfigError for a `curriculum`."""
+
+    STRIDE = 32
+    """Steps of each slot in a stretch."""
+
+    def __init__(self, learner: StepLearner, env: VectorEnv, steps: int, curriculum: Curriculum | None = None) -> None:
+        if curriculum is not None:
+            raise ConfigError("the designer chooses worlds by advantages, and this learner has none")
+        self._learner, self._env = learner, env
+        self._steps, self.steps_done = steps, 0
+        self._obs: dict[str, NDArray[Any]] | None = None
+
+    def __iter__(self) -> Iterator[Progress]:
+        env, obs = self._env, self._obs or buffers(self._env)
+        if self._obs is None:
+            env.reset(obs)
+        self._obs, after = obs, buffers(env)
+        rewards, flags = np.zeros(env.num_envs, np.float32), np.zeros((2, env.num_envs), np.bool_)
+        while self.steps_done < self._steps:
+            episodes: list[EpisodeRecord] = []
+            strides = min(self.STRIDE, (self._steps - self.steps_done) // env.num_envs)
+            for _ in range(strides):
+                actions = self._learner.explore(obs)
+                episodes += env.step(actions, after, rewards, *flags)
+                metrics = self._learner.learn(obs, actions, rewards, flags.any(axis=0), after)
+                for name, x in after.items():
+                    obs[name][:] = x
+            steps = strides * env.num_envs
+            self.steps_done += steps
+            yield Progress(steps, self.steps_done, metrics, episodes, {})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps done, observations and every slot's state."""
+        slots = [self._env.get_state(slot) for slot in range(self._env.num_envs)]
+        return {
+            "steps": (self._steps, self.steps_done),
+            "obs": {name: torch.from_numpy(x.copy()) for name, x in (self._obs or {}).items()},
+            "slots": [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in slots],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the same phase."""
+        steps, self.steps_done = state["steps"]
+        if steps != self._steps or len(state["slots"]) != self._env.num_envs:
+            raise CheckpointError(f"checkpoint: holds another phase than this one of {self._steps} steps")
+        try:
+            for slot, tensor in enumerate(state["slots"]):
+                self._env.set_state(slot, tensor.numpy().tobytes())
+        except StateError as error:
+            raise CheckpointError(f"checkpoint: slot {slot}: {error}") from error
+        self._obs = {name: x.numpy() for name, x in state["obs"].items()} or None
+
+    def close(self) -> None:
+        """Give the environments back."""
+        self._env.close()
