@@ -176,7 +176,7 @@ def test_a_bad_value_goes_back_with_the_exact_problem_and_what_is_allowed() -> N
     assert [message["content"] for message in client.asked[2][1][2:3]] == [text_of(COAL, WOOD)]
 
 
-@pytest.mark.parametrize("prompt", (Prompt.paper, Prompt.rich, Prompt.obfuscated))
+@pytest.mark.parametrize("prompt", [Prompt.paper, Prompt.rich, Prompt.obfuscated])
 def test_a_contradiction_goes_back_in_the_rich_prompt_and_is_noted_in_the_paper_s(prompt: Prompt) -> None:
     hidden = prompt is Prompt.obfuscated
     dry = {**DRY, "setting_1": "option 1"} if hidden else DRY

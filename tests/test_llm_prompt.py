@@ -229,7 +229,7 @@ def test_the_stand_in_reads_compact_questions_too() -> None:
     asked: list[Message] = [{"role": "user", "content": COMPACT.feedback(TOLD)}]
     rich = make_prompter(FAMILY, Prompt.rich, 4)
     at_length: list[Message] = chat(rich, rich.feedback(TOLD))
-    targets = [[d["targets"] for d in json.loads(offline.answer(talk, RULES))["designs"]] for talk in (asked, at_length)]
-    assert targets[0] == targets[1]
+    made = [json.loads(offline.answer(talk, RULES))["designs"] for talk in (asked, at_length)]
+    assert [design["targets"] for design in made[0]] == [design["targets"] for design in made[1]]
     reply = parse_reply(offline.answer(asked, RULES), COMPACT.wording, FAMILY.design_model, FAMILY.skills, 4)
     assert (reply.usable, reply.problems) == (4, ())

@@ -59,10 +59,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-@pytest.fixture(autouse=True)
-def _installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.syspath_prepend(str(site))
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def _installed(site: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        yield
     for name in [name for name in sys.modules if name.partition(".")[0] == "walk"]:
         del sys.modules[name]
 

@@ -37,8 +37,8 @@ from envgen_exp.commands.validation import validate
 from envgen_exp.config import LLMConfig, Prompt, RunConfig, freeze, plain
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.secrets import refuse_secrets_in, use
+from envgen_exp.run import schemas
 from envgen_exp.run.identity import identity
-from envgen_exp.run.schemas import register, registered
 from envgen_exp.run.stored import load_config, structured, told_again
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -59,7 +59,7 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool =
             raise ConfigError(
                 f"{override.input_line}: several values make several runs: add -m (a list is written [a,b])"
             )
-    register()
+    schemas.register()
     with _one_line(parsed, conf):
         typed = OmegaConf.create({o.key_or_group: o.value() for o in parsed if o.key_or_group == "resume"})
         resume = typed.get("resume")
@@ -203,12 +203,13 @@ def register_plain() -> None:
 
     The classes of the schema are made at run time: pickled, they arrive as different, broken ones.
     """
-    register()
+    schemas.register()
     store = ConfigStore.instance()
     groups = [field.name for field in dataclasses.fields(RunConfig) if field.name in store.repo]
     for path in ["schema.yaml", *(f"{group}/{file}" for group in groups for file in store.list(group))]:
         group, _, name = path.rpartition("/")
         store.store(name=name, group=group or None, node=OmegaConf.to_container(store.load(path).node))
+    schemas.store.cache_clear()  # whoever composes next puts them back
 
 
 def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
@@ -245,11 +246,11 @@ def _frozen(parsed: Sequence[Override], conf: Path) -> RunConfig:
 
 def _compose(parsed: Sequence[Override], conf: Path, *, with_hydra: bool = False) -> DictConfig:
     """What Hydra makes of the overrides. Composing is slow: what differs in single values alone is composed once."""
-    register()
+    schemas.register()
     choosing = _groups(parsed, conf)
     words = tuple(str(o.input_line) for o in parsed if o in choosing or o.key_or_group.startswith("hydra"))
     if not with_hydra:
-        config = copy.deepcopy(_composed(words, conf, _stamp(conf), registered()))
+        config = copy.deepcopy(_composed(words, conf, _stamp(conf), schemas.registered()))
         with contextlib.suppress(*_ERRORS):  # Hydra's own words for them follow
             for override in parsed:
                 if override.input_line not in words:
@@ -286,8 +287,8 @@ def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
 
 def _options(key: str, conf: Path) -> list[str]:
     """What a config group may be, schemas included; nothing for what is none."""
-    register()
-    return _listed(key, conf, _stamp(conf), registered())
+    schemas.register()
+    return _listed(key, conf, _stamp(conf), schemas.registered())
 
 
 @functools.lru_cache(256)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from envgen_exp.errors import SecretError
@@ -142,9 +142,14 @@ def _escapes(character: str, lead: str) -> Iterator[str]:
 
 def is_secret(text: str, environ: Mapping[str, str]) -> bool:
     """Whether `text` holds something that looks like a key, or one of the environment's secrets."""
+    return _finds(environ)(text)
+
+
+def _finds(environ: Mapping[str, str]) -> Callable[[str], bool]:
     # A key in use that is shorter is hidden in what comes back, but what is typed may be that number by chance.
     known = {name: value for name, value in environ.items() if len(value) >= _SHORTEST}
-    return bool(ISSUED.search(text)) or any(form.search(text) for _, form in secret_forms(known))
+    forms = [form for _, form in secret_forms(known)]
+    return lambda text: bool(ISSUED.search(text)) or any(form.search(text) for form in forms)
 
 
 def refuse_address(address: str) -> None:
@@ -181,8 +186,9 @@ def refuse_secrets(argv: Sequence[str], environ: Mapping[str, str]) -> None:
 
 def refuse_secrets_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     """Raise SecretError if a value of a composed config holds a secret, e.g. from a file of conf/."""
+    finds = _finds(environ)
     for key, text in _texts("", values):
-        if is_secret(text, environ):
+        if finds(text):
             raise SecretError(
                 f"{key} holds a key, token or password, which would be written to files; keys are read from "
                 "environment variables alone (llm.key_variable names which)"

@@ -39,27 +39,30 @@ def register() -> None:
     OmegaConf.register_new_resolver("steps", _steps, replace=True)
     OmegaConf.register_new_resolver("whole", lambda number, size: number // size, replace=True)
     OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
-    _store(registered())
+    store(registered())
 
 
 @functools.lru_cache(1)
-def _store(registered: tuple[object, ...]) -> None:
-    store = ConfigStore.instance()
-    store.store(name="schema", node=schema(RunConfig))
+def store(registered: tuple[object, ...]) -> None:
+    """Put the schemas of these plug-ins into Hydra's store."""
+    schemas = ConfigStore.instance()
+    for group, _, _ in PLUG_INS:
+        schemas.repo.pop(group, None)  # with what is there no longer
+    schemas.store(name="schema", node=schema(RunConfig))
     for group, section in (("llm", LLMConfig), ("tracker", TrackerConfig)):
-        store.store(name=f"schema_{group}", group=group, node=schema(section))
+        schemas.store(name=f"schema_{group}", group=group, node=schema(section))
     for group, registry, common in PLUG_INS:
-        store.store(name=f"schema_{group}", group=group, node=schema(common))
+        schemas.store(name=f"schema_{group}", group=group, node=schema(common))
         for name in registry.names:
             try:
                 own = registry.config(name, common)
             except ConfigError:  # which says so where it is chosen
                 own = common
             if own is not common:
-                store.store(name=f"schema_{name}", group=group, node=schema(own))
+                schemas.store(name=f"schema_{name}", group=group, node=schema(own))
             if not registry.is_built_in(name):
                 named = {"name": name, registry.key.rpartition(".")[2]: name}
-                store.store(name=name, group=group, node=schema(own)(**named))
+                schemas.store(name=name, group=group, node=schema(own)(**named))
 
 
 def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:
