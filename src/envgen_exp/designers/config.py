@@ -23,15 +23,10 @@ class PlaceboConfig(DesignerConfig):
     @property
     def wants_source(self) -> str:
         """Whose rates it is told, where no run is named."""
-        named = self.placebo_from is not None or self.told
-        return (
-            ""
-            if named
-            else (
-                "an adaptive run with another seed in its sweep (arm=adaptive,placebo and two seeds or more), or "
-                "designer.placebo_from=FOLDER"
-            )
-        )
+        if self.placebo_from is not None or self.told:
+            return ""
+        pair = "an adaptive run with another seed in its sweep (arm=adaptive,placebo and two seeds or more)"
+        return f"{pair}, or designer.placebo_from=FOLDER"
 
     def is_served_by(self, other: DesignerConfig) -> bool:
         """The adaptive one's, whose calls are as many and alike."""
