@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import struct
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from envgen_exp.families.crafter.engine import NativeVector
 from envgen_exp.families.crafter.reference import ReferenceVector
 from envgen_exp.families.crafter.state import MAGIC, VERSION
 from envgen_exp.families.design import Design
-from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.families.vector import Buffers, EpisodeRecord
 from envgen_exp.seeding import WorldSet
 
 PIXELS = CrafterConfig(designed_length=90, original_length=120, num_threads=1)
@@ -127,9 +128,9 @@ def test_every_instruction_set_gives_the_same_bits() -> None:
             assert run(script, environment).split() == [name, expected]
 
 
-def run(script: str, environment: dict[str, str] | None = None) -> str:
+def run(script: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
     """What a script prints in a Python of its own."""
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
     return done.stdout
 
@@ -234,15 +235,14 @@ def gather(env: NativeVector, steps: int, size: int, moves: NDArray[np.int64]) -
     in_flight = count
     while in_flight:
         batch = min(size, in_flight)
-        rows = {name: np.zeros((batch, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
-        rewards, terminations, truncations = np.zeros(batch, np.float32), np.zeros(batch, bool), np.zeros(batch, bool)
-        slots, records = env.recv(rows, rewards, terminations, truncations)
+        out = Buffers.zeros(env.observation_spec, batch)
+        slots, records = env.recv(out)
         assert len({*slots.tolist()}) == batch
         again = []
         for row, slot in enumerate(slots):
-            arrays = [array[row].tobytes() for array in rows.values()]
+            arrays = [array[row].tobytes() for array in out.obs.values()]
             ended = [record for record in records if record.slot == slot]
-            seen[slot].append((*arrays, rewards[row], terminations[row], truncations[row], ended))
+            seen[slot].append((*arrays, out.rewards[row], out.terminations[row], out.truncations[row], ended))
             if len(seen[slot]) < steps:
                 again.append(slot)
         env.send(np.array([moves[len(seen[slot]), slot] for slot in again], np.int64), again)
@@ -268,9 +268,9 @@ def test_background_steps_are_the_same_games(config: CrafterConfig, threads: int
 def test_wrong_background_calls() -> None:
     env = vector(PIXELS, 3)
     batch = Batch(env).reset()
-    arrays = batch.obs, batch.rewards, batch.terminations, batch.truncations
+    out, two = (Buffers.zeros(env.observation_spec, rows) for rows in (3, 2))
     with pytest.raises(EngineError, match="3 slots are asked for, 0 are being stepped"):
-        env.recv(*arrays)
+        env.recv(out)
     for actions, slots in (([0], [0, 1]), ([0], [3]), ([17], [0]), ([0, 0], [1, 1]), (["a"], [0]), (None, None)):
         with pytest.raises(EngineError):
             env.send(actions, slots)  # type: ignore[arg-type]
@@ -283,13 +283,14 @@ def test_wrong_background_calls() -> None:
         lambda: env.set_state(0, batch.env.get_state(2)),
         lambda: env.set_design(0, None),
         env.semantic,
-        lambda: env.recv(*arrays),
-        lambda: env.recv({}, *arrays[1:]),
+        lambda: env.recv(out),
+        lambda: env.recv(dataclasses.replace(two, obs={})),
+        lambda: env.recv(dataclasses.replace(two, final_obs=batch.final_obs)),
     ):
         with pytest.raises(EngineError):
             call()
     batch.step([0, 0, 0], np.array([False, False, True]))
-    slots, _ = env.recv({"pixels": batch.obs["pixels"][:2]}, *(array[:2] for array in arrays[1:]))  # type: ignore[arg-type]
+    slots, _ = env.recv(two)
     assert sorted(slots.tolist()) == [0, 1]
     batch.step([0, 0, 0])
     env.send(np.zeros(3, np.int64))
@@ -301,13 +302,13 @@ def test_wrong_background_calls() -> None:
 
 def refuses_everything(env: NativeVector, batch: Batch) -> bool:
     """Whether every call but close says in one line that the engine has failed."""
-    results = batch.obs, batch.rewards, batch.terminations, batch.truncations
+    out = Buffers.zeros(env.observation_spec, 1)
     told = set()
     for call in (
         batch.reset,
         lambda: batch.step([0] * env.num_envs),
         lambda: env.send(np.zeros(1, np.int64), [0]),
-        lambda: env.recv(*results),
+        lambda: env.recv(out),
         lambda: env.get_state(0),
         lambda: env.set_design(0, None),
         env.maps,
@@ -319,44 +320,98 @@ def refuses_everything(env: NativeVector, batch: Batch) -> bool:
     return len(told) == 1 and "\n" not in told.pop()
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize("memory", [False, True], ids=["exception", "memory"])
-def test_a_failure_in_any_thread_is_the_callers(threads: int, memory: bool) -> None:
-    for _ in range(10):  # which thread meets it first is chance
-        env = vector(with_threads(SYMBOLIC, threads), 64)
-        batch = Batch(env).reset()
-        for slot in range(64):
-            env._native.sabotage(slot, memory=memory)
-        match = r"failed in slot \d+ while being stepped \((no memory left|a test asked for it)\)"
-        with pytest.raises(MemoryError if memory else EngineFailure, match=match):
-            batch.step([0] * 64)
-        assert refuses_everything(env, batch)
+DENIER = r"""
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+
+static std::atomic<std::size_t> denied{SIZE_MAX};
+static std::atomic<bool> no_memory{false};
+
+extern "C" void deny(std::size_t size, bool memory) {
+  no_memory = memory;
+  denied = size;
+}
+void* operator new(std::size_t size) {
+  if (size == denied && no_memory) throw std::bad_alloc();
+  if (size == denied) throw std::runtime_error("a test asked for it");
+  if (void* made = std::malloc(size)) return made;
+  throw std::bad_alloc();
+}
+void operator delete(void* made) noexcept { std::free(made); }
+void operator delete(void* made, std::size_t) noexcept { std::free(made); }
+"""
+"""C++'s allocation, which refuses one size of memory; whatever is loaded after it takes this one."""
+
+DENIED = """
+import ctypes, re, sys
+sys.path.insert(0, "tests")
+deny = ctypes.CDLL(sys.argv[1], ctypes.RTLD_GLOBAL).deny
+deny.argtypes = ctypes.c_size_t, ctypes.c_bool
+import dataclasses
+import numpy as np
+from test_native_engine import SYMBOLIC, Batch, Buffers, EngineFailure, refuses_everything, vector, with_threads
+ENDED, CHUNK = 152, 1  # bytes of the first episode to end in a step, and of the first chunk of a new world
+SHORT = dataclasses.replace(SYMBOLIC, designed_length=1, original_length=1)
+vector(SHORT, 1)  # rules and pictures are made
+
+def tell(batch, size, memory, call, *arguments):
+    deny(size, memory)
+    try:
+        call(*arguments)
+    except (MemoryError, EngineFailure) as error:
+        assert isinstance(error, MemoryError) == memory, error
+        print(re.sub(r"[0-9]+", "N", str(error).partition(";")[0]))
+    finally:
+        deny(2**63, False)
+    assert refuses_everything(batch.env, batch)
+"""
 
 
-def test_a_failure_in_the_background_is_told_by_recv() -> None:
-    env = vector(SYMBOLIC, 5)
-    batch = Batch(env).reset()
-    env._native.sabotage(3)
-    env.send(np.zeros(5, np.int64))
-    with pytest.raises(EngineFailure, match="failed in slot 3 while being stepped"):
-        env.recv(batch.obs, batch.rewards, batch.terminations, batch.truncations)
-    assert refuses_everything(env, batch)
+@pytest.fixture(scope="module")
+def denied(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    """What a script prints that has C++ refuse memory: `tell` says how a call failed, what the engine says after it."""
+    folder = tmp_path_factory.mktemp("denied")
+    source, library = folder / "denier.cc", folder / "denier.so"
+    source.write_text(DENIER)
+    subprocess.run([os.environ.get("CXX", "c++"), "-shared", "-fPIC", "-o", library, source], check=True)
+    return lambda script: run(DENIED + script, str(library)).splitlines()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_world_that_could_not_be_made_fails_when_it_is_needed(threads: int) -> None:
-    env = vector(with_threads(SYMBOLIC, threads), 2)
-    batch = Batch(env).reset()
-    env._native.sabotage(1, world=True)
-    env.set_design(1, DESIGNS[3])  # a new plan, whose world an idle thread makes
+FAILED = "the Crafter engine failed in slot N while"
 
-    def play_on() -> None:
-        for row in play(0, 200, 2):
-            assert not batch.step(row, np.array([False, True]))
 
-    with pytest.raises(EngineFailure, match="failed in slot 1 while making its next world"):
-        play_on()
-    assert refuses_everything(env, batch)
+def test_a_failure_in_any_thread_is_the_callers(denied: Callable[[str], list[str]]) -> None:
+    script = """
+for memory in (False, True):
+    for threads in [1, 4] * 5:  # which thread meets it first is chance
+        batch = Batch(vector(with_threads(SHORT, threads), 64)).reset()
+        tell(batch, ENDED, memory, batch.step, [0] * 64)
+"""
+    whys = ["a test asked for it"] * 10 + ["no memory left"] * 10
+    assert denied(script) == [f"{FAILED} being stepped ({why})" for why in whys]
+
+
+def test_a_failure_in_the_background_is_told_by_recv(denied: Callable[[str], list[str]]) -> None:
+    script = """
+batch = Batch(vector(with_threads(SHORT, 1), 5)).reset()
+deny(CHUNK, False)
+batch.env.send(np.zeros(5, np.int64))
+tell(batch, CHUNK, False, batch.env.recv, Buffers.zeros(batch.env.observation_spec, 5))
+"""
+    assert denied(script) == [f"{FAILED} making its next world (a test asked for it)"]
+
+
+def test_a_world_that_could_not_be_made_fails_when_it_is_needed(denied: Callable[[str], list[str]]) -> None:
+    script = """
+for threads in (1, 2):
+    deny(CHUNK, False)
+    batch = Batch(vector(with_threads(SHORT, threads), 2))  # a plan, whose world an idle thread makes if there is one
+    tell(batch, CHUNK, False, batch.reset)
+"""
+    assert denied(script) == [f"{FAILED} making its next world (a test asked for it)"] * 2
 
 
 CROWD = """
@@ -566,11 +621,12 @@ def test_10_000_bad_calls() -> None:
     env = vector(PIXELS, 3)
     batch = Batch(env).reset()
     before = batch.states()
+    fields = [batch.obs, batch.rewards, batch.terminations, batch.truncations]
     good: dict[str, list[Any]] = {
-        "step": [np.zeros(3, np.int64), batch.obs, batch.rewards, batch.terminations, batch.truncations],
+        "step": [np.zeros(3, np.int64), *fields],
         "reset": [batch.obs],
         "send": [np.zeros(2, np.int64), [0, 1]],
-        "recv": [batch.obs, batch.rewards, batch.terminations, batch.truncations],
+        "recv": fields,
         "get_state": [0],
         "set_state": [0, before[0]],
         "set_design": [0, None],
@@ -584,6 +640,8 @@ def test_10_000_bad_calls() -> None:
         for place in rng.choice(len(arguments), rng.integers(1, len(arguments) + 1), replace=False):
             arguments[place] = odd[rng.integers(len(odd))]
         try:
+            if name in ("step", "recv"):
+                arguments[-4:] = [Buffers(*arguments[-4:]) if rng.random() < 0.9 else odd[rng.integers(len(odd))]]
             getattr(env, name)(*arguments)
         except EnvGenError as error:
             refused += "\n" not in str(error)

@@ -52,6 +52,7 @@ class Terrain:
         diamond: float,
         tree: float,
         ore_gate: float,
+        zombie_distance: float,
         skeleton_distance: float,
     ) -> None: ...
 
@@ -131,9 +132,6 @@ class Vector:
     def set_state(self, slot: int, state: bytes, length: int, episode_return: float) -> None: ...
     def episode_return(self, slot: int) -> float: ...
     def forget(self, slot: int) -> None: ...
-    def sabotage(self, slot: int, *, world: bool = False, memory: bool = False) -> None:
-        """For tests: the slot's next step, or the making of its next world, fails; as if there were no memory left."""
-
     def numbers(
         self,
         inventory: NDArray[np.uint8],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from envgen_exp.errors import ConfigError
-from envgen_exp.families.vector import EpisodeRecord, VectorEnv
+from envgen_exp.families.vector import Buffers, EpisodeRecord, VectorEnv
 from envgen_exp.learners.ppo.agent import Agent, sample_actions
 from envgen_exp.learners.ppo.rollout import torch_dtype
 
@@ -38,21 +39,20 @@ def evaluate(
         name: torch.zeros((env.num_envs, *spec.shape), dtype=torch_dtype(spec.dtype))
         for name, spec in env.observation_spec.items()
     }
-    obs_view = {name: x.numpy() for name, x in obs.items()}
+    out = dataclasses.replace(
+        Buffers.zeros(env.observation_spec, env.num_envs), obs={name: x.numpy() for name, x in obs.items()}
+    )
     actions = np.zeros(env.num_envs, dtype=np.int64)
-    rewards = np.zeros(env.num_envs, dtype=np.float32)
-    terminations = np.zeros(env.num_envs, dtype=np.bool_)
-    truncations = np.zeros(env.num_envs, dtype=np.bool_)
 
     episodes: list[EpisodeRecord] = []
-    env.reset(obs_view)
+    env.reset(out.obs)
     active = remaining > 0
     slots = torch.from_numpy(np.flatnonzero(active))
     while len(slots) > 0:
         whole = len(slots) == env.num_envs
         logits, _ = agent({name: (x if whole else x[slots]).to(device) for name, x in obs.items()})
         actions[active] = sample_actions(logits, generator)[0].cpu().numpy()
-        ended = env.step(actions, obs_view, rewards, terminations, truncations, active=None if whole else active)
+        ended = env.step(actions, out, active=None if whole else active)
         for record in ended:
             episodes.append(record)
             remaining[record.slot] -= 1
