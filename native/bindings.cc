@@ -14,7 +14,6 @@
 #include "buffers.h"
 #include "dispatch.h"
 #include "handle.h"
-#include "noise.h"
 #include "vector.h"
 
 namespace crafter {
@@ -39,32 +38,6 @@ std::shared_ptr<Rules> make_rules(
   for (const auto& [name, rule] : make) spec.make[name] = {std::get<0>(rule), std::get<1>(rule), std::get<2>(rule)};
   spec.skills = skills;
   return std::make_shared<Rules>(spec);
-}
-
-template <typename Real>
-using Values = nb::ndarray<nb::numpy, Real, nb::ndim<1>>;
-
-template <typename Real>
-Values<Real> noise(int64_t seed, const Table<Real>& x, const Table<Real>& y, Real z,
-                   void (*kernel)(const Permutation&, const Real*, const Real*, Real, size_t, Real*)) {
-  if (x.size() != y.size()) throw nb::value_error("noise: x and y differ in length");
-  const auto in_range = [](Real value) { return -1e6 < value && value < 1e6; };
-  bool sound = in_range(z);
-  for (size_t i = 0; i < x.size(); ++i) sound = sound && in_range(x.data()[i]) && in_range(y.data()[i]);
-  if (!sound) throw nb::value_error("noise: coordinates must lie within a million of 0");
-  auto values = std::make_unique<Real[]>(x.size());
-  kernel(permutation(seed), x.data(), y.data(), z, x.size(), values.get());
-  Real* data = values.release();
-  const nb::capsule owner(data, [](void* all) noexcept { delete[] static_cast<Real*>(all); });
-  return Values<Real>(data, {x.size()}, owner);
-}
-
-Values<double> exact_noise(int64_t seed, const Table<double>& x, const Table<double>& y, double z) {
-  return noise<double>(seed, x, y, z, kernels().noise3);
-}
-
-Values<float> rough_noise(int64_t seed, const Table<float>& x, const Table<float>& y, float z) {
-  return noise<float>(seed, x, y, z, kernels().rough_noise3);
 }
 
 // Worlds without a game, to look at.
@@ -127,9 +100,6 @@ NB_MODULE(_crafter, module) {
   module.attr("frame") = kFrame;
   module.attr("looks") = look_names();
   module.def("kernels", [] { return std::string(kernels().name); }, "The inner loops in use.");
-  module.def("kernel_names", kernel_names, "The inner loops that this processor can run, the plainest first.");
-  module.def("noise", exact_noise, "seed"_a, "x"_a, "y"_a, "z"_a, "OpenSimplex noise of points, for tests.");
-  module.def("rough_noise", rough_noise, "seed"_a, "x"_a, "y"_a, "z"_a, "The same in float32, for tests.");
 
   nb::class_<Terrain>(module, "Terrain")
       .def(

@@ -328,11 +328,13 @@ bool Vector::step_sent() {
   guard(index, "being stepped", [&] {
     Sent& sent = *at(index).sent;
     sent.has_ended = step_slot({index, sent.action}, sent.rows(), 0, nullptr, sent.ended);
+    bool enough;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       done_.push_back(index);
+      enough = done_.size() >= awaited_;
     }
-    done_changed_.notify_one();
+    if (enough) done_changed_.notify_one();
   });
   return true;
 }
@@ -346,7 +348,8 @@ std::vector<int> Vector::receive(int count, const StepRows& out, std::vector<End
   ended.reserve(static_cast<size_t>(count));  // what runs out of memory does so before slots are taken
   {
     std::unique_lock<std::mutex> lock(mutex_);
-    done_changed_.wait(lock, [&] { return failed_ || static_cast<int>(done_.size()) >= count; });
+    awaited_ = static_cast<size_t>(count);
+    done_changed_.wait(lock, [&] { return failed_ || done_.size() >= awaited_; });
     if (failed_) {
       lock.unlock();
       raise(true);

@@ -176,6 +176,8 @@ class Vector {
   std::condition_variable done_changed_;
   std::deque<int> waiting_;
   std::deque<int> done_;
+  // How many `receive` waits for, so that it is woken once.
+  size_t awaited_ = 0;
   std::atomic<int> num_waiting_{0};
   int in_flight_ = 0;
 

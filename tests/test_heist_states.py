@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from envgen_exp.errors import StateError
-from envgen_exp.families.heist import levels, procgen_state, settled
+from envgen_exp.families.heist import building, levels, procgen_state, settled
 from envgen_exp.families.heist.config import HeistMode
 from envgen_exp.families.heist.design import HeistDesign
 from envgen_exp.families.heist.settled import SafeState
@@ -93,7 +93,7 @@ def test_a_settled_state_plays_on_as_it_was(stock: Stock) -> None:
 
 
 def a_state() -> bytes:
-    return levels.write_level(levels.build(HeistDesign(locks="three", keys_held=1), 5), 5)
+    return levels.write_level(building.build(HeistDesign(locks="three", keys_held=1), 5), 5)
 
 
 def after_some_steps() -> bytes:

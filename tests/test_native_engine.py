@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
+import importlib
 import os
 import struct
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +29,14 @@ from envgen_exp.errors import EngineError, EngineFailure, EnvGenError, StateErro
 from envgen_exp.families.crafter import _crafter, upstream
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import BIOMES, CrafterDesign
-from envgen_exp.families.crafter.engine import NativeVector
+from envgen_exp.families.crafter.engine import NativeVector, make_world
 from envgen_exp.families.crafter.reference import ReferenceVector
 from envgen_exp.families.crafter.state import MAGIC, VERSION
 from envgen_exp.families.design import Design
 from envgen_exp.families.vector import Buffers, EpisodeRecord
 from envgen_exp.seeding import WorldSet
 
+NATIVE = Path(__file__).parents[1] / "native"
 PIXELS = CrafterConfig(designed_length=90, original_length=120, num_threads=1)
 SYMBOLIC = CrafterConfig(observation=Observe.symbolic, designed_length=90, original_length=120, num_threads=1)
 RICH = CrafterDesign(
@@ -64,7 +68,52 @@ def with_threads(config: CrafterConfig, threads: int) -> CrafterConfig:
     )
 
 
+def compiled(folder: Path, source: str, *options: str) -> ctypes.CDLL:
+    """A library made of this source, and of what the options name."""
+    file, library = folder / "source.cc", folder / "library.so"
+    file.write_text(source)
+    compiler = os.environ.get("CXX", "c++")
+    subprocess.run([compiler, "-std=c++17", "-shared", "-fPIC", *options, "-o", library, file], check=True)
+    return ctypes.CDLL(str(library))
+
+
 # Noise
+
+NOISE = """
+#include "dispatch.h"
+#include "noise.h"
+
+extern "C" void noise(int64_t seed, const double* x, const double* y, double z, size_t count, double* out) {
+  crafter::kernels().noise3(crafter::permutation(seed), x, y, z, count, out);
+}
+extern "C" void rough_noise(int64_t seed, const float* x, const float* y, float z, size_t count, float* out) {
+  crafter::kernels().rough_noise3(crafter::permutation(seed), x, y, z, count, out);
+}
+"""
+
+Noise = Callable[[int, NDArray[Any], NDArray[Any], float], NDArray[Any]]
+
+
+@pytest.fixture(scope="module")
+def noises(tmp_path_factory: pytest.TempPathFactory) -> tuple[Noise, Noise]:
+    """The engine's noise of points, in float64 and in float32."""
+    sources = [str(NATIVE / name) for name in ("noise.cc", "kernels.cc", "dispatch.cc")]
+    exact = ["-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]  # as in native/CMakeLists.txt
+    options = [*exact, "-DCRAFTER_VARIANT=generic", f"-I{NATIVE}", *sources]
+    library = compiled(tmp_path_factory.mktemp("noise"), NOISE, *options)
+
+    def of(name: str, real: type[np.floating], number: type) -> Noise:
+        array, function = np.ctypeslib.ndpointer(real, flags="C"), library[name]
+        function.argtypes = ctypes.c_int64, array, array, number, ctypes.c_size_t, array
+
+        def noise(seed: int, x: NDArray[Any], y: NDArray[Any], z: float) -> NDArray[Any]:
+            out = np.empty(len(x), real)
+            function(seed, np.ascontiguousarray(x, real), np.ascontiguousarray(y, real), z, len(x), out)
+            return out
+
+        return noise
+
+    return of("noise", np.float64, ctypes.c_double), of("rough_noise", np.float32, ctypes.c_float)
 
 
 def layers() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], float]]:
@@ -78,7 +127,8 @@ def layers() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], float]]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 2, 2**63 - 1, -(2**63)])
-def test_noise_is_opensimplex(seed: int) -> None:
+def test_noise_is_opensimplex(noises: tuple[Noise, Noise], seed: int) -> None:
+    noise, _ = noises
     package = opensimplex.OpenSimplex(seed=seed)
     rng = np.random.default_rng(1)
     points = [(x[::97], y[::97], z) for x, y, z in layers()]
@@ -88,16 +138,15 @@ def test_noise_is_opensimplex(seed: int) -> None:
     points += [(grid[0][grid[2] == z], grid[1][grid[2] == z], z) for z in np.unique(grid[2])]
     for x, y, z in points:
         expected = [package.noise3(a, b, z) for a, b in zip(x, y, strict=True)]
-        np.testing.assert_array_equal(_crafter.noise(seed, x, y, float(z)), expected)
+        np.testing.assert_array_equal(noise(seed, x, y, float(z)), expected)
 
 
-def test_rough_noise_is_twice_as_near_as_it_must_be() -> None:
+def test_rough_noise_is_twice_as_near_as_it_must_be(noises: tuple[Noise, Noise]) -> None:
     """The generator trusts float32 beyond 5e-4 of a threshold, and that noise is below 1."""
     worst = highest = 0.0
     for x, y, z in layers():
         for seed in range(40):
-            exact = _crafter.noise(seed, x, y, z)
-            rough = _crafter.rough_noise(seed, x.astype(np.float32), y.astype(np.float32), z)
+            exact, rough = (noise(seed, x, y, z) for noise in noises)
             worst = max(worst, np.abs(exact - rough).max())
             highest = max(highest, np.abs(exact).max())
     assert worst < 2.5e-4
@@ -105,10 +154,10 @@ def test_rough_noise_is_twice_as_near_as_it_must_be() -> None:
 
 
 def bits() -> str:
-    """A digest of noise, worlds, days, nights and sleep."""
+    """A digest of worlds, days, nights and sleep."""
     digest = hashlib.sha256()
-    for x, y, z in layers():
-        digest.update(_crafter.noise(5, x, y, z).tobytes())
+    for design in DESIGNS:
+        digest.update(b"".join(make_world(design, seed).tobytes() for seed in range(20)))
     batch = Batch(vector(PIXELS, 12)).reset()
     rng = np.random.default_rng(0)
     for row in play(0, 260, 12):
@@ -118,14 +167,16 @@ def bits() -> str:
 
 
 def test_every_instruction_set_gives_the_same_bits() -> None:
-    names = _crafter.kernel_names()
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run(f"import {_crafter.__name__}", environment={**os.environ, "ENVGEN_CRAFTER_KERNELS": "mmx"})
+    names = refused.value.stderr.rpartition("this processor can't run mmx, allowed are ")[2].split("\n")[0].split(", ")
     ours, expected = bits().split()
     assert ours in names
     for name in names:
         if name != ours:
             script = "import sys; sys.path.insert(0, 'tests'); import test_native_engine as t; print(t.bits())"
             environment = {**os.environ, "ENVGEN_CRAFTER_KERNELS": name}
-            assert run(script, environment).split() == [name, expected]
+            assert run(script, environment=environment).split() == [name, expected]
 
 
 def run(script: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
@@ -265,15 +316,33 @@ def test_background_steps_are_the_same_games(config: CrafterConfig, threads: int
             assert sent[slot][step] == (*arrays, *flags, ended)
 
 
+def test_the_example_overlaps_what_it_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """How much is gained depends on what else the machine does; that both ways play is what is tested."""
+    monkeypatch.syspath_prepend(str(NATIVE.parent / "examples"))
+    overlap = importlib.import_module("overlap")
+    monkeypatch.setattr(overlap, "GAMES", 8)
+    monkeypatch.setattr(overlap, "ROUNDS", 3)
+    overlap.main()
+    assert "times as fast" in capsys.readouterr().out
+
+
 def test_wrong_background_calls() -> None:
     env = vector(PIXELS, 3)
     batch = Batch(env).reset()
     out, two = (Buffers.zeros(env.observation_spec, rows) for rows in (3, 2))
     with pytest.raises(EngineError, match="3 slots are asked for, 0 are being stepped"):
         env.recv(out)
-    for actions, slots in (([0], [0, 1]), ([0], [3]), ([17], [0]), ([0, 0], [1, 1]), (["a"], [0]), (None, None)):
+    for actions, slots in (
+        ([0], [0, 1]),
+        ([0], [3]),
+        ([17], [0]),
+        ([0, 0], [1, 1]),
+        (["a"], [0]),
+        (None, None),
+        ([0], [[0], [1, 2]]),
+    ):
         with pytest.raises(EngineError):
-            env.send(actions, slots)  # type: ignore[arg-type]
+            env.send(actions if actions is None else np.array(actions), slots)  # type: ignore[arg-type]
     env.send(np.zeros(2, np.int64), [0, 1])
     for call in (
         lambda: env.send(np.zeros(1, np.int64), [1]),
@@ -373,11 +442,8 @@ def tell(batch, size, memory, call, *arguments):
 @pytest.fixture(scope="module")
 def denied(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
     """What a script prints that has C++ refuse memory: `tell` says how a call failed, what the engine says after it."""
-    folder = tmp_path_factory.mktemp("denied")
-    source, library = folder / "denier.cc", folder / "denier.so"
-    source.write_text(DENIER)
-    subprocess.run([os.environ.get("CXX", "c++"), "-shared", "-fPIC", "-o", library, source], check=True)
-    return lambda script: run(DENIED + script, str(library)).splitlines()
+    library = compiled(tmp_path_factory.mktemp("denied"), DENIER)
+    return lambda script: run(DENIED + script, library._name).splitlines()
 
 
 FAILED = "the Crafter engine failed in slot N while"

@@ -26,15 +26,6 @@ _Ended = tuple[int, int, float, bool, tuple[int, ...]]
 def kernels() -> str:
     """The inner loops in use: the best for this processor, or what ENVGEN_CRAFTER_KERNELS names."""
 
-def kernel_names() -> list[str]:
-    """The inner loops that this processor can run, the plainest first."""
-
-def noise(seed: int, x: NDArray[np.float64], y: NDArray[np.float64], z: float) -> NDArray[np.float64]:
-    """OpenSimplex noise of points, for tests."""
-
-def rough_noise(seed: int, x: NDArray[np.float32], y: NDArray[np.float32], z: float) -> NDArray[np.float32]:
-    """The same in float32, for tests."""
-
 class Terrain:
     """A design as the world generator's numbers."""
 

@@ -104,14 +104,19 @@ class NativeVector(CrafterVector[Slot]):
         Until `recv` has returned a slot, nothing else can be done with it.
         """
         try:
-            chosen = list(range(self.num_envs) if slots is None else slots)
+            chosen = np.arange(self.num_envs) if slots is None else np.array(slots)
+        except ValueError:  # lists of several lengths
+            chosen = np.array(None)
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+            raise EngineError(f"slots: needs the numbers of slots, got {slots!r:.80}")
+        if not isinstance(actions, np.ndarray) or actions.shape != chosen.shape or actions.dtype != np.int64:
+            raise EngineError(
+                f"actions: needs a numpy array of shape {chosen.shape} and dtype int64, one for each slot"
+            )
+        try:
+            self._native.send(list(zip(chosen.tolist(), actions.tolist(), strict=True)))
         except TypeError:
-            raise EngineError(f"slots: needs the numbers of slots, got {type(slots).__name__}") from None
-        shape = (len(chosen),)
-        if not isinstance(actions, np.ndarray) or actions.shape != shape or actions.dtype != np.int64:
-            raise EngineError(f"actions: needs a numpy array of shape {shape} and dtype int64, one for each slot")
-        find = super()._index  # whether they are free, the engine says
-        self._native.send([(find(slot), action) for slot, action in zip(chosen, actions.tolist(), strict=True)])
+            raise EngineError(f"slots: needs numbers from 0 to {self.num_envs - 1}, got {slots!r:.80}") from None
 
     def recv(self, out: Buffers) -> tuple[NDArray[np.int64], list[EpisodeRecord]]:
         """Wait for as many sent slots as `out` has rows, the first that are ready, and write one row for each.
