@@ -30,6 +30,7 @@ from envgen_exp.config import Observe
 from envgen_exp.families.crafter import _crafter, upstream
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.engine import NativeVector
+from envgen_exp.families.vector import Buffers
 
 NUM_ACTIONS = len(upstream.ACTIONS)
 WARM_UP = 200
@@ -44,18 +45,16 @@ class Native:
     def __init__(self, observe: Observe, envs: int, threads: int) -> None:
         config = CrafterConfig(observation=observe, num_threads=threads)
         self.env = NativeVector(config, [None] * envs, range(envs))
-        self.obs = {name: np.zeros((envs, *spec.shape), spec.dtype) for name, spec in self.env.observation_spec.items()}
-        self.rewards = np.zeros(envs, np.float32)
-        self.flags = np.zeros(envs, np.bool_), np.zeros(envs, np.bool_)
+        self.out = Buffers.zeros(self.env.observation_spec, envs)
         self.actions = np.random.default_rng(0).integers(0, NUM_ACTIONS, (251, envs))
         self.steps = 0
-        self.env.reset(self.obs)
+        self.env.reset(self.out.obs)
         self.run(WARM_UP)
 
     def run(self, steps: int) -> None:
-        step, obs, rewards, flags, actions = self.env.step, self.obs, self.rewards, self.flags, self.actions
+        step, out, actions = self.env.step, self.out, self.actions
         for index in range(self.steps, self.steps + steps):
-            step(actions[index % len(actions)], obs, rewards, *flags)
+            step(actions[index % len(actions)], out)
         self.steps += steps
 
     def rate(self, seconds: float) -> float:
@@ -70,7 +69,7 @@ class Native:
         """Steps per second in the first steps of episodes that all begin together; the next worlds are made before."""
         count, elapsed = 0, 0.0
         while elapsed < seconds / 4:
-            self.env.reset(self.obs)
+            self.env.reset(self.out.obs)
             time.sleep(0.05)
             start = time.perf_counter()
             self.run(BETWEEN_RESETS)
@@ -82,7 +81,7 @@ class Native:
         """Milliseconds for one environment's reset, its world made and its first observation drawn, on one thread."""
         count, start = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - start) < seconds / 2:
-            self.env.reset(self.obs)
+            self.env.reset(self.out.obs)
             count += self.env.num_envs
         return 1e3 * elapsed / count
 

@@ -22,6 +22,7 @@ from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import HeistDesign
 from envgen_exp.families.heist.family import HeistFamily
 from envgen_exp.families.heist.upstream import STOCK_LENGTH, load, threads
+from envgen_exp.families.vector import Buffers
 from envgen_exp.seeding import WorldSet
 
 NUM_ENVS = 64
@@ -57,19 +58,17 @@ def ours(mode: HeistMode, num_threads: int, length: int | None, keys_held: int =
     family = HeistFamily(config)
     design = HeistDesign(locks="two", keys_held=keys_held) if length else None
     env = family.vector([design] * NUM_ENVS, range(NUM_ENVS), WorldSet.TRAIN)
-    obs = {name: np.zeros((NUM_ENVS, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
-    rewards = np.zeros(NUM_ENVS, np.float32)
-    terminations, truncations = np.zeros(NUM_ENVS, np.bool_), np.zeros(NUM_ENVS, np.bool_)
+    out = Buffers.zeros(env.observation_spec, NUM_ENVS)
     rng = np.random.default_rng(0)
-    env.reset(obs)
+    env.reset(out.obs)
     # Slots start one after the other: else all episodes would end in the same step, once in several measurements.
     starts = np.arange(NUM_ENVS) * (length or STOCK_LENGTH) // NUM_ENVS
     for step, actions in enumerate(rng.integers(0, 15, (starts[-1], NUM_ENVS))):
-        env.step(actions, obs, rewards, terminations, truncations, active=starts <= step)
+        env.step(actions, out, active=starts <= step)
 
     def run(steps: int) -> None:
         for actions in rng.integers(0, 15, (steps, NUM_ENVS)):
-            env.step(actions, obs, rewards, terminations, truncations)
+            env.step(actions, out)
 
     return run
 

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 namespace crafter {
 
@@ -46,12 +48,6 @@ const Kernels* choose() {
 const Kernels& kernels() {
   static const Kernels* const chosen = choose();
   return *chosen;
-}
-
-std::vector<std::string> kernel_names() {
-  std::vector<std::string> names;
-  for (const Kernels* variant : available()) names.emplace_back(variant->name);
-  return names;
 }
 
 }  // namespace crafter

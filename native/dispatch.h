@@ -3,18 +3,12 @@
 #ifndef CRAFTER_DISPATCH_H_
 #define CRAFTER_DISPATCH_H_
 
-#include <string>
-#include <vector>
-
 #include "kernels.h"
 
 namespace crafter {
 
 // The best that the processor can run, or the one that the environment variable ENVGEN_CRAFTER_KERNELS names.
 const Kernels& kernels();
-
-// Every variant that the processor can run, the plainest first.
-std::vector<std::string> kernel_names();
 
 }  // namespace crafter
 

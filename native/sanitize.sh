@@ -22,11 +22,11 @@ build_and_test() {
 }
 
 # Not here: tests in a Python of their own, which takes the installed engine, and of memory, which a sanitizer multiplies.
-own="instruction_set or forked or memory_of or machine_gives"
+own="instruction_set or forked or memory_of or machine_gives or a_failure_in or world_that"
 if [ "$only" != threads ]; then
   build_and_test address,undefined libasan tests/test_native_engine.py tests/test_family_contract.py -k "native and not ($own)"
 fi
 if [ "$only" != memory ]; then
   build_and_test thread libtsan tests/test_native_engine.py \
-    -k "(threads or company or background or time or failure or world_that) and not ($own)"
+    -k "(threads or company or background or time) and not ($own)"
 fi

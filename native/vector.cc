@@ -15,11 +15,6 @@ constexpr int kViewBytes = kSymbolicCells;
 // How far the world of a slot's next episode is.
 enum Ready : uint8_t { kNoPlan, kWanted, kBeingMade, kMade, kFailed };
 
-[[noreturn]] void fail_as_told(uint8_t sabotage) {
-  if (sabotage & kFailMemory) throw std::bad_alloc();
-  throw std::runtime_error("a test asked for it");
-}
-
 }  // namespace
 
 // A step in the background: what to do, and its results until they are received.
@@ -55,7 +50,6 @@ struct Vector::Slot {
   std::atomic<uint8_t> ready{kNoPlan};
   // Why `ready` is kFailed.
   std::exception_ptr trouble;
-  std::atomic<uint8_t> sabotage{0};
   std::unique_ptr<Sent> sent;
 };
 
@@ -151,8 +145,6 @@ void Vector::check_whole() const {
   if (failed_) raise(false);
 }
 
-void Vector::sabotage(int slot, uint8_t what) { at(slot).sabotage = what; }
-
 void Vector::check(const std::vector<Move>& moves) const {
   std::vector<bool> named(slots_.size());
   for (const Move& move : moves) {
@@ -214,7 +206,6 @@ bool Vector::prepare_one() {
 
 void Vector::make_world(Slot& slot) noexcept {
   try {
-    if (const uint8_t sabotage = slot.sabotage; sabotage & kFailWorld) fail_as_told(sabotage);
     generator_.generate(slot.next.plan, slot.next_world);
     slot.ready = kMade;
   } catch (...) {
@@ -265,7 +256,6 @@ void Vector::reset(const ObservationRows& obs) {
 bool Vector::step_slot(const Move& move, const StepRows& out, int row, const ObservationRows* final_obs, Ended& ended) {
   Slot& slot = at(move.slot);
   const Outcome outcome = slot.game.step(static_cast<int>(move.action));
-  if (const uint8_t sabotage = slot.sabotage; sabotage & kFailStep) fail_as_told(sabotage);
   out.rewards.put(row, static_cast<float>(outcome.reward));
   out.terminations.put(row, static_cast<uint8_t>(outcome.died));
   out.truncations.put(row, static_cast<uint8_t>(outcome.truncated));
@@ -338,11 +328,13 @@ bool Vector::step_sent() {
   guard(index, "being stepped", [&] {
     Sent& sent = *at(index).sent;
     sent.has_ended = step_slot({index, sent.action}, sent.rows(), 0, nullptr, sent.ended);
+    bool enough;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       done_.push_back(index);
+      enough = done_.size() >= awaited_;
     }
-    done_changed_.notify_one();
+    if (enough) done_changed_.notify_one();
   });
   return true;
 }
@@ -356,7 +348,8 @@ std::vector<int> Vector::receive(int count, const StepRows& out, std::vector<End
   ended.reserve(static_cast<size_t>(count));  // what runs out of memory does so before slots are taken
   {
     std::unique_lock<std::mutex> lock(mutex_);
-    done_changed_.wait(lock, [&] { return failed_ || static_cast<int>(done_.size()) >= count; });
+    awaited_ = static_cast<size_t>(count);
+    done_changed_.wait(lock, [&] { return failed_ || done_.size() >= awaited_; });
     if (failed_) {
       lock.unlock();
       raise(true);

@@ -94,9 +94,6 @@ struct Failure : std::runtime_error {
   bool no_memory;
 };
 
-// What a test can have fail, as bits: the slot's next step, the making of its next world, for want of memory.
-enum Sabotage : uint8_t { kFailStep = 1, kFailWorld = 2, kFailMemory = 4 };
-
 // Once a call has raised Failure, all others do; nothing but destruction is left.
 class Vector {
  public:
@@ -136,9 +133,6 @@ class Vector {
 
   // Raises Failure where something has failed.
   void check_whole() const;
-
-  // For tests: lets the slot fail, in whatever thread it is then.
-  void sabotage(int slot, uint8_t what);
 
  private:
   struct Slot;
@@ -182,6 +176,8 @@ class Vector {
   std::condition_variable done_changed_;
   std::deque<int> waiting_;
   std::deque<int> done_;
+  // How many `receive` waits for, so that it is woken once.
+  size_t awaited_ = 0;
   std::atomic<int> num_waiting_{0};
   int in_flight_ = 0;
 

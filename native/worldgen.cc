@@ -93,7 +93,7 @@ bool Terrain::operator==(const Terrain& other) const {
          mountain_scale == other.mountain_scale && water_scale == other.water_scale &&
          start_threshold == other.start_threshold && start_material == other.start_material && coal == other.coal &&
          iron == other.iron && diamond == other.diamond && tree == other.tree && ore_gate == other.ore_gate &&
-         skeleton_distance == other.skeleton_distance;
+         zombie_distance == other.zombie_distance && skeleton_distance == other.skeleton_distance;
 }
 
 Generator::Generator(const Rules& rules) : rules_(rules) {
@@ -253,7 +253,7 @@ void Generator::set_creatures(const Terrain& terrain, const GroundMap& ground, W
       const double distance = distance_[cell(x, y)];
       if (distance > 3 && material == rules_.grass && drawn(0.985)) {
         world.add(make_object(Kind::kCow, x, y));
-      } else if (distance > 10 && drawn(0.993)) {
+      } else if (distance > terrain.zombie_distance && drawn(0.993)) {
         world.add(make_object(Kind::kZombie, x, y));
       } else if (ground[cell(x, y)] == kTunnel && distance > terrain.skeleton_distance && drawn(0.95)) {
         world.add(make_object(Kind::kSkeleton, x, y));

@@ -13,23 +13,25 @@
 
 namespace crafter {
 
-// A design as the generator's numbers; the defaults are the original game.
+// A design, or the original, as the generator's numbers, handed in from families/crafter/design.py.
 struct Terrain {
   // The paper's generator: in place of the stock game's noise gates for coal and iron, the one gate for all ore.
-  bool designed = false;
-  bool mountain_absolute = false;
-  double mountain_scale = 1;
-  double water_scale = 1;
-  double start_threshold = 0.5;
-  uint8_t start_material = 0;
+  bool designed;
+  bool mountain_absolute;
+  double mountain_scale;
+  double water_scale;
+  double start_threshold;
+  uint8_t start_material;
   // A uniform draw above makes the resource.
-  double coal = 0.85;
-  double iron = 0.75;
-  double diamond = 0.994;
-  double tree = 0.8;
-  // Ore needs more mountain noise than this, and skeletons start farther from the player than that.
-  double ore_gate = 0.18;
-  double skeleton_distance = -1;
+  double coal;
+  double iron;
+  double diamond;
+  double tree;
+  // Ore needs more mountain noise than this.
+  double ore_gate;
+  // Creatures start farther from the player than this.
+  double zombie_distance;
+  double skeleton_distance;
 
   bool operator==(const Terrain& other) const;
 };
@@ -37,7 +39,7 @@ struct Terrain {
 // Everything that one world is made from.
 struct Plan {
   uint32_t seed = 0;
-  Terrain terrain;
+  Terrain terrain{};
 
   bool operator==(const Plan& other) const { return seed == other.seed && terrain == other.terrain; }
 };

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.families.vector import EpisodeRecord, VectorEnv
+from envgen_exp.families.vector import Buffers, EpisodeRecord, VectorEnv, zero_observation
 
 
 class Batch:
@@ -15,33 +15,31 @@ class Batch:
 
     def __init__(self, env: VectorEnv) -> None:
         self.env = env
-        count = env.num_envs
-        self.obs = self._observation()
-        self.final_obs = self._observation()
-        self.rewards = np.zeros(count, np.float32)
-        self.terminations = np.zeros(count, np.bool_)
-        self.truncations = np.zeros(count, np.bool_)
+        self.final_obs = zero_observation(env.observation_spec, env.num_envs)
+        self.out = Buffers.zeros(env.observation_spec, env.num_envs, final_obs=self.final_obs)
 
-    def _observation(self) -> dict[str, NDArray]:
-        return {
-            name: np.zeros((self.env.num_envs, *spec.shape), spec.dtype)
-            for name, spec in self.env.observation_spec.items()
-        }
+    @property
+    def obs(self) -> dict[str, NDArray]:
+        return dict(self.out.obs)
+
+    @property
+    def rewards(self) -> NDArray:
+        return self.out.rewards
+
+    @property
+    def terminations(self) -> NDArray:
+        return self.out.terminations
+
+    @property
+    def truncations(self) -> NDArray:
+        return self.out.truncations
 
     def reset(self) -> Batch:
         self.env.reset(self.obs)
         return self
 
     def step(self, actions: Sequence[int] | NDArray, active: NDArray | None = None) -> list[EpisodeRecord]:
-        return self.env.step(
-            np.asarray(actions, np.int64),
-            self.obs,
-            self.rewards,
-            self.terminations,
-            self.truncations,
-            active=active,
-            final_obs=self.final_obs,
-        )
+        return self.env.step(np.asarray(actions, np.int64), self.out, active=active)
 
     def states(self) -> list[bytes]:
         return [self.env.get_state(slot) for slot in range(self.env.num_envs)]

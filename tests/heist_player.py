@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.families.heist import blob
+from envgen_exp.families.heist import procgen_state
 from envgen_exp.families.heist.levels import Cell
 from envgen_exp.families.heist.upstream import STAY, Games
 
@@ -59,7 +59,7 @@ class Player:
 
 def player_of(games: Games, slot: int) -> NDArray:
     """The row of a game's player."""
-    return blob.read(games.get(slot)).entities[0]
+    return procgen_state.read(games.get(slot)).entities[0]
 
 
 def actions(games: Games, players: Sequence[Player], done: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from batch import Batch
 from llm_server import LLMServer
 from runs import fork, rows, wait
 
@@ -29,7 +30,6 @@ from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.crafter.state import KINDS, SlotState, decode
 from envgen_exp.guard.reading import read_json
 from envgen_exp.learners.asked import CHAINS
-from envgen_exp.learners.asked import learner as asked
 from envgen_exp.learners.asked.chain import Question, in_order
 from envgen_exp.learners.asked.reply import read_action
 from envgen_exp.llm import ledger, provider
@@ -155,26 +155,23 @@ def test_scenes_tell_the_games_state() -> None:
     # Walking mostly one way leads to water and caves.
     weights = np.array([1, 8, 2, 8, 2, 6, 2, 1, 1, 1, 2, *[0] * 6], dtype=float)
     env = FAMILY.told_vector(list(range(6)), WorldSet.VALIDATION, 10_000)
-    obs = asked.buffers(env)
-    buffers = np.zeros(6, np.float32), np.zeros(6, np.bool_), np.zeros(6, np.bool_)
-    env.reset(obs)
+    batch = Batch(env).reset()
     for step in range(300):
         if step % 4 == 0:
             for slot in range(6):
-                scene = FAMILY.tell(obs, slot)
+                scene = FAMILY.tell(batch.obs, slot)
                 state = decode(env.get_state(slot))
                 seen |= check_scene(scene.text, state)
                 assert state.game is not None
                 assert list(scene.counts.values()) == state.game["inventory"].tolist()
-        env.step(rng.choice(len(ACTIONS), size=6, p=weights / weights.sum()), obs, *buffers)
+        batch.step(rng.choice(len(ACTIONS), size=6, p=weights / weights.sum()))
     env.close()
     assert seen >= {"cow", "zombie", "tree", "water", "sand", "sapling", "asleep"}
 
 
 def test_the_worlds_end_is_told() -> None:
     env = FAMILY.told_vector([0], WorldSet.VALIDATION, 10)
-    obs = asked.buffers(env)
-    env.reset(obs)
+    obs = Batch(env).reset().obs
     env.close()
     obs["view"][0, :, :4] = 0
     text = FAMILY.tell(obs, 0).text
@@ -297,14 +294,12 @@ def test_whole_episodes_of_the_direct_agent(
     records = rows(folder / "episodes.jsonl")
     for number, seed in enumerate(seeding.integers(3, "worlds", "report", count=32)[:2]):
         env = FAMILY.vector([None], [seed], WorldSet.REPORT)
-        obs = {name: np.zeros((1, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
-        rewards = np.zeros(1, np.float32)
-        env.reset(obs)
+        batch = Batch(env).reset()
         total = 0.0
         for action in actions:
             index = np.array([ACTIONS.index(action)])
-            assert env.step(index, obs, rewards, np.zeros(1, np.bool_), np.zeros(1, np.bool_)) == []
-            total += float(rewards[0])
+            assert batch.step(index) == []
+            total += float(batch.rewards[0])
         state = decode(env.get_state(0))
         env.close()
         record = records[number]

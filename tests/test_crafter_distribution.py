@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from envgen_exp.config import Observe
 from envgen_exp.families.crafter import upstream
-from envgen_exp.families.crafter.reference import OrderedEnv
+from envgen_exp.families.crafter.ordered import OrderedEnv
 
 EPISODES = 32
 STEPS = 220

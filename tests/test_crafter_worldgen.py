@@ -13,7 +13,7 @@ from envgen_exp import seeding
 from envgen_exp.families.crafter import upstream
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.observation import OBJECTS
-from envgen_exp.families.crafter.reference import OrderedWorld, make_world
+from envgen_exp.families.crafter.ordered import OrderedWorld, make_world
 from envgen_exp.families.design import Design
 from envgen_exp.seeding import WorldSet, world_seed
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,17 +242,11 @@ def test_damaged_states_are_refused_and_change_nothing(family: Family) -> None:
         env.set_state(0, None)  # type: ignore[arg-type]
 
 
-def good_arguments(env: VectorEnv) -> dict[str, object]:
-    batch = Batch(env)
-    return {
-        "actions": np.zeros(2, np.int64),
-        "obs": batch.obs,
-        "rewards": batch.rewards,
-        "terminations": batch.terminations,
-        "truncations": batch.truncations,
-        "active": None,
-        "final_obs": batch.final_obs,
-    }
+def step_with(env: VectorEnv, argument: str, value: object) -> None:
+    """A step whose other arguments are good."""
+    given: dict[str, Any] = {"actions": np.zeros(2, np.int64), "active": None, argument: value}
+    actions, active = given.pop("actions"), given.pop("active")
+    env.step(actions, dataclasses.replace(Batch(env).out, **given), active=active)
 
 
 def read_only(array: NDArray) -> NDArray:
@@ -294,18 +289,42 @@ def test_bad_arguments_are_refused_and_change_nothing(family: Family, name: str)
     before = Batch(env).states()
     argument, make = BAD_ARGUMENTS[name]
     with pytest.raises(EngineError) as error:
-        env.step(**{**good_arguments(env), argument: make(env)})  # type: ignore[arg-type]
+        step_with(env, argument, make(env))
     assert argument in str(error.value)
     assert "\n" not in str(error.value)
     assert Batch(env).states() == before
+
+
+def test_buffers_that_share_memory_are_refused(family: Family) -> None:
+    """Whole arrays, single entries, and rows between each other's; what lies side by side in one array is good."""
+    batch = Batch(family.vector([None, None], [1, 2]))
+    name, array = next(iter(batch.obs.items()))
+    for wrong in (
+        {"final_obs": batch.obs},
+        {"final_obs": {**batch.final_obs, name: array[::-1]}},
+        {"truncations": batch.terminations},
+        {
+            "rewards": np.zeros(2, np.float32),
+            "terminations": (both := np.zeros(3, np.bool_))[:2],
+            "truncations": both[1:],
+        },
+    ):
+        with pytest.raises(EngineError, match="shares memory with") as error:
+            dataclasses.replace(batch.out, **wrong)
+        assert "\n" not in str(error.value)
+    between = np.zeros((2, 2), np.bool_)
+    dataclasses.replace(batch.out, terminations=between[:, 0], truncations=between[:, 1])
 
 
 def test_rows_may_lie_apart(family: Family) -> None:
     """Buffers are contiguous but for their first axis: a rollout's [:, t] or every second row."""
     plain = Batch(family.vector([None, None], [1, 2], WorldSet.TRAIN))
     apart = Batch(family.vector([None, None], [1, 2], WorldSet.TRAIN))
-    apart.obs = {name: np.zeros((2, 3, *array.shape[1:]), array.dtype)[:, 1] for name, array in plain.obs.items()}
-    apart.rewards = np.zeros((2, 3), np.float32)[:, 1]
+    apart.out = dataclasses.replace(
+        apart.out,
+        obs={name: np.zeros((2, 3, *array.shape[1:]), array.dtype)[:, 1] for name, array in plain.obs.items()},
+        rewards=np.zeros((2, 3), np.float32)[:, 1],
+    )
     plain.reset()
     apart.reset()
     for row in actions(family, 2, 45, seed=6):

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from envgen_exp.errors import StateError
 from envgen_exp.families.design import Design, design_key
-from envgen_exp.families.heist import blob, engine, stock
-from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist import engine, procgen_state, settled, stock
+from envgen_exp.families.heist.building import build, steps_needed
 from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import HeistDesign
 from envgen_exp.families.heist.family import HeistFamily
-from envgen_exp.families.heist.levels import Cell, Pool, build, read_level, solve, steps_needed, write_level
+from envgen_exp.families.heist.levels import Cell, read_level, solve, write_level
+from envgen_exp.families.heist.pool import Pool
+from envgen_exp.families.heist.settled import SafeState
 from envgen_exp.families.heist.state import decode, encode
 from envgen_exp.families.heist.upstream import Games
 from envgen_exp.families.vector import EpisodeRecord
@@ -104,7 +106,7 @@ def test_the_original_is_the_stock_game(mode: HeistMode) -> None:
                 twin = twins.get((slot, episode[slot]))
                 seen = None if twin is None else twin.observe()[1]
             if first[0] and twin is not None:
-                assert decode(batch.env.get_state(slot)).game == blob.settle(blob.read(twin.get_state()[0]))
+                assert decode(batch.env.get_state(slot)).game == settled.settle(procgen_state.read(twin.get_state()[0]))
             if seen is not None:
                 np.testing.assert_array_equal(batch.obs["pixels"][slot], seen["rgb"][0])
         if min(episode) > episodes:
@@ -169,7 +171,7 @@ def test_stock_levels_are_solved_too() -> None:
     for mode in HeistMode:
         for slot in range(40):
             games.put(slot, stock.generator(mode).level(slot).game)
-        players = [Player(solve(read_level(blob.read(games.get(slot)))) or []) for slot in range(40)]
+        players = [Player(solve(read_level(procgen_state.read(games.get(slot)))) or []) for slot in range(40)]
         taken = np.zeros(40, np.bool_)
         for _ in range(600):
             games.act(actions(games, players, taken))
@@ -203,17 +205,17 @@ def test_locks_block_without_their_key_and_open_with_it(theme: int) -> None:
             games.act(actions(games, players))
             if games.first.any():
                 break  # the gem lies right behind the lock
-        held_up = blob.read(games.get(0))
-        assert theme in held_up.themes(blob.LOCK)
+        held_up = procgen_state.read(games.get(0))
+        assert theme in held_up.themes(procgen_state.LOCK)
         assert cell_of(held_up) in through[:-2]
         if not games.first[1]:
-            passed = blob.read(games.get(1))
-            assert theme not in passed.themes(blob.LOCK)
+            passed = procgen_state.read(games.get(1))
+            assert theme not in passed.themes(procgen_state.LOCK)
             assert cell_of(passed) not in through[:-2]
     assert tried >= 8
 
 
-def cell_of(state: blob.Game) -> Cell:
+def cell_of(state: procgen_state.Game) -> Cell:
     """The cell of the player's middle."""
     return int(state.entities[0]["x"]), int(state.entities[0]["y"])
 
@@ -257,12 +259,12 @@ def play_out(batch: Batch, design: Design) -> tuple[EpisodeRecord, list[int]]:
     """Have the scripted player solve a slot's running level through the engine; its record, and what it did."""
     state = decode(batch.env.get_state(0))
     assert state.game is not None
-    player = Player(solve(read_level(blob.read(state.game))) or [])
+    player = Player(solve(read_level(procgen_state.read(state.game))) or [])
     played = []
     for _ in range(500):
         game = decode(batch.env.get_state(0)).game
         assert game is not None
-        row = blob.read(game).entities[0]
+        row = procgen_state.read(game).entities[0]
         played.append(player.action((row["x"], row["y"]), (row["vx"], row["vy"])))
         if ended := batch.step(played[-1:]):
             assert ended[0].design == design_key(design)
@@ -301,16 +303,16 @@ def test_skills_are_exact_to_the_last_step() -> None:
     assert sum(number for skills, number in shown.items() if skills[-1]) > 20
 
 
-THINGS = [(kind, theme) for kind in (blob.KEY, blob.LOCK) for theme in range(3)]
+THINGS = [(kind, theme) for kind in (procgen_state.KEY, procgen_state.LOCK) for theme in range(3)]
 
 
 def things(games: Games) -> Counter[tuple[int, int]]:
     """The keys and locks that are there in a game."""
-    game = blob.read(games.get(0))
-    return Counter((kind, theme) for kind in (blob.KEY, blob.LOCK) for theme in game.themes(kind))
+    game = procgen_state.read(games.get(0))
+    return Counter((kind, theme) for kind in (procgen_state.KEY, procgen_state.LOCK) for theme in game.themes(kind))
 
 
-def beginning(design: Design | None, seed: int, config: HeistConfig = FRESH) -> SafeBlob:
+def beginning(design: Design | None, seed: int, config: HeistConfig = FRESH) -> SafeState:
     """The state with which an episode in this world begins."""
     if design is None:
         return stock.generator(config.mode).level(seed).game
@@ -334,9 +336,9 @@ def test_a_held_key_is_seen_on_its_pixel_in_every_view() -> None:
     rng = np.random.default_rng(0)
     for mode in HeistMode:
         for seed in range(100):
-            game = blob.read(stock.generator(mode).level(seed).game)
+            game = procgen_state.read(stock.generator(mode).level(seed).game)
             has_keys = tuple(rng.integers(0, 2, game.num_keys).tolist())
-            games.put(0, SafeBlob(blob.write(dataclasses.replace(game, has_keys=has_keys))))
+            games.put(0, SafeState(procgen_state.write(dataclasses.replace(game, has_keys=has_keys))))
             for held, (row, column, colour) in zip(has_keys, engine._RING_PIXELS, strict=False):
                 assert not held or tuple(games.frames[0, row, column]) == colour
 
@@ -352,16 +354,16 @@ def test_the_last_frame_of_a_won_episode() -> None:
         design = HeistDesign(maze_size="5x5", locks="none" if seed % 2 else "one")
         batch = vector([design], [seed]).reset()
         record, played = play_out(batch, design)
-        start = blob.read(beginning(design, record.world_seed))
+        start = procgen_state.read(beginning(design, record.world_seed))
         for gem in (False, True):
-            entities = start.entities[(start.entities["type"] != blob.GEM) | gem]
-            games.put(0, SafeBlob(blob.write(dataclasses.replace(start, entities=entities))))
+            entities = start.entities[(start.entities["type"] != procgen_state.GEM) | gem]
+            games.put(0, SafeState(procgen_state.write(dataclasses.replace(start, entities=entities))))
             for action in played[: len(played) - gem]:
                 games.act(action)
             if not gem:
                 without = games.frames[0].copy()
-        state = blob.read(games.get(0))  # one step before the end, with the gem
-        thing = state.entities[state.entities["type"] == blob.GEM][0]
+        state = procgen_state.read(games.get(0))  # one step before the end, with the gem
+        thing = state.entities[state.entities["type"] == procgen_state.GEM][0]
         unit = 64 / state.world_dim
         left, right = (int((thing["x"] + side * thing["rx"]) * unit) for side in (-1, 1))
         top, bottom = (int(64 - (thing["y"] - side * thing["ry"]) * unit) for side in (-1, 1))
@@ -403,7 +405,7 @@ def test_positions() -> None:
     for slot, state in enumerate(batch.states()):
         game = decode(state).game
         assert game is not None
-        assert tuple(first[slot]) == tuple(blob.read(game).entities[0][["x", "y"]])
+        assert tuple(first[slot]) == tuple(procgen_state.read(game).entities[0][["x", "y"]])
     batch.step([4, 4], np.array([True, False]))
     for row in moves(20, 2):
         batch.step(row, np.array([True, False]))
@@ -465,8 +467,10 @@ def test_states_with_a_right_checksum_and_wrong_contents_are_refused() -> None:
         dataclasses.replace(found, slot=none),
         dataclasses.replace(found, slot=twice),
         dataclasses.replace(found, game=None),
-        dataclasses.replace(found, game=SafeBlob(game[:-4])),
-        dataclasses.replace(found, game=SafeBlob(game.replace(struct.pack("<i", blob.WALL), struct.pack("<i", 3), 1))),
+        dataclasses.replace(found, game=SafeState(game[:-4])),
+        dataclasses.replace(
+            found, game=SafeState(game.replace(struct.pack("<i", procgen_state.WALL), struct.pack("<i", 3), 1))
+        ),
     ):
         with pytest.raises(StateError):
             batch.env.set_state(0, encode(wrong))
@@ -491,8 +495,8 @@ def soak(steps: int) -> None:
     won = 0
     for number, row in enumerate(rows):
         active = rng.random(count) < 0.9 if number % 10 == 0 else None
-        env, buffers = batch.env, (batch.obs, batch.rewards, batch.terminations, batch.truncations)
-        records = env.step(row, *buffers, active=active, final_obs=batch.final_obs if number % 20 == 0 else None)
+        out = batch.out if number % 20 == 0 else dataclasses.replace(batch.out, final_obs=None)
+        records = batch.env.step(row, out, active=active)
         lengths += 1 if active is None else active
         for record in records:
             slot = record.slot

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from batch import Batch
 
 from envgen_exp.config import DesignerConfig, Engine, LLMConfig, LLMKind, Observe
 from envgen_exp.designers import Feedback, make_designer
 from envgen_exp.designers.means import Means
 from envgen_exp.errors import ConfigError, EngineError
 from envgen_exp.families import make_family
-from envgen_exp.families.heist import blob, stock
+from envgen_exp.families.heist import procgen_state, stock
 from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import SKILLS, HeistDesign
 from envgen_exp.families.heist.family import HeistFamily
@@ -104,7 +105,7 @@ def test_what_the_family_says_of_the_original(mode: HeistMode) -> None:
     sample = [family.num_locks(world_seed(0, episode, WorldSet.VALIDATION)) for episode in range(1, 257)]
     for number, name in enumerate(("no locks", "one lock", "two locks", "three locks")):
         assert f"{sample.count(number) / 256:.0%} have {name}" in rules
-    level = read_level(blob.read(stock.generator(mode).level(1).game))
+    level = read_level(procgen_state.read(stock.generator(mode).level(1).game))
     assert f"{level.size} x {level.size} cells" in rules
 
 
@@ -115,7 +116,7 @@ def test_full_speed_is_three_cells_in_five_steps(family: HeistFamily) -> None:
     places = []
     for action in [1] * 40 + [7] * 15:  # to the left wall, then right
         games.act(action)
-        places.append(float(blob.read(games.get(0)).entities[0]["x"]))
+        places.append(float(procgen_state.read(games.get(0)).entities[0]["x"]))
     assert places[-1] - places[-6] == pytest.approx(3, abs=0.1)
 
 
@@ -144,13 +145,11 @@ def test_what_is_impossible_is_never_shown(family: HeistFamily) -> None:
         HeistDesign(locks="none", maze_size="5x5"),
     ]
     env = family.vector([designs[slot % 3] for slot in range(24)], range(24), WorldSet.TRAIN)
-    obs = {"pixels": np.zeros((24, 64, 64, 3), np.uint8)}
-    rewards, flags = np.zeros(24, np.float32), np.zeros((2, 24), np.bool_)
-    env.reset(obs)
+    batch = Batch(env).reset()
     rng = np.random.default_rng(0)
     shown = [np.zeros(len(SKILLS), int) for _ in designs]
     for _ in range(1500):
-        for record in env.step(rng.integers(0, 9, 24), obs, rewards, *flags):
+        for record in batch.step(rng.integers(0, 9, 24)):
             shown[record.slot % 3] += record.skills
     for design, counts in zip(designs, shown, strict=True):
         impossible = family.check(design, num_worlds=4).impossible

@@ -14,21 +14,12 @@ from scipy import ndimage
 
 from envgen_exp.errors import DesignError
 from envgen_exp.families.design import Design
-from envgen_exp.families.heist import blob, stock
+from envgen_exp.families.heist import procgen_state, stock
+from envgen_exp.families.heist.building import build, steps_needed
 from envgen_exp.families.heist.config import HeistMode
 from envgen_exp.families.heist.design import LOCKS, VOCABULARY, HeistDesign, plan
-from envgen_exp.families.heist.levels import (
-    Cell,
-    Level,
-    Pool,
-    build,
-    level_seeds,
-    needless,
-    read_level,
-    solve,
-    steps_needed,
-    write_level,
-)
+from envgen_exp.families.heist.levels import Cell, Level, needless, read_level, solve, write_level
+from envgen_exp.families.heist.pool import Pool, level_seeds
 from envgen_exp.seeding import WorldSet, world_seed
 
 
@@ -82,7 +73,7 @@ def check_level(level: Level, design: Design, seed: int) -> None:
     assert steps_needed(walk) <= wanted.timeout
     for lock in level.locks:
         assert not reachable(level, without=lock)
-    game = blob.read(write_level(level, seed, partial_view=wanted.partial_view))
+    game = procgen_state.read(write_level(level, seed, partial_view=wanted.partial_view))
     assert read_level(game) == level
     assert game.options["center_agent"] == wanted.partial_view
 
@@ -193,7 +184,7 @@ def test_levels_of_stock_are_chains_too() -> None:
     numbers: Counter[tuple[HeistMode, int]] = Counter()
     for mode in HeistMode:
         for seed in range(300):
-            level = read_level(blob.read(stock.generator(mode).level(seed).game))
+            level = read_level(procgen_state.read(stock.generator(mode).level(seed).game))
             walk = solve(level)
             assert walk is not None
             assert obeys_the_rules(level, walk)
@@ -205,7 +196,7 @@ def test_levels_of_stock_are_chains_too() -> None:
 
 def content(game: bytes) -> str:
     """What a level looks like, its number apart: everything that an agent could know it by."""
-    state = blob.read(blob.SafeBlob(game))
+    state = procgen_state.read(game)
     parts = state.grid, state.entities, state.misc, state.view
     return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 

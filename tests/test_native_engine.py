@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
 import hashlib
+import importlib
 import os
 import struct
 import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +29,14 @@ from envgen_exp.errors import EngineError, EngineFailure, EnvGenError, StateErro
 from envgen_exp.families.crafter import _crafter, upstream
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import BIOMES, CrafterDesign
-from envgen_exp.families.crafter.engine import NativeVector
+from envgen_exp.families.crafter.engine import NativeVector, make_world
 from envgen_exp.families.crafter.reference import ReferenceVector
 from envgen_exp.families.crafter.state import MAGIC, VERSION
 from envgen_exp.families.design import Design
-from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.families.vector import Buffers, EpisodeRecord
 from envgen_exp.seeding import WorldSet
 
+NATIVE = Path(__file__).parents[1] / "native"
 PIXELS = CrafterConfig(designed_length=90, original_length=120, num_threads=1)
 SYMBOLIC = CrafterConfig(observation=Observe.symbolic, designed_length=90, original_length=120, num_threads=1)
 RICH = CrafterDesign(
@@ -63,7 +68,52 @@ def with_threads(config: CrafterConfig, threads: int) -> CrafterConfig:
     )
 
 
+def compiled(folder: Path, source: str, *options: str) -> ctypes.CDLL:
+    """A library made of this source, and of what the options name."""
+    file, library = folder / "source.cc", folder / "library.so"
+    file.write_text(source)
+    compiler = os.environ.get("CXX", "c++")
+    subprocess.run([compiler, "-std=c++17", "-shared", "-fPIC", *options, "-o", library, file], check=True)
+    return ctypes.CDLL(str(library))
+
+
 # Noise
+
+NOISE = """
+#include "dispatch.h"
+#include "noise.h"
+
+extern "C" void noise(int64_t seed, const double* x, const double* y, double z, size_t count, double* out) {
+  crafter::kernels().noise3(crafter::permutation(seed), x, y, z, count, out);
+}
+extern "C" void rough_noise(int64_t seed, const float* x, const float* y, float z, size_t count, float* out) {
+  crafter::kernels().rough_noise3(crafter::permutation(seed), x, y, z, count, out);
+}
+"""
+
+Noise = Callable[[int, NDArray[Any], NDArray[Any], float], NDArray[Any]]
+
+
+@pytest.fixture(scope="module")
+def noises(tmp_path_factory: pytest.TempPathFactory) -> tuple[Noise, Noise]:
+    """The engine's noise of points, in float64 and in float32."""
+    sources = [str(NATIVE / name) for name in ("noise.cc", "kernels.cc", "dispatch.cc")]
+    exact = ["-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]  # as in native/CMakeLists.txt
+    options = [*exact, "-DCRAFTER_VARIANT=generic", f"-I{NATIVE}", *sources]
+    library = compiled(tmp_path_factory.mktemp("noise"), NOISE, *options)
+
+    def of(name: str, real: type[np.floating], number: type) -> Noise:
+        array, function = np.ctypeslib.ndpointer(real, flags="C"), library[name]
+        function.argtypes = ctypes.c_int64, array, array, number, ctypes.c_size_t, array
+
+        def noise(seed: int, x: NDArray[Any], y: NDArray[Any], z: float) -> NDArray[Any]:
+            out = np.empty(len(x), real)
+            function(seed, np.ascontiguousarray(x, real), np.ascontiguousarray(y, real), z, len(x), out)
+            return out
+
+        return noise
+
+    return of("noise", np.float64, ctypes.c_double), of("rough_noise", np.float32, ctypes.c_float)
 
 
 def layers() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], float]]:
@@ -77,7 +127,8 @@ def layers() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], float]]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 2, 2**63 - 1, -(2**63)])
-def test_noise_is_opensimplex(seed: int) -> None:
+def test_noise_is_opensimplex(noises: tuple[Noise, Noise], seed: int) -> None:
+    noise, _ = noises
     package = opensimplex.OpenSimplex(seed=seed)
     rng = np.random.default_rng(1)
     points = [(x[::97], y[::97], z) for x, y, z in layers()]
@@ -87,16 +138,15 @@ def test_noise_is_opensimplex(seed: int) -> None:
     points += [(grid[0][grid[2] == z], grid[1][grid[2] == z], z) for z in np.unique(grid[2])]
     for x, y, z in points:
         expected = [package.noise3(a, b, z) for a, b in zip(x, y, strict=True)]
-        np.testing.assert_array_equal(_crafter.noise(seed, x, y, float(z)), expected)
+        np.testing.assert_array_equal(noise(seed, x, y, float(z)), expected)
 
 
-def test_rough_noise_is_twice_as_near_as_it_must_be() -> None:
+def test_rough_noise_is_twice_as_near_as_it_must_be(noises: tuple[Noise, Noise]) -> None:
     """The generator trusts float32 beyond 5e-4 of a threshold, and that noise is below 1."""
     worst = highest = 0.0
     for x, y, z in layers():
         for seed in range(40):
-            exact = _crafter.noise(seed, x, y, z)
-            rough = _crafter.rough_noise(seed, x.astype(np.float32), y.astype(np.float32), z)
+            exact, rough = (noise(seed, x, y, z) for noise in noises)
             worst = max(worst, np.abs(exact - rough).max())
             highest = max(highest, np.abs(exact).max())
     assert worst < 2.5e-4
@@ -104,10 +154,10 @@ def test_rough_noise_is_twice_as_near_as_it_must_be() -> None:
 
 
 def bits() -> str:
-    """A digest of noise, worlds, days, nights and sleep."""
+    """A digest of worlds, days, nights and sleep."""
     digest = hashlib.sha256()
-    for x, y, z in layers():
-        digest.update(_crafter.noise(5, x, y, z).tobytes())
+    for design in DESIGNS:
+        digest.update(b"".join(make_world(design, seed).tobytes() for seed in range(20)))
     batch = Batch(vector(PIXELS, 12)).reset()
     rng = np.random.default_rng(0)
     for row in play(0, 260, 12):
@@ -117,19 +167,21 @@ def bits() -> str:
 
 
 def test_every_instruction_set_gives_the_same_bits() -> None:
-    names = _crafter.kernel_names()
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run(f"import {_crafter.__name__}", environment={**os.environ, "ENVGEN_CRAFTER_KERNELS": "mmx"})
+    names = refused.value.stderr.rpartition("this processor can't run mmx, allowed are ")[2].split("\n")[0].split(", ")
     ours, expected = bits().split()
     assert ours in names
     for name in names:
         if name != ours:
             script = "import sys; sys.path.insert(0, 'tests'); import test_native_engine as t; print(t.bits())"
             environment = {**os.environ, "ENVGEN_CRAFTER_KERNELS": name}
-            assert run(script, environment).split() == [name, expected]
+            assert run(script, environment=environment).split() == [name, expected]
 
 
-def run(script: str, environment: dict[str, str] | None = None) -> str:
+def run(script: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
     """What a script prints in a Python of its own."""
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
     return done.stdout
 
@@ -234,15 +286,14 @@ def gather(env: NativeVector, steps: int, size: int, moves: NDArray[np.int64]) -
     in_flight = count
     while in_flight:
         batch = min(size, in_flight)
-        rows = {name: np.zeros((batch, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
-        rewards, terminations, truncations = np.zeros(batch, np.float32), np.zeros(batch, bool), np.zeros(batch, bool)
-        slots, records = env.recv(rows, rewards, terminations, truncations)
+        out = Buffers.zeros(env.observation_spec, batch)
+        slots, records = env.recv(out)
         assert len({*slots.tolist()}) == batch
         again = []
         for row, slot in enumerate(slots):
-            arrays = [array[row].tobytes() for array in rows.values()]
+            arrays = [array[row].tobytes() for array in out.obs.values()]
             ended = [record for record in records if record.slot == slot]
-            seen[slot].append((*arrays, rewards[row], terminations[row], truncations[row], ended))
+            seen[slot].append((*arrays, out.rewards[row], out.terminations[row], out.truncations[row], ended))
             if len(seen[slot]) < steps:
                 again.append(slot)
         env.send(np.array([moves[len(seen[slot]), slot] for slot in again], np.int64), again)
@@ -265,15 +316,33 @@ def test_background_steps_are_the_same_games(config: CrafterConfig, threads: int
             assert sent[slot][step] == (*arrays, *flags, ended)
 
 
+def test_the_example_overlaps_what_it_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """How much is gained depends on what else the machine does; that both ways play is what is tested."""
+    monkeypatch.syspath_prepend(str(NATIVE.parent / "examples"))
+    overlap = importlib.import_module("overlap")
+    monkeypatch.setattr(overlap, "GAMES", 8)
+    monkeypatch.setattr(overlap, "ROUNDS", 3)
+    overlap.main()
+    assert "times as fast" in capsys.readouterr().out
+
+
 def test_wrong_background_calls() -> None:
     env = vector(PIXELS, 3)
     batch = Batch(env).reset()
-    arrays = batch.obs, batch.rewards, batch.terminations, batch.truncations
+    out, two = (Buffers.zeros(env.observation_spec, rows) for rows in (3, 2))
     with pytest.raises(EngineError, match="3 slots are asked for, 0 are being stepped"):
-        env.recv(*arrays)
-    for actions, slots in (([0], [0, 1]), ([0], [3]), ([17], [0]), ([0, 0], [1, 1]), (["a"], [0]), (None, None)):
+        env.recv(out)
+    for actions, slots in (
+        ([0], [0, 1]),
+        ([0], [3]),
+        ([17], [0]),
+        ([0, 0], [1, 1]),
+        (["a"], [0]),
+        (None, None),
+        ([0], [[0], [1, 2]]),
+    ):
         with pytest.raises(EngineError):
-            env.send(actions, slots)  # type: ignore[arg-type]
+            env.send(actions if actions is None else np.array(actions), slots)  # type: ignore[arg-type]
     env.send(np.zeros(2, np.int64), [0, 1])
     for call in (
         lambda: env.send(np.zeros(1, np.int64), [1]),
@@ -283,13 +352,14 @@ def test_wrong_background_calls() -> None:
         lambda: env.set_state(0, batch.env.get_state(2)),
         lambda: env.set_design(0, None),
         env.semantic,
-        lambda: env.recv(*arrays),
-        lambda: env.recv({}, *arrays[1:]),
+        lambda: env.recv(out),
+        lambda: env.recv(dataclasses.replace(two, obs={})),
+        lambda: env.recv(dataclasses.replace(two, final_obs=batch.final_obs)),
     ):
         with pytest.raises(EngineError):
             call()
     batch.step([0, 0, 0], np.array([False, False, True]))
-    slots, _ = env.recv({"pixels": batch.obs["pixels"][:2]}, *(array[:2] for array in arrays[1:]))  # type: ignore[arg-type]
+    slots, _ = env.recv(two)
     assert sorted(slots.tolist()) == [0, 1]
     batch.step([0, 0, 0])
     env.send(np.zeros(3, np.int64))
@@ -301,13 +371,13 @@ def test_wrong_background_calls() -> None:
 
 def refuses_everything(env: NativeVector, batch: Batch) -> bool:
     """Whether every call but close says in one line that the engine has failed."""
-    results = batch.obs, batch.rewards, batch.terminations, batch.truncations
+    out = Buffers.zeros(env.observation_spec, 1)
     told = set()
     for call in (
         batch.reset,
         lambda: batch.step([0] * env.num_envs),
         lambda: env.send(np.zeros(1, np.int64), [0]),
-        lambda: env.recv(*results),
+        lambda: env.recv(out),
         lambda: env.get_state(0),
         lambda: env.set_design(0, None),
         env.maps,
@@ -319,44 +389,95 @@ def refuses_everything(env: NativeVector, batch: Batch) -> bool:
     return len(told) == 1 and "\n" not in told.pop()
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize("memory", [False, True], ids=["exception", "memory"])
-def test_a_failure_in_any_thread_is_the_callers(threads: int, memory: bool) -> None:
-    for _ in range(10):  # which thread meets it first is chance
-        env = vector(with_threads(SYMBOLIC, threads), 64)
-        batch = Batch(env).reset()
-        for slot in range(64):
-            env._native.sabotage(slot, memory=memory)
-        match = r"failed in slot \d+ while being stepped \((no memory left|a test asked for it)\)"
-        with pytest.raises(MemoryError if memory else EngineFailure, match=match):
-            batch.step([0] * 64)
-        assert refuses_everything(env, batch)
+DENIER = r"""
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+
+static std::atomic<std::size_t> denied{SIZE_MAX};
+static std::atomic<bool> no_memory{false};
+
+extern "C" void deny(std::size_t size, bool memory) {
+  no_memory = memory;
+  denied = size;
+}
+void* operator new(std::size_t size) {
+  if (size == denied && no_memory) throw std::bad_alloc();
+  if (size == denied) throw std::runtime_error("a test asked for it");
+  if (void* made = std::malloc(size)) return made;
+  throw std::bad_alloc();
+}
+void operator delete(void* made) noexcept { std::free(made); }
+void operator delete(void* made, std::size_t) noexcept { std::free(made); }
+"""
+"""C++'s allocation, which refuses one size of memory; whatever is loaded after it takes this one."""
+
+DENIED = """
+import ctypes, re, sys
+sys.path.insert(0, "tests")
+deny = ctypes.CDLL(sys.argv[1], ctypes.RTLD_GLOBAL).deny
+deny.argtypes = ctypes.c_size_t, ctypes.c_bool
+import dataclasses
+import numpy as np
+from test_native_engine import SYMBOLIC, Batch, Buffers, EngineFailure, refuses_everything, vector, with_threads
+ENDED, CHUNK = 152, 1  # bytes of the first episode to end in a step, and of the first chunk of a new world
+SHORT = dataclasses.replace(SYMBOLIC, designed_length=1, original_length=1)
+vector(SHORT, 1)  # rules and pictures are made
+
+def tell(batch, size, memory, call, *arguments):
+    deny(size, memory)
+    try:
+        call(*arguments)
+    except (MemoryError, EngineFailure) as error:
+        assert isinstance(error, MemoryError) == memory, error
+        print(re.sub(r"[0-9]+", "N", str(error).partition(";")[0]))
+    finally:
+        deny(2**63, False)
+    assert refuses_everything(batch.env, batch)
+"""
 
 
-def test_a_failure_in_the_background_is_told_by_recv() -> None:
-    env = vector(SYMBOLIC, 5)
-    batch = Batch(env).reset()
-    env._native.sabotage(3)
-    env.send(np.zeros(5, np.int64))
-    with pytest.raises(EngineFailure, match="failed in slot 3 while being stepped"):
-        env.recv(batch.obs, batch.rewards, batch.terminations, batch.truncations)
-    assert refuses_everything(env, batch)
+@pytest.fixture(scope="module")
+def denied(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    """What a script prints that has C++ refuse memory: `tell` says how a call failed, what the engine says after it."""
+    library = compiled(tmp_path_factory.mktemp("denied"), DENIER)
+    return lambda script: run(DENIED + script, library._name).splitlines()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_world_that_could_not_be_made_fails_when_it_is_needed(threads: int) -> None:
-    env = vector(with_threads(SYMBOLIC, threads), 2)
-    batch = Batch(env).reset()
-    env._native.sabotage(1, world=True)
-    env.set_design(1, DESIGNS[3])  # a new plan, whose world an idle thread makes
+FAILED = "the Crafter engine failed in slot N while"
 
-    def play_on() -> None:
-        for row in play(0, 200, 2):
-            assert not batch.step(row, np.array([False, True]))
 
-    with pytest.raises(EngineFailure, match="failed in slot 1 while making its next world"):
-        play_on()
-    assert refuses_everything(env, batch)
+def test_a_failure_in_any_thread_is_the_callers(denied: Callable[[str], list[str]]) -> None:
+    script = """
+for memory in (False, True):
+    for threads in [1, 4] * 5:  # which thread meets it first is chance
+        batch = Batch(vector(with_threads(SHORT, threads), 64)).reset()
+        tell(batch, ENDED, memory, batch.step, [0] * 64)
+"""
+    whys = ["a test asked for it"] * 10 + ["no memory left"] * 10
+    assert denied(script) == [f"{FAILED} being stepped ({why})" for why in whys]
+
+
+def test_a_failure_in_the_background_is_told_by_recv(denied: Callable[[str], list[str]]) -> None:
+    script = """
+batch = Batch(vector(with_threads(SHORT, 1), 5)).reset()
+deny(CHUNK, False)
+batch.env.send(np.zeros(5, np.int64))
+tell(batch, CHUNK, False, batch.env.recv, Buffers.zeros(batch.env.observation_spec, 5))
+"""
+    assert denied(script) == [f"{FAILED} making its next world (a test asked for it)"]
+
+
+def test_a_world_that_could_not_be_made_fails_when_it_is_needed(denied: Callable[[str], list[str]]) -> None:
+    script = """
+for threads in (1, 2):
+    deny(CHUNK, False)
+    batch = Batch(vector(with_threads(SHORT, threads), 2))  # a plan, whose world an idle thread makes if there is one
+    tell(batch, CHUNK, False, batch.reset)
+"""
+    assert denied(script) == [f"{FAILED} making its next world (a test asked for it)"] * 2
 
 
 CROWD = """
@@ -566,11 +687,12 @@ def test_10_000_bad_calls() -> None:
     env = vector(PIXELS, 3)
     batch = Batch(env).reset()
     before = batch.states()
+    fields = [batch.obs, batch.rewards, batch.terminations, batch.truncations]
     good: dict[str, list[Any]] = {
-        "step": [np.zeros(3, np.int64), batch.obs, batch.rewards, batch.terminations, batch.truncations],
+        "step": [np.zeros(3, np.int64), *fields],
         "reset": [batch.obs],
         "send": [np.zeros(2, np.int64), [0, 1]],
-        "recv": [batch.obs, batch.rewards, batch.terminations, batch.truncations],
+        "recv": fields,
         "get_state": [0],
         "set_state": [0, before[0]],
         "set_design": [0, None],
@@ -584,6 +706,8 @@ def test_10_000_bad_calls() -> None:
         for place in rng.choice(len(arguments), rng.integers(1, len(arguments) + 1), replace=False):
             arguments[place] = odd[rng.integers(len(odd))]
         try:
+            if name in ("step", "recv"):
+                arguments[-4:] = [Buffers(*arguments[-4:]) if rng.random() < 0.9 else odd[rng.integers(len(odd))]]
             getattr(env, name)(*arguments)
         except EnvGenError as error:
             refused += "\n" not in str(error)

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import runs
 import torch
+from batch import Batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -173,11 +174,9 @@ class CountingEnv(TinyVectorEnv):
 def walk(env: VectorEnv, actions: Sequence[int]) -> None:
     """Take the same actions in all slots."""
     count = env.num_envs
-    obs = {name: np.zeros((count, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
-    rewards, ends, cuts = np.zeros(count, np.float32), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-    env.reset(obs)
+    batch = Batch(env).reset()
     for action in actions:
-        env.step(np.full(count, action), obs, rewards, ends, cuts)
+        batch.step(np.full(count, action))
 
 
 def test_a_skill_is_marked_in_the_step_that_shows_it() -> None:
@@ -215,12 +214,10 @@ def test_what_shows_nothing_is_not_filmed() -> None:
 
 def test_a_slot_that_waits_is_not_filmed() -> None:
     env = FilmedEnv(CountingEnv([None, None], [1, 2], length=9), ["one", "two"], max_steps=99)
-    obs = {"cells": np.zeros((2, 2, 9), np.uint8)}
-    rewards, ends, cuts = np.zeros(2, np.float32), np.zeros(2, np.bool_), np.zeros(2, np.bool_)
-    env.reset(obs)
+    batch = Batch(env).reset()
     for step in range(18):
         active = np.array([step % 2 == 0, step % 2 == 1])
-        env.step(np.zeros(2, np.int64), obs, rewards, ends, cuts, active=active)
+        batch.step([0, 0], active)
     assert [len(decoded(film.data)[0]) for film in env.films] == [9 + SHOWN_FRAMES] * 2
 
 

@@ -20,7 +20,7 @@ from runs import SMOKE, composed, die, final_state, fork, quick, rows, run, wait
 from envgen_exp.commands import cli
 from envgen_exp.commands import run as command
 from envgen_exp.designers import DESIGNERS
-from envgen_exp.errors import CheckpointError, MemoryFullError, NumericsError, RunFolderError
+from envgen_exp.errors import CheckpointError, EngineFailure, MemoryFullError, NumericsError, RunFolderError
 from envgen_exp.families.crafter.engine import NativeVector
 from envgen_exp.learners.ppo.training import TrainingPhase
 from envgen_exp.run import checkpoint, session, stopping
@@ -363,7 +363,7 @@ def test_no_memory_is_one_line_and_the_run_goes_on_later(error: Exception, whole
 def test_a_failing_engine_thread_is_one_line_and_the_run_goes_on_later(
     memory: bool, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """An exception in C++, in whichever thread steps slot 2 at the 70th of its steps."""
+    """What the engine raises for an exception in any of its threads: tests/test_native_engine.py has it raise that."""
     folder = tmp_path / "run"
 
     def until_failed() -> None:
@@ -371,7 +371,8 @@ def test_a_failing_engine_thread_is_one_line_and_the_run_goes_on_later(
 
         def step_(self: NativeVector, *args: Any, **kwargs: Any) -> Any:
             if next(steps) == 70:
-                self._native.sabotage(2, memory=memory)
+                what = "the Crafter engine failed in slot 2 while being stepped"
+                raise MemoryError(what) if memory else EngineFailure(what)
             return step(self, *args, **kwargs)
 
         NativeVector.step = step_  # type: ignore[method-assign]

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from envgen_exp.config import Precision
 from envgen_exp.errors import CheckpointError, ConfigError, NumericsError
 from envgen_exp.families.design import design_key
-from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.families.vector import Buffers, EpisodeRecord
 from envgen_exp.learners.ppo import agent, ppo, training
 from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
@@ -437,8 +437,8 @@ def test_a_rollout_holds_what_was_seen_done_and_thought() -> None:
     rollout = filled(learner, length=6)
     mean, std = learner.value_norm.mean_and_std()
     replay = tiny_env(length=6)
-    obs = {name: np.zeros((4, *part.shape), part.dtype) for name, part in replay.observation_spec.items()}
-    rewards, terminations, truncations = np.zeros(4, np.float32), np.zeros(4, np.bool_), np.zeros(4, np.bool_)
+    out = Buffers.zeros(replay.observation_spec, 4)
+    obs = out.obs
     replay.reset(obs)
     deltas, decays = [], []
     for t in range(CONFIG.num_steps):
@@ -448,9 +448,9 @@ def test_a_rollout_holds_what_was_seen_done_and_thought() -> None:
         chosen = logits.log_softmax(dim=1)[torch.arange(4), rollout.actions[t]]
         torch.testing.assert_close(rollout.logprobs[t], chosen)
         torch.testing.assert_close(rollout.values[t], values * std + mean)
-        replay.step(rollout.actions[t].numpy(), obs, rewards, terminations, truncations)
-        deltas.append(rewards - rollout.values[t].numpy())
-        decays.append(0.95 * ~(terminations | truncations))
+        replay.step(rollout.actions[t].numpy(), out)
+        deltas.append(out.rewards - rollout.values[t].numpy())
+        decays.append(0.95 * ~(out.terminations | out.truncations))
     with torch.no_grad():
         _, values = learner.agent({"cells": torch.from_numpy(obs["cells"])})
     values_after = [*(v.numpy() for v in rollout.values[1:]), (values * std + mean).numpy()]
@@ -547,13 +547,12 @@ def test_rollouts_join_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     list(TrainingPhase(new_learner(), tiny_env(length=6), 100, CONFIG, 1000))
     seen, done = (torch.cat(parts).numpy() for parts in zip(*rollouts, strict=True))
     replay = tiny_env(length=6)
-    obs = {name: np.zeros((4, *part.shape), part.dtype) for name, part in replay.observation_spec.items()}
-    unused = np.zeros(4, np.float32), np.zeros(4, np.bool_), np.zeros(4, np.bool_)
-    replay.reset(obs)
+    out = Buffers.zeros(replay.observation_spec, 4)
+    replay.reset(out.obs)
     assert len(seen) == 25
     for before, actions in zip(seen, done, strict=True):
-        np.testing.assert_array_equal(before, obs["cells"])
-        replay.step(actions, obs, *unused)
+        np.testing.assert_array_equal(before, out.obs["cells"])
+        replay.step(actions, out)
 
 
 def test_a_cut_rollout_has_fewer_minibatches_of_the_usual_size() -> None:

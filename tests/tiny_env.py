@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from envgen_exp.errors import EngineError, StateError
 from envgen_exp.families.design import Design, design_key
-from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation
+from envgen_exp.families.vector import ArraySpec, Buffers, EpisodeRecord, Observation
 from envgen_exp.seeding import WorldSet, world_seed
 
 CELLS = 9
@@ -91,15 +91,7 @@ class TinyVectorEnv:
             self._draw(slot, obs, index)
 
     def step(
-        self,
-        actions: NDArray[np.int64],
-        obs: Observation,
-        rewards: NDArray[np.float32],
-        terminations: NDArray[np.bool_],
-        truncations: NDArray[np.bool_],
-        *,
-        active: NDArray[np.bool_] | None = None,
-        final_obs: Observation | None = None,
+        self, actions: NDArray[np.int64], out: Buffers, *, active: NDArray[np.bool_] | None = None
     ) -> list[EpisodeRecord]:
         self._check_open()
         stepped = [i for i in range(self.num_envs) if active is None or active[i]]
@@ -121,13 +113,13 @@ class TinyVectorEnv:
                     reward, ended = reward + (1 if reached else -1), True
             slot["return"] += float(np.float32(reward))
             truncated = not ended and slot["steps"] >= self.length
-            rewards[i], terminations[i], truncations[i] = reward, ended, truncated
+            out.rewards[i], out.terminations[i], out.truncations[i] = reward, ended, truncated
             if ended or truncated:
                 records.append(self._record(i, slot, truncated))
-                if final_obs is not None:
-                    self._draw(slot, final_obs, i)
+                if out.final_obs is not None:
+                    self._draw(slot, out.final_obs, i)
                 self._start(slot)
-            self._draw(slot, obs, i)
+            self._draw(slot, out.obs, i)
         return records
 
     def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:

@@ -28,6 +28,7 @@ from envgen_exp.families.design import Design  # noqa: E402
 from envgen_exp.families.family import Family  # noqa: E402
 from envgen_exp.families.heist.config import HeistConfig  # noqa: E402
 from envgen_exp.families.typed import parse_design  # noqa: E402
+from envgen_exp.families.vector import zero_observation  # noqa: E402
 from envgen_exp.seeding import WorldSet, world_seed  # noqa: E402
 
 RUN = ROOT / "runs" / "pictures"
@@ -103,7 +104,7 @@ def panel(family: Family, design: Design | None, episode: int, title: str) -> Im
     seed = world_seed(0, episode, WorldSet.VALIDATION)
     level = Image.fromarray(family.picture(design, seed, unit=20)).resize((240, 240))
     env = family.vector([design], [0], WorldSet.VALIDATION)
-    obs = {name: np.zeros((1, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
+    obs = zero_observation(env.observation_spec, 1)
     for _ in range(episode):
         env.reset(obs)
     env.close()

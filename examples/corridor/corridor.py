@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from envgen_exp.families.design import Setting
 from envgen_exp.families.family import Brief, SkillRule
-from envgen_exp.families.single import Game, GameFamily
+from envgen_exp.families.one_player import Game, GameFamily
 
 LEFT, RIGHT = 0, 1
 FLOOR, PLAYER, KEY, LOCKED, OPEN = (60, 60, 60), (255, 255, 255), (250, 210, 0), (160, 60, 0), (0, 160, 80)

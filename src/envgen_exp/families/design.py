@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from envgen_exp.errors import DesignError
+
 
 class Design(BaseModel):
     """One environment's settings inside a family's design space; a family adds its settings as fields.
@@ -30,6 +32,13 @@ class Design(BaseModel):
 def design_key(design: Design | None) -> str:
     """A short name for a design that is equal for equal settings: 'original' or twelve hexadecimal digits."""
     return "original" if design is None else settings_key(design.settings())
+
+
+def check_design(design: object, model: type[Design]) -> Design | None:
+    """None, the original, or a design of the family's model; DesignError for anything else."""
+    if design is None or isinstance(design, model):
+        return design
+    raise DesignError(f"design: needs a {model.__name__} or None (the original), got {type(design).__name__}")
 
 
 def settings_key(settings: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from envgen_exp.config import RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError, StateError
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Playable
-from envgen_exp.families.vector import EpisodeRecord, Observation, VectorEnv
+from envgen_exp.families.vector import Buffers, EpisodeRecord, Observation, VectorEnv, zero_observation
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.learners.learner import NOBODY, Defaults, Onlooker, Played, Progress
 from envgen_exp.llm.client import Client
@@ -25,11 +25,6 @@ from envgen_exp.seeding import WorldSet
 
 Choose = Callable[[Observation], NDArray[np.int64]]
 """Actions (n,) for observations (n, *shape) each."""
-
-
-def buffers(env: VectorEnv) -> dict[str, NDArray[Any]]:
-    """Memory that an environment writes its observations into."""
-    return {name: np.zeros((env.num_envs, *spec.shape), spec.dtype) for name, spec in env.observation_spec.items()}
 
 
 def play(
@@ -45,15 +40,14 @@ def play(
         raise ConfigError(
             f"evaluation: needs a number of episodes for each of {env.num_envs} slots, not {list(remaining)}"
         )
-    obs, actions = buffers(env), np.zeros(env.num_envs, np.int64)
-    rewards, flags = np.zeros(env.num_envs, np.float32), np.zeros((2, env.num_envs), np.bool_)
+    out, actions = Buffers.zeros(env.observation_spec, env.num_envs), np.zeros(env.num_envs, np.int64)
     episodes: list[EpisodeRecord] = []
-    env.reset(obs)
+    env.reset(out.obs)
     active = remaining > 0
     while active.any():
         whole = bool(active.all())
-        actions[active] = choose(obs if whole else {name: x[active] for name, x in obs.items()})
-        ended = env.step(actions, obs, rewards, *flags, active=None if whole else active)
+        actions[active] = choose(out.obs if whole else {name: x[active] for name, x in out.obs.items()})
+        ended = env.step(actions, out, active=None if whole else active)
         for record in ended:
             episodes.append(record)
             remaining[record.slot] -= 1
@@ -160,19 +154,20 @@ class Stepwise:
         self._obs: dict[str, NDArray[Any]] | None = None
 
     def __iter__(self) -> Iterator[Progress]:
-        env, obs = self._env, self._obs or buffers(self._env)
+        env = self._env
+        obs = self._obs or zero_observation(env.observation_spec, env.num_envs)
         if self._obs is None:
             env.reset(obs)
-        self._obs, after = obs, buffers(env)
-        rewards, flags = np.zeros(env.num_envs, np.float32), np.zeros((2, env.num_envs), np.bool_)
+        self._obs, after = obs, Buffers.zeros(env.observation_spec, env.num_envs)
         while self.steps_done < self._steps:
             episodes: list[EpisodeRecord] = []
             strides = min(self.STRIDE, (self._steps - self.steps_done) // env.num_envs)
             for _ in range(strides):
                 actions = self._learner.explore(obs)
-                episodes += env.step(actions, after, rewards, *flags)
-                metrics = self._learner.learn(obs, actions, rewards, flags.any(axis=0), after)
-                for name, x in after.items():
+                episodes += env.step(actions, after)
+                ended = after.terminations | after.truncations
+                metrics = self._learner.learn(obs, actions, after.rewards, ended, after.obs)
+                for name, x in after.obs.items():
                     obs[name][:] = x
             steps = strides * env.num_envs
             self.steps_done += steps

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.design import Design, design_key
-from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation, VectorEnv
+from envgen_exp.families.vector import ArraySpec, Buffers, EpisodeRecord, Observation, VectorEnv
 from envgen_exp.guard.writing import write_atomic, write_json
 
 SIZE = 288
@@ -127,18 +127,10 @@ class FilmedEnv:
         self._film(obs, np.zeros(self.num_envs, np.float32), [])
 
     def step(
-        self,
-        actions: NDArray[np.int64],
-        obs: Observation,
-        rewards: NDArray[np.float32],
-        terminations: NDArray[np.bool_],
-        truncations: NDArray[np.bool_],
-        *,
-        active: NDArray[np.bool_] | None = None,
-        final_obs: Observation | None = None,
+        self, actions: NDArray[np.int64], out: Buffers, *, active: NDArray[np.bool_] | None = None
     ) -> list[EpisodeRecord]:
-        ended = self._env.step(actions, obs, rewards, terminations, truncations, active=active, final_obs=final_obs)
-        self._film(obs, rewards, ended, active)
+        ended = self._env.step(actions, out, active=active)
+        self._film(out.obs, out.rewards, ended, active)
         return ended
 
     def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:

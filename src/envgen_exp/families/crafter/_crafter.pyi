@@ -26,15 +26,6 @@ _Ended = tuple[int, int, float, bool, tuple[int, ...]]
 def kernels() -> str:
     """The inner loops in use: the best for this processor, or what ENVGEN_CRAFTER_KERNELS names."""
 
-def kernel_names() -> list[str]:
-    """The inner loops that this processor can run, the plainest first."""
-
-def noise(seed: int, x: NDArray[np.float64], y: NDArray[np.float64], z: float) -> NDArray[np.float64]:
-    """OpenSimplex noise of points, for tests."""
-
-def rough_noise(seed: int, x: NDArray[np.float32], y: NDArray[np.float32], z: float) -> NDArray[np.float32]:
-    """The same in float32, for tests."""
-
 class Terrain:
     """A design as the world generator's numbers."""
 
@@ -52,6 +43,7 @@ class Terrain:
         diamond: float,
         tree: float,
         ore_gate: float,
+        zombie_distance: float,
         skeleton_distance: float,
     ) -> None: ...
 
@@ -131,9 +123,6 @@ class Vector:
     def set_state(self, slot: int, state: bytes, length: int, episode_return: float) -> None: ...
     def episode_return(self, slot: int) -> float: ...
     def forget(self, slot: int) -> None: ...
-    def sabotage(self, slot: int, *, world: bool = False, memory: bool = False) -> None:
-        """For tests: the slot's next step, or the making of its next world, fails; as if there were no memory left."""
-
     def numbers(
         self,
         inventory: NDArray[np.uint8],

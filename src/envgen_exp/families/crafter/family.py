@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, EngineError
-from envgen_exp.families import buffers
 from envgen_exp.families.crafter import telling, upstream
 from envgen_exp.families.crafter.brief import brief, skill_rules
 from envgen_exp.families.crafter.config import CrafterConfig
@@ -22,7 +21,7 @@ from envgen_exp.families.crafter.design import VOCABULARY, CrafterDesign, genera
 from envgen_exp.families.crafter.observation import OBJECTS, observation_spec
 from envgen_exp.families.crafter.picture import draw_map
 from envgen_exp.families.crafter.reach import Explorer
-from envgen_exp.families.design import Design, Setting, design_key
+from envgen_exp.families.design import Design, Setting, check_design, design_key
 from envgen_exp.families.family import Brief, DesignCheck, Manual, Scene, SkillRule
 from envgen_exp.families.vector import ArraySpec, Observation, VectorEnv
 from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
@@ -145,7 +144,7 @@ class CrafterFamily:
 
         A design is playable if some sampled world allows a skill besides `wake_up`, which any world does.
         """
-        buffers.check_design(design, CrafterDesign)
+        check_design(design, CrafterDesign)
         if num_worlds < 1:
             raise EngineError(f"num_worlds: {num_worlds} worlds can't be sampled, at least 1")
         ours, original = self._survey(design, num_worlds), self._survey(None, num_worlds)
@@ -163,7 +162,7 @@ class CrafterFamily:
         )
 
     def picture(self, design: Design | None, world_seed: int, *, unit: int = 8) -> NDArray[np.uint8]:
-        buffers.check_design(design, CrafterDesign)
+        check_design(design, CrafterDesign)
         if not 0 <= world_seed < WORLD_SEED_MODULUS:
             raise EngineError(f"world_seed: {world_seed} is no world's seed, allowed are 0 to {WORLD_SEED_MODULUS - 1}")
         return draw_map(self._make_world(generated(design, self._config), world_seed), unit)

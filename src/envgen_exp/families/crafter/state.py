@@ -3,14 +3,12 @@
     header     magic "EGCR", version u16, payload length u32, CRC-32 of the payload u32
     payload    SLOT · design · next design · and, once an episode has begun: GAME · OBJECTs · CHUNKs · members
 
-A design is its JSON behind a u32 length, which is 0 for the original. Each of the three lists stands behind a u32
-count.
+Header, designs and lists are those of `families.sealed`.
 Nothing is unpickled or executed, and no part is believed before the checksum holds and every index is in range.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +19,11 @@ from envgen_exp.errors import StateError
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.upstream import AREA, CHUNK, ITEMS, MATERIALS, MOST, SKILLS
 from envgen_exp.families.design import Design
-from envgen_exp.families.sealed import design_bytes, read_design, seal, unseal
-from envgen_exp.seeding import WorldSet
+from envgen_exp.families.sealed import Reader, design_bytes, list_bytes, seal, unseal
+from envgen_exp.families.slots import is_sound
 
 MAGIC = b"EGCR"
 VERSION = 2
-_COUNT = struct.Struct("<I")
 
 KINDS: tuple[str, ...] = ("Player", "Cow", "Zombie", "Skeleton", "Arrow", "Plant")
 """Classes of `crafter.objects`; an object's kind is its class's index."""
@@ -82,6 +79,8 @@ OBJECT = np.dtype(
 CHUNK_ROW = np.dtype([("corner", "u1", (2,)), ("count", "<u4")])
 """One chunk, in the order of their making, with the number of its members: places, in the order of their coming."""
 
+_LISTS: tuple[np.dtype[Any], ...] = (OBJECT, CHUNK_ROW, np.dtype("<u4"))
+
 
 @dataclass(frozen=True)
 class SlotState:
@@ -103,65 +102,42 @@ class SlotState:
 
 def encode(state: SlotState) -> bytes:
     """The bytes of a state."""
-    parts = [state.slot.tobytes(), _design_bytes(state.design), _design_bytes(state.next_design)]
-    if state.game is not None:
-        parts.append(state.game.tobytes())
-        parts += [_COUNT.pack(len(array)) + array.tobytes() for array in (state.objects, state.chunks, state.members)]
-    payload = b"".join(parts)
-    return seal(MAGIC, VERSION, payload)
+    return encode_slot(state.slot, state.design, state.next_design, game_bytes(state))
+
+
+def encode_slot(slot: NDArray[Any], design: Design | None, next_design: Design | None, game: bytes) -> bytes:
+    """The bytes of a state whose game is that of `pack_game`, or empty before the first episode."""
+    return seal(MAGIC, VERSION, slot.tobytes() + design_bytes(design) + design_bytes(next_design) + game)
+
+
+def game_bytes(state: SlotState) -> bytes:
+    """A state's game alone."""
+    return b"" if state.game is None else pack_game(state.game, state.objects, state.chunks, state.members)
+
+
+def pack_game(game: NDArray[Any], *lists: NDArray[Any]) -> bytes:
+    """A game with its objects, chunks and members as bytes."""
+    return game.tobytes() + b"".join(map(list_bytes, lists))
 
 
 def decode(data: bytes) -> SlotState:
     """The state of these bytes; StateError if they are not whole, of another version, or no Crafter state."""
-    reader = _Reader(unseal("Crafter", MAGIC, VERSION, data))
-    slot = reader.array(SLOT, 1)[0]
-    design, next_design = reader.design(), reader.design()
-    game, objects, chunks, members = None, np.zeros(0, OBJECT), np.zeros(0, CHUNK_ROW), np.zeros(0, np.uint32)
-    if slot["episode"]:
-        game = reader.array(GAME, 1)[0]
-        objects, chunks, members = (reader.array(dtype) for dtype in (OBJECT, CHUNK_ROW, np.dtype("<u4")))
-    state = SlotState(slot, design, next_design, game, objects, chunks, members)
-    if reader.left or not _is_sound(state):
+    reader = Reader(unseal("Crafter", MAGIC, VERSION, data))
+    slot = reader.row(SLOT)
+    design, next_design = (reader.design("Crafter", CrafterDesign) for _ in range(2))
+    begun = bool(slot["episode"])
+    game = reader.row(GAME).copy() if begun else None
+    objects, chunks, members = (reader.rows(dtype).copy() if begun else np.zeros(0, dtype) for dtype in _LISTS)
+    reader.end()
+    state = SlotState(slot.copy(), design, next_design, game, objects, chunks, members)
+    if not _is_sound(state):
         raise StateError("state: the checksum holds, but the contents are no game")
     return state
 
 
-def _design_bytes(design: Design | None) -> bytes:
-    text = design_bytes(design)
-    return _COUNT.pack(len(text)) + text
-
-
-class _Reader:
-    """Takes parts off the front of a payload."""
-
-    def __init__(self, payload: bytes) -> None:
-        self._payload = payload
-        self._offset = 0
-
-    @property
-    def left(self) -> int:
-        return len(self._payload) - self._offset
-
-    def take(self, size: int) -> bytes:
-        if size > self.left:
-            raise StateError("state: the checksum holds, but the contents end too early")
-        self._offset += size
-        return self._payload[self._offset - size : self._offset]
-
-    def count(self) -> int:
-        return int(_COUNT.unpack(self.take(_COUNT.size))[0])
-
-    def array(self, dtype: np.dtype[Any], count: int | None = None) -> NDArray[Any]:
-        count = self.count() if count is None else count
-        return np.frombuffer(self.take(count * dtype.itemsize), dtype).copy()
-
-    def design(self) -> Design | None:
-        return read_design("Crafter", self.take(self.count()), CrafterDesign)
-
-
 def _is_sound(state: SlotState) -> bool:
     """Whether every index is in range, so that putting the state into a game can't fail."""
-    if state.slot["worlds"] not in (-1, *WorldSet) or state.slot["episode"] < 0 or state.slot["next_world"] < -1:
+    if not is_sound(state.slot):
         return False
     game, objects, chunks = state.game, state.objects, state.chunks
     if game is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from envgen_exp.families.family import Brief, SkillRule
-from envgen_exp.families.heist.blob import COLOURS
 from envgen_exp.families.heist.config import HeistMode
 from envgen_exp.families.heist.design import LOCKS, SKILLS
+from envgen_exp.families.heist.procgen_state import COLOURS
 
 _DIFFICULTY: tuple[str, ...] = (
     "take_gem",

@@ -7,25 +7,25 @@ last is counted here: the games have no time limit of their own, so that one tha
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.errors import EngineError, StateError
-from envgen_exp.families import buffers
 from envgen_exp.families.design import Design
-from envgen_exp.families.heist import blob, stock
-from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist import procgen_state, settled, stock
 from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import MAX_LOCKS, SKILLS, HeistDesign, plan
-from envgen_exp.families.heist.levels import Beginning, Pool
 from envgen_exp.families.heist.picture import draw_frame
+from envgen_exp.families.heist.pool import Beginning, Pool
+from envgen_exp.families.heist.settled import SafeState
 from envgen_exp.families.heist.state import SLOT, SlotState, decode, encode
 from envgen_exp.families.heist.upstream import FRAME, NUM_ACTIONS, STAY, Games, threads
-from envgen_exp.families.slots import Slot
-from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation
+from envgen_exp.families.sealed import filled
+from envgen_exp.families.slots import Slot, Slots, check_same, row_worlds
+from envgen_exp.families.vector import ArraySpec, Buffers, EpisodeRecord, Observation, check_observation
 from envgen_exp.seeding import WorldSet
 
 OBSERVATION: Mapping[str, ArraySpec] = {"pixels": ArraySpec(FRAME, np.dtype(np.uint8), 0, 255)}
@@ -57,21 +57,23 @@ class _Course:
 class _Slot(Slot):
     """One environment: which episode of it is played, and what it began with. Its steps are counted by the vector."""
 
-    def __init__(self, course: _Course, design: Design | None, seed: int, worlds: WorldSet | None) -> None:
+    def __init__(
+        self, course: Callable[..., _Course], design: Design | None, seed: int, worlds: WorldSet | None
+    ) -> None:
         super().__init__(design, seed, worlds)
-        self.course = course
-        self.next_course = course
+        self.course = course(design, worlds)
+        self.next_course = self.course
         self.keys: frozenset[int] = frozenset()
         """Keys that lay in the maze when the episode began."""
         self.locks: frozenset[int] = frozenset()
         """Locks that were shut then."""
-        self.known: SafeBlob | None = None
+        self.known: SafeState | None = None
         """A state of the running episode, from which `_played` leads to the present one."""
-        self.parked: SafeBlob | None = None
+        self.parked: SafeState | None = None
         """The present state, where the game in procgen has gone on without the slot."""
 
 
-class HeistVector:
+class HeistVector(Slots[_Slot]):
     """Several Heist games in one vector of procgen's; see `families.vector.VectorEnv`.
 
     Args:
@@ -90,16 +92,17 @@ class HeistVector:
         worlds: WorldSet | None,
         pools: Pools,
     ) -> None:
-        buffers.check_slots(designs, seeds, HeistDesign)
         self._config = config
         self._pools = pools
-        self._slots = [
-            _Slot(self._course(design, worlds), design, int(seed), worlds)
-            for design, seed in zip(designs, seeds, strict=True)
-        ]
+        super().__init__(functools.partial(_Slot, self._course), designs, seeds, worlds, HeistDesign)
+        self._settings = {
+            "mode": _MODES.index(config.mode),
+            "designed_length": config.designed_length,
+            "original_length": config.original_length,
+            "pool_size": config.pool_size,
+        }
         count = len(self._slots)
         self._games = Games(count, num_threads=threads(config.num_threads, count))
-        self._begun = np.zeros(count, np.bool_)
         self._steps = np.zeros(count, np.int64)
         self._limits = np.zeros(count, np.int64)
         self._returns = np.zeros(count)
@@ -109,11 +112,6 @@ class HeistVector:
         self._every = np.arange(count)
         self._any_parked = False
         self._spare: Games | None = None
-        self._closed = False
-
-    @property
-    def num_envs(self) -> int:
-        return len(self._slots)
 
     @property
     def num_actions(self) -> int:
@@ -129,36 +127,18 @@ class HeistVector:
 
     def reset(self, obs: Observation) -> None:
         self._check_open()
-        buffers.check_observation("obs", obs, OBSERVATION, self.num_envs)
+        check_observation("obs", obs, OBSERVATION, self.num_envs)
         for index in range(self.num_envs):
             self._begin(index)
         obs["pixels"][:] = self._games.frames
 
     def step(
-        self,
-        actions: NDArray[np.int64],
-        obs: Observation,
-        rewards: NDArray[np.float32],
-        terminations: NDArray[np.bool_],
-        truncations: NDArray[np.bool_],
-        *,
-        active: NDArray[np.bool_] | None = None,
-        final_obs: Observation | None = None,
+        self, actions: NDArray[np.int64], out: Buffers, *, active: NDArray[np.bool_] | None = None
     ) -> list[EpisodeRecord]:
-        self._check_open()
-        count, games = self.num_envs, self._games
-        mask = buffers.check_active(active, count)
-        buffers.check_actions(actions, mask, NUM_ACTIONS)
-        buffers.check_observation("obs", obs, OBSERVATION, count)
-        if final_obs is not None:
-            buffers.check_observation("final_obs", final_obs, OBSERVATION, count)
-        buffers.check_array("rewards", rewards, (count,), np.float32)
-        buffers.check_array("terminations", terminations, (count,), np.bool_)
-        buffers.check_array("truncations", truncations, (count,), np.bool_)
-        whole = bool(mask.all())
-        if (mask & ~self._begun).any():
-            slot = int(np.argmax(mask & ~self._begun))
-            raise EngineError(f"step: slot {slot} has no game yet, call reset first")
+        stepped, games = self._check_step(actions, out, active), self._games
+        whole = len(stepped) == self.num_envs
+        mask = np.zeros(self.num_envs, np.bool_)
+        mask[stepped] = True
         if not whole or self._any_parked:
             self._park(~mask)
 
@@ -167,67 +147,43 @@ class HeistVector:
         np.add(self._returns, games.rewards, out=self._returns, where=mask)
         terminated = games.first & mask
         truncated = (self._steps >= self._limits) & mask & ~terminated
-        for buffer, values in ((rewards, games.rewards), (terminations, terminated), (truncations, truncated)):
+        results = (out.rewards, games.rewards), (out.terminations, terminated), (out.truncations, truncated)
+        for buffer, values in results:
             np.copyto(buffer, values, where=mask)
         records = []
         for index in np.flatnonzero(terminated | truncated).tolist():
-            if final_obs is not None:
+            if out.final_obs is not None:
                 last = games.frames[index] if truncated[index] else self._replay_last_frame(index)
-                final_obs["pixels"][index] = last
+                out.final_obs["pixels"][index] = last
             records.append(self._record(index, bool(truncated[index])))
             self._begin(index)
         if whole:
-            obs["pixels"][:] = games.frames
+            out.obs["pixels"][:] = games.frames
         else:
-            obs["pixels"][mask] = games.frames[mask]
+            out.obs["pixels"][mask] = games.frames[mask]
         return records
 
-    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
-        self._check_open()
-        this = self._slots[buffers.check_slot(slot, self.num_envs)]
-        seed = buffers.check_world(world, this.worlds)
-        this.next_course = self._course(buffers.check_design(design, HeistDesign), this.worlds)
-        this.next_design, this.next_world = design, seed
-
     def get_state(self, slot: int) -> bytes:
-        self._check_open()
-        index = buffers.check_slot(slot, self.num_envs)
-        this, config = self._slots[index], self._config
-        row = np.zeros((), SLOT)
-        for name, value in (
-            *this.row(),
-            ("mode", _MODES.index(config.mode)),
-            ("designed_length", config.designed_length),
-            ("original_length", config.original_length),
-            ("pool_size", config.pool_size),
-            ("steps", self._steps[index]),
-            ("episode_return", self._returns[index]),
-            ("keys", [theme in this.keys for theme in range(MAX_LOCKS)]),
-            ("locks", [theme in this.locks for theme in range(MAX_LOCKS)]),
-        ):
-            row[name] = value
+        this = self._slots[index := self._index(slot)]
+        row = {
+            **this.row(),
+            **self._settings,
+            "steps": self._steps[index],
+            "episode_return": self._returns[index],
+            "keys": [theme in this.keys for theme in range(MAX_LOCKS)],
+            "locks": [theme in this.locks for theme in range(MAX_LOCKS)],
+        }
         game = self._present(index) if this.episode else None
-        return encode(SlotState(row, this.design, this.next_design, game))
+        return encode(SlotState(filled(SLOT, row), this.design, this.next_design, game))
 
     def set_state(self, slot: int, state: bytes) -> None:
-        self._check_open()
-        index = buffers.check_slot(slot, self.num_envs)
-        this, config, found = self._slots[index], self._config, decode(state)
-        row = found.slot
-        for name, ours in (
-            ("mode", _MODES.index(config.mode)),
-            ("designed_length", config.designed_length),
-            ("original_length", config.original_length),
-            ("pool_size", config.pool_size),
-        ):
-            if row[name] != ours:
-                raise StateError(f"state: its {name} is {row[name]}, that of these environments {ours}")
-        worlds = None if row["worlds"] < 0 else WorldSet(int(row["worlds"]))
-        courses = self._course(found.design, worlds), self._course(found.next_design, worlds)
-        this.course, this.next_course = courses
-        this.restore(row, (found.design, found.next_design))
+        this = self._slots[index := self._index(slot)]
+        found = decode(state)
+        row, designs = found.slot, (found.design, found.next_design)
+        check_same(row, self._settings)
+        this.course, this.next_course = (self._course(design, row_worlds(row)) for design in designs)
+        this.restore(row, designs)
         this.keys, this.locks = (frozenset(np.flatnonzero(row[name]).tolist()) for name in ("keys", "locks"))
-        self._begun[index] = found.game is not None
         if found.game is not None:
             self._put(index, found.game)
         self._steps[index], self._returns[index] = row["steps"], row["episode_return"]
@@ -237,29 +193,29 @@ class HeistVector:
         for games in (self._games, self._spare):
             if games is not None:
                 games.close()
-        self._closed = True
+        super().close()
 
     def positions(self) -> NDArray[np.float32]:
         """Each slot's player as x and y in cells, y up, (num_envs, 2)."""
         self._check_open()
-        if not self._begun.all():
-            raise EngineError(f"slot {int(np.argmin(self._begun))} has no game yet, call reset first")
-        players = [blob.read(this.parked or self._games.get(slot)).entities[0] for slot, this in enumerate(self._slots)]
+        self._check_begun(range(self.num_envs))
+        players = [
+            procgen_state.read(this.parked or self._games.get(slot)).entities[0]
+            for slot, this in enumerate(self._slots)
+        ]
         return np.array([(player["x"], player["y"]) for player in players], np.float32)
 
     def frame(self, slot: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         """What a slot's player sees, drawn at `size`, rows and columns: (rows, columns, 3) uint8."""
-        self._check_open()
-        index = buffers.check_slot(slot, self.num_envs)
-        if not self._begun[index]:
-            raise EngineError(f"slot {index} has no game yet, call reset first")
+        index = self._index(slot)
+        self._check_begun([index])
         return draw_frame(self._present(index), size)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineError("the environments are closed")
-
     # Episodes
+
+    def _plan(self, index: int, design: Design | None, world: int | None) -> None:
+        self._slots[index].next_course = self._course(design, self._slots[index].worlds)
+        super()._plan(index, design, world)
 
     def _begin(self, index: int) -> None:
         """Begin a slot's next episode; its first frame is drawn."""
@@ -269,7 +225,6 @@ class HeistVector:
         beginning = this.course.level(this.world_seed)
         this.keys, this.locks = beginning.keys, beginning.locks
         self._put(index, beginning.game)
-        self._begun[index] = True
         self._steps[index], self._returns[index] = 0, 0.0
         self._limits[index] = this.course.limit
 
@@ -300,20 +255,20 @@ class HeistVector:
         held = any((frame[row, column] == colour).all() for row, column, colour in _RING_PIXELS)
         if not held:  # Nothing was collected, so nothing was opened: no need to read the game.
             return this.keys, this.locks
-        return blob.read_left(self._games.get(index))
+        return procgen_state.read_left(self._games.get(index))
 
     # Games
 
-    def _put(self, index: int, game: SafeBlob) -> None:
+    def _put(self, index: int, game: SafeState) -> None:
         """Put a state into a slot's game; its frame is drawn."""
         self._games.put(index, game)
         self._slots[index].known = game
         self._slots[index].parked = None
         self._num_played[index] = 0
 
-    def _present(self, index: int) -> SafeBlob:
+    def _present(self, index: int) -> SafeState:
         """The present state of a slot's game."""
-        return self._slots[index].parked or blob.settle(blob.read(self._games.get(index)))
+        return self._slots[index].parked or settled.settle(procgen_state.read(self._games.get(index)))
 
     def _park(self, idle: NDArray[np.bool_]) -> None:
         """Keep the states of idle slots, whose games in procgen go on without them, and put the others' back."""
@@ -345,7 +300,7 @@ class HeistVector:
         self._spare.put(0, known)
         for action in actions:
             self._spare.act(action)
-        self._spare.put(0, blob.with_gem_out_of_reach(blob.read(self._spare.get(0))))
+        self._spare.put(0, settled.with_gem_out_of_reach(procgen_state.read(self._spare.get(0))))
         self._spare.act(last)
         frame: NDArray[np.uint8] = self._spare.frames[0]
         return frame

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
-from envgen_exp.families import buffers
-from envgen_exp.families.design import Design, Setting, design_key
+from envgen_exp.families.design import Design, Setting, check_design, design_key
 from envgen_exp.families.family import Brief, DesignCheck, SkillRule
 from envgen_exp.families.heist import stock, upstream
 from envgen_exp.families.heist.brief import brief, skill_rules
+from envgen_exp.families.heist.building import build, steps_needed
 from envgen_exp.families.heist.config import HeistConfig
 from envgen_exp.families.heist.design import LOCKS, SKILLS, VOCABULARY, HeistDesign
 from envgen_exp.families.heist.engine import OBSERVATION, HeistVector
-from envgen_exp.families.heist.levels import Beginning, Level, Pool, build, level_seeds, solve, steps_needed
+from envgen_exp.families.heist.levels import Level, solve
 from envgen_exp.families.heist.picture import draw_world
+from envgen_exp.families.heist.pool import Beginning, Pool, level_seeds
 from envgen_exp.families.vector import ArraySpec, VectorEnv
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -137,7 +138,7 @@ class HeistFamily:
 
         A design is playable if every sampled level can be built; the builder's reason is the finding where not.
         """
-        checked = buffers.check_design(design, HeistDesign)
+        checked = check_design(design, HeistDesign)
         if checked is None:
             raise DesignError("design: the original needs no check")
         if num_worlds < 1:
@@ -164,7 +165,7 @@ class HeistFamily:
 
     def picture(self, design: Design | None, world_seed: int, *, unit: int = 8) -> NDArray[np.uint8]:
         """The level of a world, as an episode with this `world_seed` begins."""
-        checked = buffers.check_design(design, HeistDesign)
+        checked = check_design(design, HeistDesign)
         return draw_world(self._beginning(checked, world_seed).game, unit)
 
     def score(self, success_rates: Mapping[str, float]) -> float:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from envgen_exp.errors import EngineError
-from envgen_exp.families.heist import blob
-from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist import procgen_state, settled
+from envgen_exp.families.heist.settled import SafeState
 from envgen_exp.families.heist.upstream import Games
 
 _LOCK = threading.Lock()
@@ -19,7 +19,7 @@ LARGEST = 4096
 """Pixels that a picture may be wide or high."""
 
 
-def draw_frame(game: SafeBlob, size: tuple[int, int]) -> NDArray[np.uint8]:
+def draw_frame(game: SafeState, size: tuple[int, int]) -> NDArray[np.uint8]:
     """What the agent sees of a state, (rows, columns, 3) uint8 with `size` as rows and columns."""
     rows, columns = size
     if not (1 <= rows <= LARGEST and 1 <= columns <= LARGEST):
@@ -33,13 +33,13 @@ def draw_frame(game: SafeBlob, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.array(image.resize((columns, rows), Image.Resampling.LANCZOS))
 
 
-def draw_world(game: SafeBlob, unit: int) -> NDArray[np.uint8]:
+def draw_world(game: SafeState, unit: int) -> NDArray[np.uint8]:
     """The whole world of a state, whatever the agent sees of it, (size * unit, size * unit, 3) uint8."""
     if not 1 <= unit <= 64:
         raise EngineError(f"unit: {unit} pixels a cell, allowed are 1 to 64")
-    state = blob.read(game)
+    state = procgen_state.read(game)
     width = state.world_dim * unit
-    return draw_frame(blob.in_full_view(state), (width, width))
+    return draw_frame(settled.in_full_view(state), (width, width))
 
 
 @functools.cache

@@ -6,9 +6,9 @@ import dataclasses
 import functools
 import threading
 
-from envgen_exp.families.heist import blob
+from envgen_exp.families.heist import procgen_state, settled
 from envgen_exp.families.heist.config import HeistMode
-from envgen_exp.families.heist.levels import Beginning
+from envgen_exp.families.heist.pool import Beginning
 from envgen_exp.families.heist.upstream import RESTART, Games
 
 
@@ -22,18 +22,18 @@ class Generator:
     def __init__(self, mode: HeistMode) -> None:
         self._games = Games(1, mode)
         self._lock = threading.Lock()  # all environments of a process share it
-        game = blob.read(self._games.get(0))
+        game = procgen_state.read(self._games.get(0))
         # Without their texts, the game's generators stay as they are: quicker, and all but one draw nothing here.
-        same = blob.Rng(1, b"")
-        self._before = blob.write(dataclasses.replace(game, level_rng=same, rng=same, asset_rng=same))
+        same = procgen_state.Rng(1, b"")
+        self._before = procgen_state.write(dataclasses.replace(game, level_rng=same, rng=same, asset_rng=same))
 
     def level(self, seed: int) -> Beginning:
         """The level with this seed, in [0, 2**31 - 1)."""
         with self._lock:
-            self._games.put(0, blob.with_next_seed(self._before, seed))
+            self._games.put(0, settled.with_next_seed(self._before, seed))
             self._games.act(RESTART)
             after = self._games.get(0)
-        return Beginning(blob.settle(blob.read(after)), *blob.read_left(after))
+        return Beginning(settled.settle(procgen_state.read(after)), *procgen_state.read_left(after))
 
 
 @functools.cache

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.errors import ConfigError
-from envgen_exp.families.heist import blob
-from envgen_exp.families.heist.blob import LONGEST, SafeBlob
+from envgen_exp.families.heist import procgen_state, settled
 from envgen_exp.families.heist.config import HeistMode
+from envgen_exp.families.heist.procgen_state import LONGEST
+from envgen_exp.families.heist.settled import SafeState
 
 PACKAGE = "procgen-mirror"
 """The distribution that brings `procgen` to Python 3.11 and 3.12."""
@@ -84,7 +85,7 @@ class Games:
         self._buffer = env._ffi.new(f"char[{LONGEST}]")
         self.observe()
         for index in range(num):
-            self.put(index, blob.quickly_written(blob.read(self.get(index))))
+            self.put(index, settled.quickly_written(procgen_state.read(self.get(index))))
 
     def act(self, actions: NDArray[np.int64] | int) -> None:
         """Step every game once, and wait for it."""
@@ -101,7 +102,7 @@ class Games:
         length = self._env.call_c_func("get_state", index, self._buffer, LONGEST)
         return bytes(self._env._ffi.buffer(self._buffer, length))
 
-    def put(self, index: int, state: SafeBlob) -> None:
+    def put(self, index: int, state: SafeState) -> None:
         """Replace one game, and draw its frame."""
         self._env.call_c_func("set_state", index, state, len(state))
 

@@ -18,12 +18,11 @@ from envgen_exp.config import LLMConfig, LLMKind, RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Scene, Told
-from envgen_exp.families.vector import EpisodeRecord, Observation, VectorEnv
+from envgen_exp.families.vector import Buffers, EpisodeRecord, VectorEnv, zero_observation
 from envgen_exp.learners.asked import CHAINS
 from envgen_exp.learners.asked.asked import AskedAgent
 from envgen_exp.learners.asked.prompt import Step
 from envgen_exp.learners.learner import NOBODY, Defaults, Onlooker, Played, seeded
-from envgen_exp.learners.playing import buffers
 from envgen_exp.llm.client import Client
 from envgen_exp.llm.prices import count_tokens, prices
 from envgen_exp.llm.source import Message
@@ -125,31 +124,30 @@ class Asked(Defaults):
         told: list[dict[str, Any]] = []
         for slot, (seed, episodes) in enumerate(zip(seeds, quota, strict=True)):
             with contextlib.closing(self._family.told_vector([seed], worlds, self._config.max_steps)) as env:
-                obs = buffers(env)
-                env.reset(obs)
+                out = Buffers.zeros(env.observation_spec, env.num_envs)
+                env.reset(out.obs)
                 for _ in range(episodes):
-                    record, details = self._play(env, obs, len(records) + 1, onlooker)
+                    record, details = self._play(env, out, len(records) + 1, onlooker)
                     records.append(dataclasses.replace(record, slot=slot))
                     told.append(details)
                     onlooker.on_episode(records[-1])
         return Played(records, {"episodes": told})
 
     def _play(
-        self, env: VectorEnv, obs: Observation, episode: int, onlooker: Onlooker
+        self, env: VectorEnv, out: Buffers, episode: int, onlooker: Onlooker
     ) -> tuple[EpisodeRecord, dict[str, Any]]:
         """One whole episode: its record, its actions by name, and how often an answer could not be used."""
         names = list(self._family.manual(self._config.max_steps).actions)
-        rewards, flags = np.zeros(1, np.float32), (np.zeros(1, np.bool_), np.zeros(1, np.bool_))
         steps: list[Step] = []
         repairs = idle = 0
         ended: list[EpisodeRecord] = []
         while not ended:
-            scene = self._family.tell(obs, 0)
+            scene = self._family.tell(out.obs, 0)
             decision = self._agent.act(self._client, episode, steps, scene)
             steps.append(Step(scene, decision.action))
             repairs += decision.repairs
             idle += decision.idle
-            ended = env.step(np.array([names.index(decision.action)], dtype=np.int64), obs, rewards, *flags)
+            ended = env.step(np.array([names.index(decision.action)], dtype=np.int64), out)
             onlooker.on_step(actions=len(steps), dollars=self._client.totals().cost or None, repairs=repairs or None)
         actions = [step.action for step in steps]
         return ended[0], {"actions": actions, "repairs": repairs, "idle": idle}
@@ -187,6 +185,6 @@ class Asked(Defaults):
     def _first_scene(self) -> Scene:
         """What an episode begins with, in a world that nothing is scored in."""
         with contextlib.closing(self._family.told_vector([0], WorldSet.VALIDATION, 1)) as env:
-            obs = buffers(env)
+            obs = zero_observation(env.observation_spec, env.num_envs)
             env.reset(obs)
             return self._family.tell(obs, 0)

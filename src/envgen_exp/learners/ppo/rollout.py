@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envgen_exp.families.vector import ArraySpec, EpisodeRecord, VectorEnv
+from envgen_exp.families.vector import ArraySpec, Buffers, EpisodeRecord, VectorEnv
 from envgen_exp.learners.curriculum import Curriculum, set_next_worlds
 from envgen_exp.learners.ppo.agent import Agent, sample_actions
 from envgen_exp.learners.ppo.value_norm import ValueNorm
@@ -51,11 +52,11 @@ class RolloutBuffer:
         """In units of reward (denormalised)."""
         # NumPy views of the same memory, one a step, so that the loop makes none.
         self.obs_at = [{n: x[t].numpy() for n, x in self.obs.items()} for t in range(num_steps + 1)]
-        self.final_obs_view = {n: x.numpy() for n, x in self.final_obs.items()}
         self.actions_at = list(self.actions.numpy())
-        self.rewards_at = list(self.rewards.numpy())
-        self.terminations_at = list(self.terminations.numpy())
-        self.truncations_at = list(self.truncations.numpy())
+        results = self.obs_at[1:], self.rewards.numpy(), self.terminations.numpy(), self.truncations.numpy()
+        self.out_at = [Buffers(*arrays) for arrays in zip(*results, strict=True)]
+        final_obs = {n: x.numpy() for n, x in self.final_obs.items()}
+        self.out_with_final_at = [dataclasses.replace(out, final_obs=final_obs) for out in self.out_at]
 
     def upload(self, step: int) -> dict[str, Tensor]:
         """The observations of a step on the device, (num_envs, *shape)."""
@@ -121,6 +122,7 @@ def collect(
     mean, std = value_norm.mean_and_std()
     on_host = buffer.device.type == "cpu"
     buffer.timeout_values.zero_()
+    out_at = buffer.out_with_final_at if bootstrap_timeouts else buffer.out_at
     for t in range(num_steps):
         logits, values = agent(buffer.upload(t))
         actions, logprobs = sample_actions(logits, generator)
@@ -131,21 +133,14 @@ def collect(
             torch.cuda.current_stream(buffer.device).synchronize()
         inferred = time.perf_counter()
         inference_seconds += inferred - started
-        ended = env.step(
-            buffer.actions_at[t],
-            buffer.obs_at[t + 1],
-            buffer.rewards_at[t],
-            buffer.terminations_at[t],
-            buffer.truncations_at[t],
-            final_obs=buffer.final_obs_view if bootstrap_timeouts else None,
-        )
+        ended = env.step(buffer.actions_at[t], out_at[t])
         episodes += ended
         if curriculum is not None:
             set_next_worlds(curriculum, env, [record.slot for record in ended])
         started = time.perf_counter()
         env_seconds += started - inferred
-        if bootstrap_timeouts and buffer.truncations_at[t].any():
-            slots = torch.from_numpy(np.flatnonzero(buffer.truncations_at[t]))
+        if bootstrap_timeouts and out_at[t].truncations.any():
+            slots = torch.from_numpy(np.flatnonzero(out_at[t].truncations))
             _, values = agent({name: x[slots].to(buffer.device) for name, x in buffer.final_obs.items()})
             buffer.timeout_values[t, slots] = (values * std + mean).cpu()
     _, values = agent(buffer.upload(num_steps))

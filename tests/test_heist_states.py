@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from envgen_exp.errors import StateError
-from envgen_exp.families.heist import blob, levels
-from envgen_exp.families.heist.blob import SafeBlob
+from envgen_exp.families.heist import building, levels, procgen_state, settled
 from envgen_exp.families.heist.config import HeistMode
 from envgen_exp.families.heist.design import HeistDesign
+from envgen_exp.families.heist.settled import SafeState
 from envgen_exp.families.heist.upstream import RESTART, Games, load
 
 LEVELS = 1000
@@ -56,54 +56,57 @@ def test_a_thousand_levels_there_and_back(stock: Stock) -> None:
         for steps in (1, 2, 3):
             later = [(steps, raw) for raw in stock.act(rng.integers(0, 9, stock.num))]
         for steps, raw in states + later:
-            game = blob.read(raw)
-            assert blob.write(game) == raw
-            assert blob.read_left(raw) == (frozenset(game.themes(blob.KEY)), frozenset(game.themes(blob.LOCK)))
-            settled = blob.settle(game)
-            assert blob.checked(settled) == settled
-            seen.add((steps, settled))
+            game = procgen_state.read(raw)
+            assert procgen_state.write(game) == raw
+            assert procgen_state.read_left(raw) == (
+                frozenset(game.themes(procgen_state.KEY)),
+                frozenset(game.themes(procgen_state.LOCK)),
+            )
+            kept = settled.settle(game)
+            assert settled.checked(kept) == kept
+            seen.add((steps, kept))
     assert len(seen) == 2 * LEVELS
 
 
 def test_a_settled_state_plays_on_as_it_was(stock: Stock) -> None:
     """With many idle steps, in which the game's own generator breaks ties."""
-    raw, settled, quick = Games(4), Games(4), Games(4)
+    raw, kept, quick = Games(4), Games(4), Games(4)
     rng = np.random.default_rng(1)
     for index, state in enumerate(stock.act(rng.integers(0, 9, stock.num))[:4]):
-        raw.put(index, SafeBlob(state))
-        settled.put(index, blob.settle(blob.read(state)))
-        quick.put(index, blob.quickly_written(blob.read(state)))
+        raw.put(index, SafeState(state))
+        kept.put(index, settled.settle(procgen_state.read(state)))
+        quick.put(index, settled.quickly_written(procgen_state.read(state)))
     running = np.ones(4, np.bool_)
     for _ in range(150):
         actions = rng.choice([0, 2, 6, 8, 4, 4, 4, 1], 4)
-        for games in (raw, settled, quick):
+        for games in (raw, kept, quick):
             games.act(actions)
-        for games in (settled, quick):
+        for games in (kept, quick):
             np.testing.assert_array_equal(raw.rewards[running], games.rewards[running])
             np.testing.assert_array_equal(raw.first[running], games.first[running])
         running &= ~raw.first  # the next levels differ
-        for games in (settled, quick):
+        for games in (kept, quick):
             np.testing.assert_array_equal(raw.frames[running], games.frames[running])
         for index in np.flatnonzero(running):
-            assert len({blob.settle(blob.read(one.get(index))) for one in (raw, settled, quick)}) == 1
+            assert len({settled.settle(procgen_state.read(one.get(index))) for one in (raw, kept, quick)}) == 1
     assert running.any()
 
 
-def a_blob() -> bytes:
-    return levels.write_level(levels.build(HeistDesign(locks="three", keys_held=1), 5), 5)
+def a_state() -> bytes:
+    return levels.write_level(building.build(HeistDesign(locks="three", keys_held=1), 5), 5)
 
 
 def after_some_steps() -> bytes:
     games = Games(1)
-    games.put(0, SafeBlob(a_blob()))
+    games.put(0, SafeState(a_state()))
     for action in (7, 8, 8, 5, 2):
         games.act(action)
-    return blob.settle(blob.read(games.get(0)))
+    return settled.settle(procgen_state.read(games.get(0)))
 
 
 def refused(data: bytes) -> bool:
     try:
-        blob.checked(data)
+        settled.checked(data)
     except StateError as error:
         return "\n" not in str(error)
     return False
@@ -111,7 +114,7 @@ def refused(data: bytes) -> bool:
 
 def damaged(state: bytes) -> list[bytes]:
     """The state with each number outside the generator's text replaced by others, cut short, and grown."""
-    text = blob.read(state).rng.text
+    text = procgen_state.read(state).rng.text
     start = state.index(text)
     numbers = [*range(0, start, 4), *range(start + len(text), len(state) - 3, 4)]
     values = [b"\0\0\0\x80", b"\xff\xff\xff\xff", b"\x03\0\0\0", b"\0\0\xc0\x7f", b"\0\0\0@"]
@@ -123,7 +126,7 @@ def damaged(state: bytes) -> list[bytes]:
 def test_damaged_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
     """What a check lets pass, since it is a state that Heist can have, is played in a process of its own."""
     passed, count = [], 0
-    for state in (a_blob(), after_some_steps()):
+    for state in (a_state(), after_some_steps()):
         for data in damaged(state):
             count += 1
             if not refused(data):
@@ -153,15 +156,15 @@ print("played", len(passed))
 
 
 def test_what_crashes_procgen_is_refused() -> None:
-    game = blob.read(a_blob())
+    game = procgen_state.read(a_state())
 
-    def with_entities(**values: float) -> blob.Game:
+    def with_entities(**values: float) -> procgen_state.Game:
         entities = game.entities.copy()
         for name, value in values.items():
             entities[name][1] = value
         return dataclasses.replace(game, entities=entities)
 
-    def with_misc(**values: float) -> blob.Game:
+    def with_misc(**values: float) -> procgen_state.Game:
         misc = game.misc.copy()
         for name, value in values.items():
             misc[name] = value
@@ -183,34 +186,34 @@ def test_what_crashes_procgen_is_refused() -> None:
         with_misc(bg_pct_x=float("inf")),
         dataclasses.replace(game, entities=game.entities[1:]),
         dataclasses.replace(game, entities=game.entities[:0]),
-        dataclasses.replace(game, entities=game.entities[game.entities["type"] != blob.GEM]),
+        dataclasses.replace(game, entities=game.entities[game.entities["type"] != procgen_state.GEM]),
         dataclasses.replace(game, grid=grid),
         dataclasses.replace(game, grid=game.grid[:, :-1].copy()),
         dataclasses.replace(game, has_keys=game.has_keys[:1]),
         dataclasses.replace(game, has_keys=(0, 2, 0)),
         dataclasses.replace(game, num_keys=2),
         dataclasses.replace(game, world_dim=11),
-        dataclasses.replace(game, rng=blob.Rng(1, b"")),
-        dataclasses.replace(game, rng=blob.Rng(0, game.rng.text)),
-        dataclasses.replace(game, rng=blob.Rng(1, b" ".join([*words[:-1], b"625"]))),
-        dataclasses.replace(game, rng=blob.Rng(1, b" ".join([b"4294967296", *words[1:]]))),
-        dataclasses.replace(game, rng=blob.Rng(1, b" ".join(words[1:]))),
+        dataclasses.replace(game, rng=procgen_state.Rng(1, b"")),
+        dataclasses.replace(game, rng=procgen_state.Rng(0, game.rng.text)),
+        dataclasses.replace(game, rng=procgen_state.Rng(1, b" ".join([*words[:-1], b"625"]))),
+        dataclasses.replace(game, rng=procgen_state.Rng(1, b" ".join([b"4294967296", *words[1:]]))),
+        dataclasses.replace(game, rng=procgen_state.Rng(1, b" ".join(words[1:]))),
         dataclasses.replace(game, level_rng=game.rng),
     ):
-        assert refused(blob.write(wrong))
+        assert refused(procgen_state.write(wrong))
 
 
 def test_what_a_settled_state_holds_is_what_stock_has(stock: Stock) -> None:
     """The constants of the codec against a new level of procgen's."""
-    game = blob.read(stock.new_levels()[0])
+    game = procgen_state.read(stock.new_levels()[0])
     for block in ("options", "episode", "misc", "view"):
-        ours, theirs = blob.record(block), getattr(game, block)
+        ours, theirs = settled.record(block), getattr(game, block)
         for name in ours.dtype.names:
             if ours[name] and name not in ("timeout", "level_seed_low", "level_seed_high"):
                 assert ours[name] == theirs[name], name
     for row in game.entities:
         kind, theme = int(row["type"]), int(row["image_theme"])
-        ours = blob.entity(kind, row["x"], row["y"], theme=theme)
+        ours = settled.entity(kind, row["x"], row["y"], theme=theme)
         assert ours.tobytes() == row.tobytes()
-        if kind == blob.RING_KEY:
-            assert (row["x"], row["y"]) == tuple(np.float32(blob.ring_place(theme)))
+        if kind == procgen_state.RING_KEY:
+            assert (row["x"], row["y"]) == tuple(np.float32(settled.ring_place(theme)))

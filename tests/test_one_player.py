@@ -18,6 +18,7 @@ from test_family_contract import (  # noqa: F401 - each is collected here again,
     test_a_state_before_the_first_reset,
     test_a_state_plays_on_elsewhere_exactly,
     test_bad_arguments_are_refused_and_change_nothing,
+    test_buffers_that_share_memory_are_refused,
     test_damaged_states_are_refused_and_change_nothing,
     test_default_designs_differ_and_are_playable,
     test_episodes_end_and_begin_again_in_the_same_step,
@@ -34,7 +35,7 @@ from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError, StateError
 from envgen_exp.families import make_family
 from envgen_exp.families.family import Family
-from envgen_exp.families.single import Game
+from envgen_exp.families.one_player import Game
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "corridor"
 spec = importlib.util.spec_from_file_location("corridor", EXAMPLE / "corridor.py")
@@ -54,7 +55,7 @@ class Short(corridor.Corridor):
 def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
     """The corridor as an installed package has it: known by its entry point."""
     site = tmp_path_factory.mktemp("site")
-    (site / "short_corridor.py").write_text("import test_single_games\nCorridor = test_single_games.Short\n")
+    (site / "short_corridor.py").write_text("import test_one_player\nCorridor = test_one_player.Short\n")
     metadata = site / "short_corridor-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: short-corridor\nVersion: 1\n")

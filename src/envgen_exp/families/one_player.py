@@ -7,29 +7,27 @@ examples/corridor is a whole one. Speed is Python's: some ten thousand steps a s
 from __future__ import annotations
 
 import json
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError, StateError
-from envgen_exp.families import buffers
-from envgen_exp.families.design import Design, Setting, design_key, design_model
+from envgen_exp.families.design import Design, Setting, check_design, design_key, design_model
 from envgen_exp.families.family import Brief, DesignCheck, SkillRule
-from envgen_exp.families.slots import Slot
-from envgen_exp.families.vector import ArraySpec, EpisodeRecord, Observation, VectorEnv
+from envgen_exp.families.sealed import seal, unseal
+from envgen_exp.families.slots import Slot, Slots, is_sound
+from envgen_exp.families.vector import ArraySpec, Buffers, EpisodeRecord, Observation, VectorEnv, check_observation
 from envgen_exp.seeding import WorldSet, world_seed
 
 IMAGE = 64
 """Rows and columns of what the agent sees."""
 
 _SPEC: Mapping[str, ArraySpec] = {"pixels": ArraySpec((IMAGE, IMAGE, 3), np.dtype(np.uint8), 0, 255)}
-_STATE = b"game1"
+_MAGIC, _VERSION = b"EGOP", 1
 _SEED = 0
 """Of the worlds that `check` samples."""
 
@@ -94,7 +92,6 @@ class GameFamily:
     def vector(
         self, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None = None
     ) -> VectorEnv:
-        buffers.check_slots(designs, seeds, self.design_model)
         return _GameVector(self, designs, seeds, worlds)
 
     def default_designs(self, count: int) -> list[Design]:
@@ -113,7 +110,7 @@ class GameFamily:
 
     def check(self, design: Design, *, num_worlds: int = 64) -> DesignCheck:
         """What a player who acts at random shows in worlds of the design; that shows no skill to be impossible."""
-        if buffers.check_design(design, self.design_model) is None:
+        if check_design(design, self.design_model) is None:
             raise DesignError("design: the original needs no check")
         if num_worlds < 1:
             raise EngineError(f"num_worlds: {num_worlds} worlds can't be sampled, at least 1")
@@ -127,7 +124,7 @@ class GameFamily:
         )
 
     def picture(self, design: Design | None, world_seed: int, *, unit: int = 8) -> NDArray[np.uint8]:
-        checked = buffers.check_design(design, self.design_model)
+        checked = check_design(design, self.design_model)
         cells = _cells(self.begin(None if checked is None else checked.settings(), world_seed))
         return cells.repeat(unit, axis=0).repeat(unit, axis=1)
 
@@ -162,21 +159,16 @@ class _Slot(Slot):
     """How often each skill was shown in the running episode."""
 
 
-class _GameVector:
-    """`VectorEnv` of single games."""
+class _GameVector(Slots[_Slot]):
+    """`VectorEnv` of games for one player."""
 
     def __init__(
         self, family: GameFamily, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None
     ) -> None:
+        super().__init__(_Slot, designs, seeds, worlds, family.design_model)
         self._family = family
-        self._closed = False
-        self._slots = [_Slot(design, int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)]
         for slot in self._slots:
             slot.counts = [0] * len(family.skills)
-
-    @property
-    def num_envs(self) -> int:
-        return len(self._slots)
 
     @property
     def num_actions(self) -> int:
@@ -192,51 +184,35 @@ class _GameVector:
 
     def reset(self, obs: Observation) -> None:
         self._check_open()
-        buffers.check_observation("obs", obs, self.observation_spec, self.num_envs)
+        check_observation("obs", obs, self.observation_spec, self.num_envs)
         for slot in range(self.num_envs):
             obs["pixels"][slot] = _image(self._begin(slot))
 
     def step(
-        self,
-        actions: NDArray[np.int64],
-        obs: Observation,
-        rewards: NDArray[np.float32],
-        terminations: NDArray[np.bool_],
-        truncations: NDArray[np.bool_],
-        *,
-        active: NDArray[np.bool_] | None = None,
-        final_obs: Observation | None = None,
+        self, actions: NDArray[np.int64], out: Buffers, *, active: NDArray[np.bool_] | None = None
     ) -> list[EpisodeRecord]:
-        stepped = self._check_step(actions, obs, rewards, terminations, truncations, active, final_obs)
         records = []
-        for index, game in stepped:
+        for index in self._check_step(actions, out, active):
             slot = self._slots[index]
+            game = slot.game
+            assert game is not None
             reward, over, shown = game.step(int(actions[index]))
             slot.steps += 1
             slot.episode_return += float(np.float32(reward))
             for skill in shown:
                 slot.counts[self._number(skill)] += 1
             truncated = not over and slot.steps >= self._family.max_steps
-            rewards[index], terminations[index], truncations[index] = reward, over, truncated
+            out.rewards[index], out.terminations[index], out.truncations[index] = reward, over, truncated
             if over or truncated:
                 records.append(slot.record(index, slot.steps, slot.episode_return, truncated, tuple(slot.counts)))
-                if final_obs is not None:
-                    final_obs["pixels"][index] = _image(game)
+                if out.final_obs is not None:
+                    out.final_obs["pixels"][index] = _image(game)
                 game = self._begin(index)
-            obs["pixels"][index] = _image(game)
+            out.obs["pixels"][index] = _image(game)
         return records
 
-    def set_design(self, slot: int, design: Design | None, *, world: int | None = None) -> None:
-        self._check_open()
-        checked = buffers.check_design(design, self._family.design_model)
-        this = self._slots[buffers.check_slot(slot, self.num_envs)]
-        this.next_world = buffers.check_world(world, this.worlds)
-        this.next_design = checked
-
     def get_state(self, slot: int) -> bytes:
-        self._check_open()
-        index = buffers.check_slot(slot, self.num_envs)
-        this = self._slots[index]
+        this = self._slots[self._index(slot)]
         game = this.game
         values = None if game is None else vars(game)
         try:
@@ -246,75 +222,30 @@ class _GameVector:
         for name, value in (values or {}).items():
             if json.loads(json.dumps(value)) != value:  # a tuple comes back as a list
                 raise EngineError(f"{_what(game)}.{name}: {value!r:.60} is no plain value; take lists and texts")
-        return _STATE + zlib.crc32(body).to_bytes(4, "big") + body
+        return seal(_MAGIC, _VERSION, body)
 
     def set_state(self, slot: int, state: bytes) -> None:
-        self._check_open()
-        index = buffers.check_slot(slot, self.num_envs)
-        head = len(_STATE) + 4
-        if not isinstance(state, bytes) or state[: len(_STATE)] != _STATE or len(state) < head:
-            raise StateError(f"state: not one of {self._family.name}")
-        if zlib.crc32(state[head:]).to_bytes(4, "big") != state[len(_STATE) : head]:
-            raise StateError("state: damaged, its checksum differs")
-        values = json.loads(state[head:])
-        attributes = values.pop("game")
-        this = self._slots[index]
-        if set(values) != set(self._values(this)) or values["family"] != self._family.name:
-            raise StateError(f"state: not one of {self._family.name}")
+        this = self._slots[self._index(slot)]
+        body = unseal(self._family.name, _MAGIC, _VERSION, state)
         try:
-            designs = [self._design(values[name]) for name in ("design", "next_design")]
-        except ValidationError:
-            raise StateError(f"state: its design is not one of {self._family.name}") from None
-        game = None
+            values = json.loads(body)
+            attributes = values.pop("game")
+            ours = values["family"] == self._family.name and set(values) == set(self._values(this)) and is_sound(values)
+            designs = [self._design(values[name]) for name in ("design", "next_design")] if ours else []
+        except (ValueError, KeyError, TypeError, AttributeError):
+            designs = []
+        if not designs:
+            raise StateError(f"state: not one of {self._family.name}")
+        this.game = None
         if attributes is not None:
-            game = object.__new__(self._family.game)
-            vars(game).update(attributes)
-        try:
-            this.restore({name: -1 if value is None else value for name, value in values.items()}, designs)
-        except (ValueError, TypeError) as error:
-            raise StateError(f"state: {error}") from error
+            this.game = object.__new__(self._family.game)
+            vars(this.game).update(attributes)
+        this.restore(values, designs)
         this.steps, this.episode_return, this.counts = values["steps"], values["return"], values["counts"]
-        this.game = game
 
     def achievements(self) -> NDArray[np.int32]:
         """How often each skill was shown in the running episodes, (num_envs, num_skills)."""
         return np.array([slot.counts for slot in self._slots], np.int32)
-
-    def close(self) -> None:
-        self._closed = True
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineError("the environments are closed")
-
-    def _check_step(
-        self,
-        actions: NDArray[np.int64],
-        obs: Observation,
-        rewards: NDArray[np.float32],
-        terminations: NDArray[np.bool_],
-        truncations: NDArray[np.bool_],
-        active: NDArray[np.bool_] | None,
-        final_obs: Observation | None,
-    ) -> Iterator[tuple[int, Game]]:
-        """The slots to step with their games, once everything that was handed over is found good."""
-        self._check_open()
-        count = self.num_envs
-        chosen = buffers.check_active(active, count)
-        buffers.check_actions(actions, chosen, self.num_actions)
-        buffers.check_observation("obs", obs, self.observation_spec, count)
-        buffers.check_array("rewards", rewards, (count,), np.float32)
-        buffers.check_array("terminations", terminations, (count,), np.bool_)
-        buffers.check_array("truncations", truncations, (count,), np.bool_)
-        if final_obs is not None:
-            buffers.check_observation("final_obs", final_obs, self.observation_spec, count)
-        stepped = []
-        for index in np.flatnonzero(chosen).tolist():
-            game = self._slots[index].game
-            if game is None:
-                raise EngineError(f"step: slot {index} has no game yet, call reset first")
-            stepped.append((index, game))
-        return iter(stepped)
 
     def _begin(self, index: int) -> Game:
         slot = self._slots[index]
@@ -333,13 +264,9 @@ class _GameVector:
         """What a state holds beside the game's attributes."""
         return {
             "family": self._family.name,
-            "seed": slot.seed,
-            "worlds": slot.worlds,
-            "episode": slot.episode,
+            **slot.row(),
             "design": _settings(slot.design) if slot.episode else None,
             "next_design": _settings(slot.next_design),
-            "world_seed": slot.world_seed,
-            "next_world": slot.next_world,
             "steps": slot.steps,
             "return": slot.episode_return,
             "counts": slot.counts,
