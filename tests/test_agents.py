@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from llm_server import LLMServer
-from runs import fork, rows, wait
+from runs import fork, rows, summary, wait
 
 from envgen_exp import seeding
 from envgen_exp.commands import cli, report
@@ -36,7 +36,7 @@ from envgen_exp.llm import ledger, provider
 from envgen_exp.llm.ledger import Address
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.run.folder import is_finished
-from envgen_exp.run.stored import load_config
+from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet, world_seed
 
 FAMILY = CrafterFamily(CrafterConfig(num_threads=1))
@@ -314,15 +314,17 @@ def test_whole_episodes_of_the_direct_agent(
         assert state.game is not None
         assert record["skills"] == state.game["achievements"].tolist()
 
-    summary = read_json(folder / "summary.json")
+    found = summary(folder)
     events = ledger.read(folder / "llm")
     answered = [event for event in events if event["event"] == "answered"]
-    assert (summary["agent"], summary["llm_calls"], summary["uses_llm"]) == ("direct", 18, True)
-    assert summary["cost"] == pytest.approx(sum(event["cost"] for event in answered))
-    assert sum(summary["by_episode"]["seconds"]) == pytest.approx(sum(event["seconds"] for event in answered))
-    assert summary["by_episode"]["calls"] == [9, 9]
-    assert summary["by_episode"]["cut"] == [1, 1]
-    assert {kind: steps for kind, steps in summary["steps"].items() if steps} == {"report": 18}
+    assert (found.trains, found.llm_calls, found.uses_llm) == (False, 18, True)
+    assert found.cost == pytest.approx(sum(event["cost"] for event in answered))
+    assert sum(seconds or 0 for seconds in found.by_episode["seconds"]) == pytest.approx(
+        sum(event["seconds"] for event in answered)
+    )
+    assert found.by_episode["calls"] == [9, 9]
+    assert found.by_episode["cut"] == [1, 1]
+    assert {kind: steps for kind, steps in found.steps.items() if steps} == {"report": 18}
     assert [event["cycle"] for event in events if event["event"] == "sent"] == [1] * 9 + [2] * 9
     # Told of the game: names alone. Told of the moment: the last five steps and what was seen before.
     system, user = (message["content"] for message in server.seen[8].body["messages"])
@@ -374,7 +376,7 @@ def test_a_cap_holds_in_mid_episode_and_the_run_goes_on_from_there(server: LLMSe
     assert len(server.seen) == 8
     assert command.run(compose_run([f"resume={folder}", "llm.max_calls=12"]), []) == 0
     assert len(server.seen) == 12
-    assert read_json(folder / "summary.json")["llm_calls"] == 12
+    assert summary(folder).llm_calls == 12
 
 
 @pytest.mark.parametrize(("request_number", "stage"), [(4, "arrived"), (8, "answered")])
@@ -414,8 +416,8 @@ def test_a_recorded_run_plays_again_without_a_model(server: LLMServer, tmp_path:
     assert command.run(compose_run([*again, f"folder={tmp_path / 'again'}"]), []) == 0
     assert len(server.seen) == asked
     assert played(tmp_path / "again") == played(tmp_path / "run")
-    summary = read_json(tmp_path / "again" / "summary.json")
-    assert (summary["llm_calls"], summary["uses_llm"]) == (0, False)
+    found = summary(tmp_path / "again")
+    assert (found.llm_calls, found.uses_llm) == (0, False)
 
 
 def test_tables_hold_the_run_and_say_what_differs(
@@ -487,4 +489,4 @@ def test_a_run_from_before_there_were_agents_is_read(server: LLMServer, tmp_path
     document: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
     del document["config"]["agent"]
     (folder / "config.yaml").write_text(json.dumps(document))
-    assert load_config(folder).agent.name == "ppo"
+    assert RunRecord(folder).config.agent.name == "ppo"

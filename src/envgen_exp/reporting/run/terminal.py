@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from envgen_exp.designers import asks
 from envgen_exp.learners.intervals import wilson
-from envgen_exp.reporting.statistics import difference, mean_sd
+from envgen_exp.reporting.statistics import changed, mean_sd
 from envgen_exp.run.summary import RunSummary
 from envgen_exp.tracking.progress import duration
 
@@ -85,14 +84,9 @@ def _columns(summary: RunSummary, cycles: Sequence[int], intervals: bool) -> lis
 
 
 def _change(summary: RunSummary, skill: str) -> Text:
-    if not summary.feedback:
-        return Text()
-    first, last = summary.feedback[0], summary.report
-    points = 100 * (last.rate(skill) - first.rate(skill))
-    low, high = difference((first.successes[skill], first.episodes), (last.successes[skill], last.episodes))
-    if low <= 0 <= high:
-        return Text(f"{points:+.1f}  ", style="dim")
-    return Text(f"{points:+.1f} *", style="green" if points > 0 else "red")
+    change = changed(skill, summary.feedback[0], summary.report)
+    style = {"rose": "green", "fell": "red"}.get(change.word, "dim")
+    return Text(f"{change.points:+.1f} {' ' if style == 'dim' else '*'}", style=style)
 
 
 def facts(summary: RunSummary) -> Table:
@@ -105,10 +99,10 @@ def facts(summary: RunSummary) -> Table:
         table.add_row(Text(name), Text(words))
 
     add("score", score_line(summary))
-    if summary.agent == "ppo":
+    if summary.trains:
         add("training", training_line(summary))
     add("LLM calls", llm_line(summary))
-    if summary.agent == "ppo":
+    if summary.trains:
         add("steps", steps_line(summary.steps))
         add("wall time", duration(summary.seconds))
     else:
@@ -176,7 +170,7 @@ def llm_line(summary: RunSummary) -> str:
             cost = f"at least ${summary.known_cost:.2f}"
         tokens = f"{summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
         return f"{summary.llm_calls} to {summary.llm}, {tokens}, {cost}"
-    if summary.agent == "ppo" and not asks(summary.designer):
+    if not summary.asks:
         return f"0 (designer={summary.designer} asks for no designs)"
     if summary.llm == "offline":
         return "0 (offline stand-in, not an LLM)"
@@ -186,7 +180,7 @@ def llm_line(summary: RunSummary) -> str:
 def next_commands(summary: RunSummary) -> list[str]:
     """Commands worth trying after this run."""
     commands = [varied(summary.command, seed=str(summary.seed + 1))]
-    if summary.agent != "ppo":
+    if not summary.trains:
         return [*commands, varied(summary.command, agent="ppo")]
     if summary.designer == "original":
         commands.append(varied(summary.command, designer="adaptive"))

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.config import NOT_IDENTITY, AgentConfig, identity_of
-from envgen_exp.designers import asks
+from envgen_exp.config import NOT_IDENTITY, identity_of
 from envgen_exp.errors import EnvGenError, RunFolderError
-from envgen_exp.families import make_family
-from envgen_exp.guard.reading import read_json
+from envgen_exp.guard.reading import understood
 from envgen_exp.reporting.statistics import Groups
-from envgen_exp.run.folder import read_config
-from envgen_exp.run.stored import load_config
+from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import RunSummary
 
 CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
@@ -46,26 +42,39 @@ _NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
 class FoundRun:
     """One run's folder, finished or not."""
 
-    folder: Path
-    config: dict[str, Any]
-    """Flat: 'ppo.num_envs' -> 8."""
-    command: str
-    """What was typed."""
-    versions: dict[str, Any]
-    """Of the packages that a result can depend on."""
-    machine: dict[str, Any]
-    """Versions and what was chosen at start."""
-    identity_fits: bool
-    """Whether the folder's identity is that of its config."""
-    phases: tuple[str, ...]
-    """The finished phases, e.g. '000-cycle1-design', in order."""
+    record: RunRecord
     summary: RunSummary | None
     """None for an unfinished run."""
 
     @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self.record.folder
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Flat: 'ppo.num_envs' -> 8."""
+        return self.record.flat
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Versions and what was chosen at start."""
+        return {**self.record.document["versions"], **self.record.document["chosen"]}
+
+    @property
     def trains(self) -> bool:
-        """Whether an agent is trained; otherwise a language model plays. Older configs have no such choice."""
-        return bool(self.config.get("agent.name", AgentConfig.name) == AgentConfig.name)
+        """Whether an agent is trained; otherwise a language model plays."""
+        return self.record.learner.trains
+
+    @property
+    def asks(self) -> bool:
+        """Whether its designer, or its agent, asks what stands behind `llm`."""
+        return self.record.asks
+
+    @property
+    def diagnostic(self) -> tuple[str, ...]:
+        """Settings with which it stands in no table beside others, e.g. env.original=fork."""
+        return self.record.diagnostic
 
     @property
     def arm(self) -> str:
@@ -73,17 +82,11 @@ class FoundRun:
         return str(self.config.get("arm") or self.config["designer.name" if self.trains else "agent.name"])
 
     @property
-    def asks(self) -> bool:
-        """Whether its designer, or its agent, asks what stands behind `llm`."""
-        return not self.trains or asks(self.config["designer.name"])
-
-    @property
     def label(self) -> str:
         """What a table calls the run's arm."""
         stand_in = " (not an LLM)" if self.config["llm.kind"] == "offline" else ""
         llm = [f"{self.config['llm.name']}{stand_in}"] if self.asks else []
-        who = self.config["ppo.name"] if self.trains else "plays itself"
-        return ", ".join([self.arm, *llm, who, *self.diagnostic])
+        return ", ".join([self.arm, *llm, self.record.learner.label(self.config), *self.diagnostic])
 
     @property
     def design_set(self) -> object:
@@ -92,14 +95,9 @@ class FoundRun:
         return self.config["seed"] if found is None else found
 
     @property
-    def diagnostic(self) -> tuple[str, ...]:
-        """Settings with which a finished run stands in no table beside others, e.g. env.original=fork."""
-        return () if self.summary is None else self.summary.diagnostic
-
-    @property
     def experiment(self) -> str:
         """The experiment that the command names, or ''."""
-        words = [word.partition("=") for word in self.command.split()]
+        words = [word.partition("=") for word in str(self.record.document["command"]).split()]
         return next((value for key, _, value in reversed(words) if key.lstrip("+") == "experiment"), "")
 
     @functools.cached_property
@@ -184,7 +182,7 @@ class Arm:
     def score_of(self, rates: Mapping[str, float]) -> float | None:
         """The family's score of success rates in [0, 1], in percent; None for a family that is not installed."""
         try:
-            return make_family(load_config(self.runs[0].folder).env).score(rates)
+            return self.runs[0].record.family.score(rates)
         except EnvGenError:
             return None
 
@@ -236,8 +234,9 @@ def find_runs(folder: Path) -> tuple[list[FoundRun], list[str]]:
     for file in sorted(folder.glob("*/config.yaml")):
         try:
             run = read_run(file.parent)
-            _check_whole(run)
-        except RunFolderError as error:
+            with understood(run.folder):
+                _check_identity(run)
+        except EnvGenError as error:
             passed_over.append(f"passed over: {error}")
         else:
             found.append(run)
@@ -245,27 +244,24 @@ def find_runs(folder: Path) -> tuple[list[FoundRun], list[str]]:
 
 
 def read_run(folder: Path) -> FoundRun:
-    """One run's folder; RunFolderError where it is none or its summary can't be read."""
-    document = read_config(folder)
+    """One run's folder; RunFolderError where it is none, its files don't belong together or don't say what it found."""
+    record = RunRecord(folder)
     try:
-        config = dict(_flat("", document["config"]))
-        counted = (identity_of(document["config"], all_of_asked=whole) for whole in (False, True))
-        fits = document["identity"] in counted
         for key in _NEEDED:
-            config[key]
-    except (KeyError, AttributeError, TypeError) as error:
+            record.flat[key]
+    except KeyError as error:
         raise RunFolderError(f"{folder / 'config.yaml'} is not a run's config: it lacks {error}") from error
-    file = folder / "summary.json"
-    return FoundRun(
-        folder=folder,
-        config=config,
-        command=str(document["command"]),
-        versions=dict(document["versions"]),
-        machine={**document["versions"], **document["chosen"]},
-        identity_fits=fits,
-        phases=tuple(sorted(phase.stem for phase in folder.glob("phases/*.json"))),
-        summary=RunSummary.from_json(read_json(file), str(file)) if os.path.lexists(file) else None,
-    )
+    with understood(folder):
+        record.phases, record.diagnostic, record.asks  # noqa: B018 - read now, so that what is wrong is said here
+        return FoundRun(record, record.summary)
+
+
+def _check_identity(run: FoundRun) -> None:
+    config, identity = run.record.document["config"], run.record.document["identity"]
+    if identity not in (identity_of(config, all_of_asked=whole) for whole in (False, True)):
+        raise RunFolderError(
+            f"{run.folder}: its identity is not that of its config: edited, or made by another version"
+        )
 
 
 def make_arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]:
@@ -288,9 +284,21 @@ def make_arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]
     return tuple(sorted(arms, key=lambda arm: arm.label)), notes
 
 
+def comparable(ours: FoundRun, theirs: FoundRun, *, any_model: bool = False) -> bool:
+    """Whether two runs have the same game, agent, evaluation, budget and, where both ask one, language model."""
+    same_model = not (ours.asks and theirs.asks) or all(
+        ours.config[key] == theirs.config[key] for key in ("llm.name", "llm.kind", "llm.model")
+    )
+    return ours.setting == theirs.setting and (same_model or any_model)
+
+
 def _versions(run: FoundRun) -> dict[str, Any]:
     """Versions whose runs are never one arm; the Python and the machine change no game."""
-    return {f"version of {key}": value for key, value in run.versions.items() if key not in ("python", "machine")}
+    return {
+        f"version of {key}": value
+        for key, value in run.record.document["versions"].items()
+        if key not in ("python", "machine")
+    }
 
 
 def _distinction(run: FoundRun, others: Iterable[FoundRun]) -> list[str]:
@@ -301,25 +309,6 @@ def _distinction(run: FoundRun, others: Iterable[FoundRun]) -> list[str]:
         theirs = {**other.treatment, **_versions(other)}
         keys |= {key for key in {**theirs, **mine} if theirs.get(key) != mine.get(key)}
     return [f"{key}={mine.get(key)}" for key in sorted(keys)]
-
-
-def _check_whole(run: FoundRun) -> None:
-    """RunFolderError for a folder whose files don't belong together."""
-    if not run.identity_fits:
-        raise RunFolderError(
-            f"{run.folder}: its identity is not that of its config: edited, or made by another version"
-        )
-    numbers = [phase.partition("-")[0] for phase in run.phases]
-    gap = next((f"{i:03d}" for i, number in enumerate(numbers) if number != f"{i:03d}"), None)
-    if gap is not None:
-        raise RunFolderError(f"{run.folder}: phases/ lacks phase {gap}")
-    if run.summary is None:
-        return
-    if not run.phases or not run.phases[-1].endswith("report-evaluation"):
-        raise RunFolderError(f"{run.folder}: has a summary, but phases/ lacks the report evaluation")
-    ours, theirs = run.config["seed"], run.summary.seed
-    if ours != theirs:
-        raise RunFolderError(f"{run.folder}: its summary is of seed {theirs}, its config of seed {ours}")
 
 
 def _experiments(runs: Sequence[FoundRun]) -> list[str]:
@@ -369,11 +358,3 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
         if done != run.training_steps:
             notes.append(f"{run.folder} trained {done:,} steps where its config asks for {run.training_steps:,}")
     return notes
-
-
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value

@@ -10,11 +10,11 @@ from pathlib import Path
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.page import Cell, Markup, Section, element, fold, joined, page, table
 from envgen_exp.reporting.plots import Series, bars, legend, line_chart, scatter
-from envgen_exp.reporting.run.page_of_run import REPORT
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis, SkillResult
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
 from envgen_exp.reporting.study.tables import Sheet, sheets, skill_parts, skill_sheet, spread, unfinished
+from envgen_exp.run.folder import REPORT
 from envgen_exp.run.summary import RunSummary
 from envgen_exp.tracking.progress import duration
 
