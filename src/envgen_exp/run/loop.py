@@ -194,7 +194,7 @@ class Run:
             return {"cycle": cycle, "proposal": proposal.to_json()}
 
         result = session.phase(work)
-        with understood(self.folder.path / "phases"):
+        with understood(self.folder.phases):
             proposal = Proposal.from_json(result["proposal"], self.family.design_model)
         if self.prepared.asks_llm:
             totals = self.client.totals()
@@ -224,7 +224,7 @@ class Run:
         quota = shares(evaluation.feedback_episodes, slots) * evaluation.feedback_seeds
         seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
         result = self.session.phase(lambda planned, _: self._play(planned, WorldSet.FEEDBACK, quota, seed_of_slot))
-        with understood(self.folder.path / "phases"):
+        with understood(self.folder.phases):
             report = SkillReport.from_json(result["skills"])
         earlier, self.feedback = self.feedback, [*self.feedback, report]
         rates = report.mean_and_sd()

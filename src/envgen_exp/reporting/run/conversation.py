@@ -17,6 +17,7 @@ def conversation(data: RunRecord) -> Markup:
     """The run's requests with their answers, folded; a chat's earlier messages are shown once."""
     if not data.calls:
         return element("p", "No designer has asked anything.", class_="note")
+    what = "cycle" if data.learner.trains else "episode"
     seen: set[tuple[str, str]] = set()
     parts: list[object] = []
     if not data.uses_llm:
@@ -26,7 +27,7 @@ def conversation(data: RunRecord) -> Markup:
     for number, (sent, outcome) in enumerate(data.calls[:CALLS], start=1):
         record = data.exchange(outcome)
         status = outcome["status"] if outcome else "no answer yet"
-        facts_of = [f"cycle {sent['cycle']}", sent["purpose"], f"attempt {sent['attempt']}", str(status)]
+        facts_of = [f"{what} {sent['cycle']}", sent["purpose"], f"attempt {sent['attempt']}", str(status)]
         messages: list[object] = []
         if record is not None:
             answer = record["answer"]

@@ -55,7 +55,7 @@ def render(data: RunRecord) -> str:
     """The page of a run. A part that can't be made says so in its place, one without data is left out."""
     parts: tuple[tuple[str, str, Callable[[RunRecord], Markup]], ...] = (
         ("headline", "Headline", headline),
-        ("skills", "Skills by cycle", heat_map),
+        ("skills", "Skills by cycle" if data.learner.trains else "Skills", heat_map),
         ("curves", "Skill curves", skill_curves),
         ("lineage", "Designs and what came of them", lineage),
         ("gap", "Designed against original", gap),
@@ -125,7 +125,9 @@ def _tiles(data: RunRecord) -> list[Markup]:
     if data.uses_llm:
         spent = data.spent
         cost, why = (f"{spent.cost:.2f}", "of the calls so far") if spent.cost_known else ("?", "price not known")
-        tiles.append(_tile("LLM calls", f"{spent.calls:,}", f"to {data.config.llm.model or data.config.llm.name}"))
+        tokens = f"{spent.prompt_tokens:,} prompt and {spent.completion_tokens:,} completion tokens"
+        model = data.config.llm.model or data.config.llm.name
+        tiles.append(_tile("LLM calls", f"{spent.calls:,}", f"to {model}, {tokens}"))
         tiles.append(_tile("Dollars", cost, why))
     else:
         why = stand_in(data) if data.asks else "the designer asks none"
@@ -150,7 +152,7 @@ def _tile(name: str, value: str, more: str, *, main: bool = False) -> Markup:
 def _words(data: RunRecord) -> list[Markup]:
     if data.summary is None:
         return []
-    lines = [f"Environment steps: {steps_line(data.summary.steps)}."]
+    lines = [f"Environment steps: {steps_line(data.summary.steps)}."] if data.total_steps else []
     if data.summary.by_episode:
         lines += [f"An episode: {episode_line(data.summary)}.", f"Answers: {answers_line(data.summary)}."]
     return [element("p", line, class_="note") for line in lines]

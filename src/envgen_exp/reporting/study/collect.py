@@ -250,7 +250,7 @@ def read_run(folder: Path) -> FoundRun:
         for key in _NEEDED:
             record.flat[key]
     except KeyError as error:
-        raise RunFolderError(f"{folder / 'config.yaml'} is not a run's config: it lacks {error}") from error
+        raise RunFolderError(f"{record.files.config} is not a run's config: it lacks {error}") from error
     with understood(folder):
         record.phases, record.diagnostic, record.asks  # noqa: B018 - read now, so that what is wrong is said here
         return FoundRun(record, record.summary)
