@@ -26,7 +26,7 @@ def needs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     earlier = save(compose_run(["seed=7", f"folder={tmp_path_factory.mktemp('earlier') / 'run'}"]))
     (earlier / "phases").mkdir()
     for cycle in (1, 2, 3):
-        (earlier / "phases" / f"{cycle:03d}-cycle{cycle}-evaluate.json").write_text('{"skills": {"seeds": [0, 1]}}')
+        (earlier / "phases" / f"{cycle - 1:03d}-cycle{cycle}-evaluate.json").write_text('{"skills": {"seeds": [0, 1]}}')
     placebo, human = [f"designer.placebo_from={earlier}"], [f"designer.file={FILE}"]
     return {
         "llm=replay": ["llm.replay_from=runs/earlier"],

@@ -27,6 +27,7 @@ from envgen_exp.families import make_family
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.films import SHOWN_FRAMES
+from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.schemas import register
 from envgen_exp.run.session import Session
@@ -461,7 +462,9 @@ def test_a_failure_in_the_middle_is_one_warning_without_the_key(
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     broken, told = Broken(), list[str]()
     monkeypatch.setattr(tracking.WandbTracker, "_init", lambda self, mode: broken)
-    tracker = tracking.make_tracker(composed(), tmp_path, told.append, RunRecord, 0)
+    config = composed(f"folder={tmp_path / 'run'}")
+    RunFolder.create(config, command="", versions={}, chosen={}).close()
+    tracker = tracking.make_tracker(config, tmp_path / "run", told.append, RunRecord, 0)
     tracker.start([])
     for step in range(5):
         tracker.publish({"step": step, "phase": "final", "cycle": 1})

@@ -6,6 +6,7 @@ locked or mended.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -353,5 +354,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 def _diagnostic(family: str, env: str) -> tuple[str, ...]:
     if family not in FAMILIES.names:  # then nobody knows
         return ()
-    found: EnvConfig = section(FAMILIES.config(family, EnvConfig), json.loads(env))
+    kind, stored = FAMILIES.config(family, EnvConfig), json.loads(env)
+    known = [field.name for field in dataclasses.fields(kind) if field.name in stored]  # another version may have more
+    found: EnvConfig = section(kind, {name: stored[name] for name in known})
     return tuple(found.diagnostics())

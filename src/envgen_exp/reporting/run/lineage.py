@@ -183,7 +183,7 @@ def _afterwards(data: RunRecord, cycle: int, proposal: Proposal) -> Markup:
     caption = f"Claimed skills and those that moved: after cycle {cycle - 1} against after cycle {cycle}"
     tables = [table(caption, headers, first)] if first else []
     if rest:
-        more = table("Neither claimed nor moved beyond noise", headers, rest)
+        more = table(f"After cycle {cycle - 1} against after cycle {cycle}", headers, rest)
         tables.append(fold(f"The other {len(rest)} skills: neither claimed nor moved beyond noise", more))
     return joined([head, element("p", _tally(verdicts, claimed)), *tables])
 

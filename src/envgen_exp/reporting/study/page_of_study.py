@@ -44,7 +44,7 @@ def make_sweep_report(analysis: Analysis) -> Path:
 def render(analysis: Analysis) -> str:
     """The page of a study."""
     study = analysis.study
-    parts = [Section("tables", "Results", tables(analysis))]
+    parts = [Section("tables", "Tables", tables(analysis))]
     if study.arms:
         parts += [
             Section("curves", "Score curves", curves(study)),
@@ -172,7 +172,7 @@ def runs(study: Study) -> Markup:
         parts.append(
             fold(
                 f"{len(rows)} finished runs",
-                table("Finished runs", headers, rows, numbers=2),
+                table("Score, reward and wall time of each", headers, rows, numbers=2),
                 is_open=len(rows) <= FAINT_RUNS,
             )
         )
