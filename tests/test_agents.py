@@ -436,6 +436,9 @@ def test_tables_hold_the_run_and_say_what_differs(
     page = (tmp_path / "sweep/0/report.html").read_text()
     assert "6 LLM calls" in page
     assert "could not be made" not in page
+    sections = re.findall(r'<section id="(\w+)"', page) or re.findall(r'href="#(\w+)"', page)
+    assert [one for one in sections if one != "main"] == ["headline", "skills", "episodes", "conversation", "config"]
+    assert "Call 6: episode 1, action" in page
     assert is_finished(tmp_path / "sweep/0")
 
 

@@ -106,6 +106,13 @@ def test_reading_a_ledger_neither_locks_nor_mends_it(tmp_path: Path) -> None:
     assert RunRecord(folder).spent == ledger.totals(ledger.read(folder / "llm")) != spent
 
 
+def test_phases_stand_in_order_beyond_a_thousand(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", finished=False)
+    for number in range(1, 1002):
+        (folder / "phases" / f"{number:03d}-p{number}.json").write_text("{}")
+    assert list(RunRecord(folder).phases)[-2:] == ["p1000", "p1001"]
+
+
 def test_a_phase_that_is_missing_between_others_is_named(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     next((folder / "phases").glob("002-*")).unlink()

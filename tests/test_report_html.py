@@ -29,6 +29,7 @@ from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.reporting.designs import amount
 from envgen_exp.reporting.page import escape, png, table
 from envgen_exp.reporting.plots import Series, line_chart, short, ticks
+from envgen_exp.reporting.run import conversation
 from envgen_exp.reporting.run import page_of_run as report
 from envgen_exp.reporting.run.page_of_run import make_report, render, write_report
 from envgen_exp.reporting.run.skills import change
@@ -163,6 +164,14 @@ def test_what_was_asked_and_answered_is_there_once(run: Path, page: Page) -> Non
         answer = " ".join(record["answer"]["text"].split())
         assert page.text.count(answer) == 1
         assert " ".join(record["request"]["messages"][0]["content"].split()) in page.text
+
+
+def test_of_very_many_requests_the_first_are_shown(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "CALLS", 1)
+    text = conversation.conversation(RunRecord(run))
+    assert "Call 1: " in text
+    assert "Call 2: " not in text
+    assert "1 further requests lie in llm/ alone." in text
 
 
 def test_command_versions_and_config_are_there(run: Path, page: Page) -> None:

@@ -236,7 +236,7 @@ def study_section(study: Study, picture: Path) -> list[str]:
     analysis = Analysis(study)
     lines = [f"## Study: {experiment} at `scale={scale}`", "", STUDY.format(experiment=experiment, scale=scale)]
     for run in study.unfinished:
-        lines += [f"Not finished, in no number: {run.label}, seed {run.config['seed']}.", ""]
+        lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
     for sheet in sheets(analysis):
         lines += [f"### {sheet.title}", "", *table(sheet.headers, sheet.rows), "", sheet.caption, ""]
     lines += ["### Curves", "", f"![Score over training steps, arm by arm]({picture})", "", STUDY_CURVES]
@@ -270,7 +270,7 @@ def learning_section(
     if not arms:
         lines += ["**None of these runs is finished yet: only the random policy has numbers.**", ""]
     for run in unfinished:
-        lines += [f"Not finished, in no number: {run.label}, seed {run.config['seed']}.", ""]
+        lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
     lines += ["### Scores", "", *scores(arms, random)]
     if arms:
         lines += ["### Curves", "", f"![Score and return over training steps]({picture})", "", CURVES]

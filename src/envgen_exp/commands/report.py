@@ -68,8 +68,8 @@ def _show(folder: Path, console: Console) -> None:
         run = read_run(folder)
         page = make_report(folder)
         if run.summary is None:
-            done = len(run.record.phases)
-            print(f"{folder} is not finished ({done} phases done); to go on: {run.record.resume_command}")
+            done = len(run.phases)
+            print(f"{folder} is not finished ({done} phases done); to go on: {run.resume_command}")
         else:
             print_summary(run.summary, console)
     console.print(Text("report", style="bold"))

@@ -103,8 +103,8 @@ class RunRecord:
     def phases(self) -> dict[str, int]:
         """The finished phases by name, with their numbers; RunFolderError where one is missing between others."""
         found = {}
-        for index, stem in enumerate(sorted(file.stem for file in self.files.phases.glob("*.json"))):
-            number, _, name = stem.partition("-")
+        stems = [file.stem.partition("-") for file in self.files.phases.glob("[0-9]*.json")]
+        for index, (number, _, name) in enumerate(sorted(stems, key=lambda stem: (len(stem[0]), stem))):
             if number != f"{index:03d}":
                 raise RunFolderError(f"{self.folder}: phases/ lacks phase {index:03d}")
             found[name] = index

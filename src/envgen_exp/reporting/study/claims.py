@@ -46,7 +46,7 @@ class Side:
 
     def matches(self, run: FoundRun) -> bool:
         """Whether a run is one of these, at whatever scale."""
-        config = run.config
+        config = run.flat
         if config["env.name"] != self.family or config["designer.name"] != self.designer:
             return False
         if run.diagnostic or not run.trains:
@@ -68,7 +68,7 @@ class Side:
 
     def at_scale(self, run: FoundRun) -> bool:
         """Whether the run also has the paper's game, network and number of steps."""
-        config = run.config
+        config = run.flat
         crafter = ("env.observation", "pixels"), ("env.designed_length", 1024), ("env.original_length", 10_000)
         game = all(config.get(key) == value for key, value in (crafter if self.family == "crafter" else ()))
         return game and config["ppo.name"] == "paper" and run.training_steps == self.steps
@@ -240,7 +240,7 @@ def paper_score(run: FoundRun) -> float | None:
     """The paper's score of the arm of a run at the paper's scale; None where it has none."""
     sides = [side for claim in CLAIMS for side in (claim.ours, claim.theirs) if side is not None and side.paper]
     for side in sides:
-        real = not side.asks or run.config["llm.kind"] == "litellm"
+        real = not side.asks or run.flat["llm.kind"] == "litellm"
         if side.family == "crafter" and real and side.matches(run) and side.at_scale(run):
             return side.paper
     return None

@@ -38,66 +38,41 @@ _NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
 """What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
 
 
-@dataclass(frozen=True)
-class FoundRun:
-    """One run's folder, finished or not."""
-
-    record: RunRecord
-    summary: RunSummary | None
-    """None for an unfinished run."""
-
-    @property
-    def folder(self) -> Path:
-        """Where it is."""
-        return self.record.folder
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Flat: 'ppo.num_envs' -> 8."""
-        return self.record.flat
+class FoundRun(RunRecord):
+    """One run's folder, finished or not, as a study takes it."""
 
     @property
     def machine(self) -> dict[str, Any]:
         """Versions and what was chosen at start."""
-        return {**self.record.document["versions"], **self.record.document["chosen"]}
+        return {**self.document["versions"], **self.document["chosen"]}
 
     @property
     def trains(self) -> bool:
         """Whether an agent is trained; otherwise a language model plays."""
-        return self.record.learner.trains
-
-    @property
-    def asks(self) -> bool:
-        """Whether its designer, or its agent, asks what stands behind `llm`."""
-        return self.record.asks
-
-    @property
-    def diagnostic(self) -> tuple[str, ...]:
-        """Settings with which it stands in no table beside others, e.g. env.original=fork."""
-        return self.record.diagnostic
+        return self.learner.trains
 
     @property
     def arm(self) -> str:
         """The treatment's name: what was typed as `arm`, else the designer, or the agent that asks."""
-        return str(self.config.get("arm") or self.config["designer.name" if self.trains else "agent.name"])
+        return str(self.flat.get("arm") or self.flat["designer.name" if self.trains else "agent.name"])
 
     @property
     def label(self) -> str:
         """What a table calls the run's arm."""
-        stand_in = " (not an LLM)" if self.config["llm.kind"] == "offline" else ""
-        llm = [f"{self.config['llm.name']}{stand_in}"] if self.asks else []
-        return ", ".join([self.arm, *llm, self.record.learner.label(self.config), *self.diagnostic])
+        stand_in = " (not an LLM)" if self.flat["llm.kind"] == "offline" else ""
+        llm = [f"{self.flat['llm.name']}{stand_in}"] if self.asks else []
+        return ", ".join([self.arm, *llm, self.learner.label(self.flat), *self.diagnostic])
 
     @property
     def design_set(self) -> object:
         """Runs with the same one share what their designers draw; each has its own where nothing else is said."""
-        found = self.config.get("design_set")
-        return self.config["seed"] if found is None else found
+        found = self.flat.get("design_set")
+        return self.flat["seed"] if found is None else found
 
     @property
     def experiment(self) -> str:
         """The experiment that the command names, or ''."""
-        words = [word.partition("=") for word in str(self.record.document["command"]).split()]
+        words = [word.partition("=") for word in str(self.document["command"]).split()]
         return next((value for key, _, value in reversed(words) if key.lstrip("+") == "experiment"), "")
 
     @functools.cached_property
@@ -107,7 +82,7 @@ class FoundRun:
         ignored = (*_NOT_OF_THE_ARM, *without_effect, *(() if self.asks else ("llm",)))
         return {
             key: value
-            for key, value in self.config.items()
+            for key, value in self.flat.items()
             if not any(key == name or key.startswith(f"{name}.") for name in ignored)
         }
 
@@ -123,13 +98,13 @@ class FoundRun:
         """Environment steps of training that the config asks for."""
         if not self.trains:
             return 0
-        designed, original, final = (self.config[f"schedule.{k}_steps"] for k in ("designed", "original", "final"))
-        return int(self.config["cycles"] * (designed + original) + final)
+        designed, original, final = (self.flat[f"schedule.{k}_steps"] for k in ("designed", "original", "final"))
+        return int(self.flat["cycles"] * (designed + original) + final)
 
     @property
     def report_episodes(self) -> int:
         """Episodes on which the score rests."""
-        return int(self.config["evaluation.report_episodes" if self.trains else "agent.episodes"])
+        return int(self.flat["evaluation.report_episodes" if self.trains else "agent.episodes"])
 
 
 @dataclass(frozen=True)
@@ -161,14 +136,14 @@ class Arm:
         for run in self.runs:
             found[run.design_set].append(run)
         alone = all(len(runs) == 1 for runs in found.values())
-        if alone or self.runs[0].config["designer.name"] in _DRAW_NOTHING:
+        if alone or self.runs[0].flat["designer.name"] in _DRAW_NOTHING:
             return [list(self.runs)]
         return list(found.values())
 
     @property
     def one_set(self) -> bool:
         """Whether several runs share a single design set, so that nothing is known of other sets."""
-        drawn = self.runs[0].config["designer.name"] not in _DRAW_NOTHING
+        drawn = self.runs[0].flat["designer.name"] not in _DRAW_NOTHING
         return drawn and len(self.runs) > 1 and len({run.design_set for run in self.runs}) == 1
 
     def groups(self, number: Callable[[RunSummary], float | None]) -> Groups:
@@ -182,7 +157,7 @@ class Arm:
     def score_of(self, rates: Mapping[str, float]) -> float | None:
         """The family's score of success rates in [0, 1], in percent; None for a family that is not installed."""
         try:
-            return self.runs[0].record.family.score(rates)
+            return self.runs[0].family.score(rates)
         except EnvGenError:
             return None
 
@@ -245,19 +220,19 @@ def find_runs(folder: Path) -> tuple[list[FoundRun], list[str]]:
 
 def read_run(folder: Path) -> FoundRun:
     """One run's folder; RunFolderError where it is none, its files don't belong together or don't say what it found."""
-    record = RunRecord(folder)
+    run = FoundRun(folder)
     try:
         for key in _NEEDED:
-            record.flat[key]
+            run.flat[key]
     except KeyError as error:
-        raise RunFolderError(f"{record.files.config} is not a run's config: it lacks {error}") from error
+        raise RunFolderError(f"{run.files.config} is not a run's config: it lacks {error}") from error
     with understood(folder):
-        record.phases, record.diagnostic, record.asks  # noqa: B018 - read now, so that what is wrong is said here
-        return FoundRun(record, record.summary)
+        run.phases, run.diagnostic, run.asks, run.summary  # noqa: B018 - read now, so that what is wrong is said here
+    return run
 
 
 def _check_identity(run: FoundRun) -> None:
-    config, identity = run.record.document["config"], run.record.document["identity"]
+    config, identity = run.document["config"], run.document["identity"]
     if identity not in (identity_of(config, all_of_asked=whole) for whole in (False, True)):
         raise RunFolderError(
             f"{run.folder}: its identity is not that of its config: edited, or made by another version"
@@ -276,18 +251,18 @@ def make_arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]
     for runs in by_treatment.values():
         once: dict[tuple[Any, ...], FoundRun] = {}
         for run in runs:
-            first = once.setdefault((run.config["seed"], run.design_set), run)
+            first = once.setdefault((run.flat["seed"], run.design_set), run)
             if first is not run:
                 notes.append(f"{run.folder} repeats {first.folder} (same arm and seed): counted once")
         label = ", ".join([runs[0].label, *_distinction(runs[0], firsts[runs[0].label])])
-        arms.append(Arm(label, tuple(sorted(once.values(), key=lambda run: run.config["seed"]))))
+        arms.append(Arm(label, tuple(sorted(once.values(), key=lambda run: run.flat["seed"]))))
     return tuple(sorted(arms, key=lambda arm: arm.label)), notes
 
 
 def comparable(ours: FoundRun, theirs: FoundRun, *, any_model: bool = False) -> bool:
     """Whether two runs have the same game, agent, evaluation, budget and, where both ask one, language model."""
     same_model = not (ours.asks and theirs.asks) or all(
-        ours.config[key] == theirs.config[key] for key in ("llm.name", "llm.kind", "llm.model")
+        ours.flat[key] == theirs.flat[key] for key in ("llm.name", "llm.kind", "llm.model")
     )
     return ours.setting == theirs.setting and (same_model or any_model)
 
@@ -296,7 +271,7 @@ def _versions(run: FoundRun) -> dict[str, Any]:
     """Versions whose runs are never one arm; the Python and the machine change no game."""
     return {
         f"version of {key}": value
-        for key, value in run.record.document["versions"].items()
+        for key, value in run.document["versions"].items()
         if key not in ("python", "machine")
     }
 
@@ -323,7 +298,7 @@ def _experiments(runs: Sequence[FoundRun]) -> list[str]:
 def _contrasts(runs: Sequence[FoundRun]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
     """The preregistered contrasts and those that the runs' configs name, and a note for each that is none."""
     pairs, notes = [], []
-    for name in dict.fromkeys([*CONTRASTS, *(str(name) for run in runs for name in run.config.get("contrasts") or ())]):
+    for name in dict.fromkeys([*CONTRASTS, *(str(name) for run in runs for name in run.flat.get("contrasts") or ())]):
         ours, _, theirs = name.partition(" - ")
         if ours.strip() and theirs.strip():
             pairs.append((ours.strip(), theirs.strip()))
@@ -338,7 +313,7 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
     for name, values in (
         ("training steps a run", {f"{run.training_steps:,}" for run in runs}),
         ("episodes of the report evaluation", {f"{run.report_episodes:,}" for run in runs}),
-        ("families", {run.config["env.name"] for run in runs}),
+        ("families", {run.flat["env.name"] for run in runs}),
     ):
         if len(values) > 1:
             notes.append(f"the rows differ in {name} ({', '.join(sorted(values))}): compare only what is equal")

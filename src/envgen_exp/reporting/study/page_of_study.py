@@ -82,7 +82,7 @@ def curves(study: Study) -> Markup:
         series = []
         for colour, arm in enumerate(arms, start=1):
             if len(arm.runs) <= FAINT_RUNS:
-                series += [Series(f"seed {run.config['seed']}", _curve(run), colour, faint=True) for run in arm.runs]
+                series += [Series(f"seed {run.flat['seed']}", _curve(run), colour, faint=True) for run in arm.runs]
             series.append(_mean_curve(arm, colour))
         last = "; ".join(f"{arm.label}: {spread(arm.values(lambda s: s.score))}" for arm in arms)
         chart = line_chart(
@@ -160,7 +160,7 @@ def runs(study: Study) -> Markup:
                 [
                     _link(run),
                     Cell(arm.label, css="wrap"),
-                    str(run.config["seed"]),
+                    str(run.flat["seed"]),
                     score,
                     f"{s.reward:.2f}",
                     duration(s.seconds),
@@ -195,7 +195,7 @@ def _summary(run: FoundRun) -> RunSummary:
 def _curve(run: FoundRun) -> list[tuple[float, float | None]]:
     """(training steps, score) of each feedback evaluation and of the report evaluation."""
     summary = _summary(run)
-    cycle = run.config["schedule.designed_steps"] + run.config["schedule.original_steps"]
+    cycle = run.flat["schedule.designed_steps"] + run.flat["schedule.original_steps"]
     points: list[tuple[float, float | None]] = [(n * cycle, s) for n, s in enumerate(summary.feedback_scores, start=1)]
     return [*points, (run.training_steps, summary.score)]
 

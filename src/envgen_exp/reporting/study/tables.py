@@ -238,8 +238,8 @@ def _p(value: float | None) -> str:
 
 def unfinished(study: Study) -> list[tuple[str, str]]:
     """Each unfinished run in words, and the command that goes on with it."""
-    return [(_state(run), run.record.resume_command) for run in study.unfinished]
+    return [(_state(run), run.resume_command) for run in study.unfinished]
 
 
 def _state(run: FoundRun) -> str:
-    return f"{run.label}, seed {run.config['seed']}, {len(run.record.phases)} phases done"
+    return f"{run.label}, seed {run.flat['seed']}, {len(run.phases)} phases done"

@@ -94,7 +94,7 @@ def _verdict(claim: Claim, evidence: _Evidence | None, p: float | None) -> Verdi
     if evidence is None:
         return Verdict(claim, "not run", claim.impossible)
     told = evidence.told()
-    steps = f"{evidence.ours.runs[0].training_steps:,} steps, ppo={evidence.ours.runs[0].config['ppo.name']}"
+    steps = f"{evidence.ours.runs[0].training_steps:,} steps, ppo={evidence.ours.runs[0].flat['ppo.name']}"
     if claim.impossible:
         return Verdict(claim, "no verdict possible", f"{claim.impossible}; ours: {told}")
     if claim.asks and not evidence.is_llm:
@@ -158,7 +158,7 @@ def _pair(claim: Claim, ours: Arm, theirs: Arm | None) -> _Evidence:
     return _Evidence(
         ours=ours,
         theirs=theirs,
-        is_llm=all(arm.runs[0].config["llm.kind"] == "litellm" for side, arm in sides if side.asks),
+        is_llm=all(arm.runs[0].flat["llm.kind"] == "litellm" for side, arm in sides if side.asks),
         at_scale=all(side.at_scale(arm.runs[0]) for side, arm in sides),
         comparison=comparison,
         sd=_pooled_sd(samples),
