@@ -239,17 +239,25 @@ def test_the_gap_is_that_of_the_training_episodes(copied: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cost", "shown"),
-    [(0.25, "Dollars 0.25 of the calls so far"), (0.0, "Dollars 0.00 of"), (None, "Dollars ? price")],
+    ("costs", "shown"),
+    [
+        ((0.125, 0.125), "Dollars 0.25 of the calls so far"),
+        ((0.0, 0.0), "Dollars 0.00 of"),
+        ((None, None), "Dollars ? price"),
+        ((None, 0.5), "Dollars ≥ 0.50 of some calls"),
+    ],
 )
-def test_what_an_llm_cost_so_far_or_that_it_is_not_known(copied: Path, cost: float | None, shown: str) -> None:
+def test_what_an_llm_cost_so_far_or_that_it_is_not_known(
+    copied: Path, costs: tuple[float | None, ...], shown: str
+) -> None:
     document = yaml.safe_load((copied / "config.yaml").read_text())
     document["config"]["llm"] |= {"name": "gpt4", "kind": "litellm", "model": "openai/gpt-4"}
     (copied / "config.yaml").write_text(yaml.safe_dump(document))
     (copied / "summary.json").unlink()
     events = runs.rows(copied / "llm" / "ledger.jsonl")
     for event in events:
-        event |= {"client": "litellm"} if event["event"] == "sent" else {"cost": cost and cost / 2}
+        event |= {"client": "litellm"} if event["event"] == "sent" else {}
+        event |= {"cost": costs[event["call"] - 1]} if event["event"] == "answered" else {}
     (copied / "llm" / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     text = render(RunRecord(copied))
     tiles = " ".join(

@@ -124,7 +124,9 @@ def _tiles(data: RunRecord) -> list[Markup]:
         tiles.append(_tile("Score", "none yet", "no evaluation has ended", main=True))
     if data.uses_llm:
         spent = data.spent
-        cost, why = (f"{spent.cost:.2f}", "of the calls so far") if spent.cost_known else ("?", "price not known")
+        cost, why = f"{spent.cost:.2f}", "of the calls so far"
+        if not spent.cost_known:
+            cost, why = (f"≥ {cost}", "of some calls it is not known") if spent.cost else ("?", "price not known")
         tokens = f"{spent.prompt_tokens:,} prompt and {spent.completion_tokens:,} completion tokens"
         model = data.config.llm.model or data.config.llm.name
         tiles.append(_tile("LLM calls", f"{spent.calls:,}", f"to {model}, {tokens}"))
