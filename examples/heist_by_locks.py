@@ -15,7 +15,7 @@ from envgen_exp.families.heist.design import SKILLS
 from envgen_exp.families.heist.family import HeistFamily
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.reporting.statistics import mean_sd
-from envgen_exp.run.stored import load_config
+from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking.metrics import read
 
 GEM = SKILLS.index("take_gem")
@@ -23,7 +23,7 @@ GEM = SKILLS.index("take_gem")
 
 def table(folder: Path) -> str:
     """The run's gem success in all, over its groups of episodes (slots), and for each number of locks."""
-    family = make_family(load_config(folder).env)
+    family = make_family(RunRecord(folder).config.env)
     if not isinstance(family, HeistFamily):
         raise SystemExit(f"{folder} is no run of Heist")
     rows = [row for row in read(folder / "episodes.jsonl") if row["phase"] == "report-evaluation"]

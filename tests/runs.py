@@ -23,6 +23,8 @@ from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import DesignCheck
 from envgen_exp.run import checkpoint
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.summary import RunSummary
 
 SMOKE = ("debug=smoke", "num_threads=1", "env.num_threads=1")
 
@@ -55,6 +57,13 @@ def quick() -> Iterator[None]:
         patch.setattr(CrafterFamily, "check", few)
         patch.setattr(command, "write_report", lambda folder: folder)
         yield
+
+
+def summary(folder: Path) -> RunSummary:
+    """What a finished run came to."""
+    found = RunRecord(folder).summary
+    assert found is not None
+    return found
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

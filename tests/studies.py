@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ SUMMARY = RunSummary(
     family="crafter",
     designer="adaptive",
     llm="offline",
-    ppo="laptop",
     seed=3,
+    trains=True,
+    asks=True,
     uses_llm=False,
     skills=("collect_coal", "collect_diamond", "wake_up"),
     feedback=(
@@ -76,7 +77,7 @@ def make_run(
     **numbers: Any,
 ) -> Path:
     """A run's folder. `changes` are keys of the composed config, e.g. {"schedule.final_steps": 9}; `numbers` are fields
-    of the summary.
+    of `RunSummary`, which stand in the files that it is read from.
     """
     values, phases = composed(overrides)
     values = copy.deepcopy(values)
@@ -93,20 +94,67 @@ def make_run(
     }
     (folder / "phases").mkdir(parents=True)
     (folder / "config.yaml").write_text(json.dumps(document))
+    schedule, cycles = values["schedule"], values["cycles"]
+    steps = {
+        "designed": cycles * schedule["designed_steps"],
+        "original": cycles * schedule["original_steps"] + schedule["final_steps"],
+        "feedback": 50,
+        "report": 100,
+    }
+    found = dataclasses.replace(SUMMARY, **{"steps": steps, **numbers})
     for index, name in enumerate(phases if finished else phases[:1]):
-        (folder / "phases" / f"{index:03d}-{name}.json").write_text("{}")
+        (folder / "phases" / f"{index:03d}-{name}.json").write_text(json.dumps(phase(name, found)))
+    if found.llm_calls:
+        (folder / "llm").mkdir()
+        (folder / "llm" / "ledger.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in asked(found)))
     if finished:
-        schedule, cycles = values["schedule"], values["cycles"]
-        steps = {
-            "designed": cycles * schedule["designed_steps"],
-            "original": cycles * schedule["original_steps"] + schedule["final_steps"],
-            "feedback": 50,
-            "report": 100,
-        }
-        own = {"designer": values["designer"]["name"], "seed": values["seed"], "llm": values["llm"]["name"]}
-        summary = dataclasses.replace(SUMMARY, folder=str(folder), **{**own, "steps": steps, **numbers})
-        (folder / "summary.json").write_text(json.dumps(summary.to_json()))
+        kept = {"steps": found.steps, "seconds": found.seconds, "updates": found.updates}
+        (folder / "summary.json").write_text(json.dumps(kept))
     return folder
+
+
+def phase(name: str, found: RunSummary) -> dict[str, Any]:
+    """What a phase of a run that came to this left, as far as it is read."""
+    if name == "final":
+        return {"kind": "original", "steps": 1, "episodes": found.training_episodes}
+    if name == "report-evaluation":
+        values = {
+            "score/report": found.score,
+            "score/report_low": found.score_low,
+            "score/report_high": found.score_high,
+            "return/report": found.reward,
+            "score/training_last_phase": found.training_score,
+            "return/training_last_phase": found.training_reward,
+        }
+        return {"skills": skills(found.report), "values": values}
+    if name.endswith("-evaluate"):
+        cycle = int(name.removeprefix("cycle").removesuffix("-evaluate"))
+        return {
+            "skills": skills(found.feedback[cycle - 1]),
+            "values": {"score/feedback": found.feedback_scores[cycle - 1]},
+        }
+    return {}
+
+
+def skills(counts: Successes) -> dict[str, Any]:
+    """An evaluation over one seed."""
+    successes = [list(counts.successes.values())]
+    return {"skills": list(counts.successes), "seeds": [0], "successes": successes, "episodes": [counts.episodes]}
+
+
+def asked(found: RunSummary) -> Iterator[dict[str, Any]]:
+    """The ledger of so many calls; the first has all the tokens and what they cost."""
+    for call in range(1, found.llm_calls + 1):
+        first = call == 1
+        yield {"event": "sent", "call": call, "attempt": 1, "cycle": 1, "client": "litellm"}
+        yield {
+            "event": "answered",
+            "call": call,
+            "attempt": 1,
+            "cost": found.cost if first else 0.0,
+            "prompt_tokens": found.prompt_tokens if first else 0,
+            "completion_tokens": found.completion_tokens if first else 0,
+        }
 
 
 def make_arm(folder: Path, name: str, scores: Sequence[float], *overrides: str, **numbers: Any) -> None:
@@ -126,10 +174,10 @@ def make_arm(folder: Path, name: str, scores: Sequence[float], *overrides: str, 
 
 
 def crafter_report(rng: np.random.Generator, episodes: int = 1000) -> dict[str, Any]:
-    """Counts for all of Crafter's skills, and their names, as fields of a summary."""
-    skills = make_family(CrafterConfig()).skills
-    counts = rng.binomial(episodes, rng.beta(0.6, 0.6, len(skills))).tolist()
-    return {"skills": skills, "report": Successes(episodes, dict(zip(skills, counts, strict=True))), "feedback": ()}
+    """Counts for all of Crafter's skills as fields of a summary."""
+    names = make_family(CrafterConfig()).skills
+    counts = rng.binomial(episodes, rng.beta(0.6, 0.6, len(names))).tolist()
+    return {"report": Successes(episodes, dict(zip(names, counts, strict=True)))}
 
 
 def edit(file: Path, change: Any) -> None:

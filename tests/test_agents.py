@@ -16,7 +16,7 @@ import pytest
 import yaml
 from batch import Batch
 from llm_server import LLMServer
-from runs import fork, rows, wait
+from runs import fork, rows, summary, wait
 
 from envgen_exp import seeding
 from envgen_exp.commands import cli, report
@@ -37,7 +37,7 @@ from envgen_exp.llm.ledger import Address
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.run.folder import is_finished
 from envgen_exp.run.identity import identity
-from envgen_exp.run.stored import load_config
+from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet, world_seed
 
 FAMILY = CrafterFamily(CrafterConfig(num_threads=1))
@@ -310,15 +310,17 @@ def test_whole_episodes_of_the_direct_agent(
         assert state.game is not None
         assert record["skills"] == state.game["achievements"].tolist()
 
-    summary = read_json(folder / "summary.json")
+    found = summary(folder)
     events = ledger.read(folder / "llm")
     answered = [event for event in events if event["event"] == "answered"]
-    assert (summary["agent"], summary["llm_calls"], summary["uses_llm"]) == ("direct", 18, True)
-    assert summary["cost"] == pytest.approx(sum(event["cost"] for event in answered))
-    assert sum(summary["by_episode"]["seconds"]) == pytest.approx(sum(event["seconds"] for event in answered))
-    assert summary["by_episode"]["calls"] == [9, 9]
-    assert summary["by_episode"]["cut"] == [1, 1]
-    assert {kind: steps for kind, steps in summary["steps"].items() if steps} == {"report": 18}
+    assert (found.trains, found.llm_calls, found.uses_llm) == (False, 18, True)
+    assert found.cost == pytest.approx(sum(event["cost"] for event in answered))
+    assert sum(seconds or 0 for seconds in found.by_episode["seconds"]) == pytest.approx(
+        sum(event["seconds"] for event in answered)
+    )
+    assert found.by_episode["calls"] == [9, 9]
+    assert found.by_episode["cut"] == [1, 1]
+    assert {kind: steps for kind, steps in found.steps.items() if steps} == {"report": 18}
     assert [event["cycle"] for event in events if event["event"] == "sent"] == [1] * 9 + [2] * 9
     # Told of the game: names alone. Told of the moment: the last five steps and what was seen before.
     system, user = (message["content"] for message in server.seen[8].body["messages"])
@@ -370,7 +372,7 @@ def test_a_cap_holds_in_mid_episode_and_the_run_goes_on_from_there(server: LLMSe
     assert len(server.seen) == 8
     assert command.run(compose_run([f"resume={folder}", "llm.max_calls=12"]), []) == 0
     assert len(server.seen) == 12
-    assert read_json(folder / "summary.json")["llm_calls"] == 12
+    assert summary(folder).llm_calls == 12
 
 
 @pytest.mark.parametrize(("request_number", "stage"), [(4, "arrived"), (8, "answered")])
@@ -410,8 +412,8 @@ def test_a_recorded_run_plays_again_without_a_model(server: LLMServer, tmp_path:
     assert command.run(compose_run([*again, f"folder={tmp_path / 'again'}"]), []) == 0
     assert len(server.seen) == asked
     assert played(tmp_path / "again") == played(tmp_path / "run")
-    summary = read_json(tmp_path / "again" / "summary.json")
-    assert (summary["llm_calls"], summary["uses_llm"]) == (0, False)
+    found = summary(tmp_path / "again")
+    assert (found.llm_calls, found.uses_llm) == (0, False)
 
 
 def test_tables_hold_the_run_and_say_what_differs(
@@ -430,6 +432,9 @@ def test_tables_hold_the_run_and_say_what_differs(
     page = (tmp_path / "sweep/0/report.html").read_text()
     assert "6 LLM calls" in page
     assert "could not be made" not in page
+    sections = re.findall(r'<section id="(\w+)"', page) or re.findall(r'href="#(\w+)"', page)
+    assert [one for one in sections if one != "main"] == ["headline", "skills", "episodes", "conversation", "config"]
+    assert "Call 6: episode 1, action" in page
     assert is_finished(tmp_path / "sweep/0")
 
 
@@ -486,4 +491,4 @@ def test_a_run_from_before_there_were_agents_is_read(server: LLMServer, tmp_path
     document: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
     del document["config"]["agent"]
     (folder / "config.yaml").write_text(json.dumps(document))
-    assert load_config(folder).agent.name == "ppo"
+    assert RunRecord(folder).config.agent.name == "ppo"

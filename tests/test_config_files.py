@@ -16,7 +16,7 @@ from envgen_exp.config import RunConfig, plain
 from envgen_exp.errors import ConfigError, RunFolderError, SecretError
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.identity import identity
-from envgen_exp.run.stored import load_config
+from envgen_exp.run.record import RunRecord
 
 FILE = Path(__file__).parents[1] / "examples" / "designs.yaml"
 
@@ -27,7 +27,7 @@ def needs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     earlier = save(compose_run(["seed=7", f"folder={tmp_path_factory.mktemp('earlier') / 'run'}"]))
     (earlier / "phases").mkdir()
     for cycle in (1, 2, 3):
-        (earlier / "phases" / f"{cycle:03d}-cycle{cycle}-evaluate.json").write_text('{"skills": {"seeds": [0, 1]}}')
+        (earlier / "phases" / f"{cycle - 1:03d}-cycle{cycle}-evaluate.json").write_text('{"skills": {"seeds": [0, 1]}}')
     placebo, human = [f"designer.placebo_from={earlier}"], [f"designer.file={FILE}"]
     return {
         "llm=replay": ["llm.replay_from=runs/earlier"],
@@ -51,7 +51,7 @@ def save(config: RunConfig) -> Path:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_composes_and_comes_back_from_a_folder(option: str, needs: dict[str, list[str]], tmp_path: Path) -> None:
     config = compose_run([option, f"folder={tmp_path / 'run'}", *needs.get(option, [])])
-    loaded = load_config(save(config))
+    loaded = RunRecord(save(config)).config
     assert loaded == config
     assert type(loaded.env) is type(config.env)
     assert type(loaded.designer) is type(config.designer)
@@ -172,14 +172,14 @@ def test_resume_takes_the_folders_config(folder: Path) -> None:
     config = compose_run([f"resume={folder}"])
     assert (config.ppo.name, config.ppo.gamma, config.cycles) == ("paper", 0.9, 2)
     assert (config.resume, config.folder) == (str(folder), None)
-    assert identity(config) == identity(load_config(folder))
+    assert identity(config) == identity(RunRecord(folder).config)
 
 
 def test_resume_changes_what_is_typed_alone(folder: Path) -> None:
     config = compose_run([f"resume={folder}", "tracker=none", "checkpoint.every_steps=7", "num_threads=3"])
     assert config.tracker.kind.name == "none"
     assert (config.checkpoint.every_steps, config.num_threads, config.ppo.gamma) == (7, 3, 0.9)
-    assert identity(config) == identity(load_config(folder))
+    assert identity(config) == identity(RunRecord(folder).config)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_resume_changes_what_is_typed_alone(folder: Path) -> None:
 def test_what_is_typed_on_resume_shows_in_the_identity(folder: Path, typed: str, key: str, value: object) -> None:
     config = compose_run([typed, f"resume={folder}"])
     assert getattr(config.ppo, key) == value
-    assert identity(config) != identity(load_config(folder))
+    assert identity(config) != identity(RunRecord(folder).config)
 
 
 def test_typing_the_first_command_again_is_no_change(tmp_path: Path) -> None:

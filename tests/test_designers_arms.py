@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from runs import composed, final_state, rows, run
+from runs import composed, final_state, rows, run, summary
 
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import CONF, compose_run
@@ -25,6 +25,7 @@ from envgen_exp.families.design import Design
 from envgen_exp.families.family import DesignCheck
 from envgen_exp.learners.learner import Speed
 from envgen_exp.learners.ppo.learner import PPOLearner
+from envgen_exp.reporting.study.collect import read_run
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.films import Camera
 from envgen_exp.run.folder import read_config
@@ -109,27 +110,28 @@ def finished(earlier: Path, tmp_path_factory: pytest.TempPathFactory) -> Finishe
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_has_the_same_steps_at_the_environment(arm: str, finished: Finished) -> None:
     folder, played = finished(arm)
-    summary = json.loads((folder / "summary.json").read_text())
+    found = summary(folder)
     config = composed(f"resume={folder}")
     schedule = config.schedule
     total = config.cycles * (schedule.designed_steps + schedule.original_steps) + schedule.final_steps
     designed = 0 if arm == "original" else config.cycles * schedule.designed_steps
-    assert played[WorldSet.TRAIN, "designed"] == summary["steps"]["designed"] == designed
-    assert played[WorldSet.TRAIN, "original"] == summary["steps"]["original"] == total - designed
+    assert played[WorldSet.TRAIN, "designed"] == found.steps["designed"] == designed
+    assert played[WorldSet.TRAIN, "original"] == found.steps["original"] == total - designed
     for kind, worlds in (("feedback", WorldSet.FEEDBACK), ("report", WorldSet.REPORT)):
-        assert played[worlds, "original"] == summary["steps"][kind] > 0
+        assert played[worlds, "original"] == found.steps[kind] > 0
         assert played[worlds, "designed"] == 0
     validation = played[WorldSet.VALIDATION, "designed"] + played[WorldSet.VALIDATION, "original"]
-    assert validation == summary["steps"]["validation"]
+    assert validation == found.steps["validation"]
     assert (validation > 0) == (arm in ("easy_to_hard", "adversarial"))
     if arm == "easy_to_hard":
         assert played[WorldSet.VALIDATION, "original"] == 200
-    assert (summary["arm"], summary["designer"], summary["design_set"]) == (arm, config.designer.name, 0)
-    assert summary["updates"] > 0
-    assert summary["diagnostic"] == []
-    assert summary["llm_calls"] == 0
+    run_of_arm = read_run(folder)
+    assert (run_of_arm.arm, found.designer, run_of_arm.design_set) == (arm, config.designer.name, 0)
+    assert found.updates > 0
+    assert run_of_arm.diagnostic == ()
+    assert found.llm_calls == 0
     last = [row for row in rows(folder / "metrics.jsonl") if "updates" in row][-1]
-    assert (last["updates"], last["step"]) == (summary["updates"], total)
+    assert (last["updates"], last["step"]) == (found.updates, total)
 
 
 def proposals(folder: Path) -> list[dict[str, Any]]:
@@ -163,7 +165,7 @@ def test_a_design_set_is_what_designers_draw_from(finished: Finished, tmp_path: 
     for name, words in {"a": ["seed=1", "design_set=5"], "b": ["seed=2", "design_set=5"]}.items():
         folder = run(tmp_path / name, "arm=fixed", "cycles=1", "schedule.final_steps=0", *SHORT, *words)
         firsts.append(proposals(folder)[0]["designs"])
-        assert json.loads((folder / "summary.json").read_text())["design_set"] == 5
+        assert read_run(folder).design_set == 5
     assert firsts[0] == firsts[1] != proposals(finished("fixed")[0])[0]["designs"]
     family = make_family(composed().env)
     drawn = [
@@ -224,10 +226,7 @@ def test_killed_and_resumed_it_ends_the_same(
     whole = run(tmp_path / "whole", *words)
     broken = killed_and_resumed(tmp_path / "broken", words, at, monkeypatch)
     assert final_state(broken) == final_state(whole)
-    assert (
-        json.loads((broken / "summary.json").read_text())["steps"]
-        == json.loads((whole / "summary.json").read_text())["steps"]
-    )
+    assert summary(broken).steps == summary(whole).steps
 
 
 # What is in the config of a run that named other files
@@ -345,8 +344,8 @@ def test_gifts_are_asked_of_a_family_that_has_some(monkeypatch: pytest.MonkeyPat
 def test_a_diagnostic_run_says_so(tmp_path: Path) -> None:
     words = ["arm=generator", "env.original=fork", "env.generator=released", "cycles=1", *SHORT]
     folder = run(tmp_path / "run", *words)
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["diagnostic"] == ["env.original=fork", "env.generator=released"]
+    found = summary(folder)
+    assert read_run(folder).diagnostic == ("env.original=fork", "env.generator=released")
     # It is the original all the same, in what counts and in what is scored.
-    assert summary["steps"]["original"] == 500
-    assert summary["training_episodes"] > 0
+    assert found.steps["original"] == 500
+    assert found.training_episodes > 0

@@ -19,7 +19,7 @@ from typing import Any
 import jsonschema
 import pytest
 import tiny_gguf
-from runs import die, fork, run, wait
+from runs import die, fork, run, summary, wait
 
 from envgen_exp.config import Engine, LLMConfig, LLMKind, Prompt
 from envgen_exp.errors import BudgetError, EnvGenError, UnavailableError
@@ -292,7 +292,7 @@ def test_a_whole_run(tiny: Path, tmp_path: Path) -> None:
     """Design, train, feed back and design again; the model is there while it is asked, not while the agent learns."""
     words = ("llm=embedded", f"llm.weights={tiny}", "llm.max_repairs=0", "cycles=2", *SMALL)
     folder = run(tmp_path / "run", *words)
-    summary = json.loads((folder / "summary.json").read_text())
-    assert (summary["uses_llm"], summary["llm_calls"], summary["cost"]) == (True, 2, 0.0)
+    found = summary(folder)
+    assert (found.uses_llm, found.llm_calls, found.cost) == (True, 2, 0.0)
     assert model_processes() == set()
     assert "embedded" in (folder / "report.html").read_text()

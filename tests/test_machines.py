@@ -13,6 +13,7 @@ import warm
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_sweep
 from envgen_exp.errors import ConfigError
+from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking import wandb
 
 RUN = Path(__file__).parents[1] / "run.py"
@@ -46,7 +47,7 @@ def test_one_run_of_a_process_takes_the_agents_id(tmp_path: Path, monkeypatch: p
     for name in ("first", "second"):
         folder = tmp_path / name / "wandb"
         folder.mkdir(parents=True)
-        tracker = wandb.WandbTracker(runs.composed(), folder.parent, warned.append, {}, 0)
+        tracker = wandb.WandbTracker(runs.composed(), folder.parent, warned.append, RunRecord, 0)
         ids.append(tracker._run_id(folder))
     assert ids[0] == "agents-run"
     assert ids[1] != "agents-run"

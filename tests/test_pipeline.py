@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import composed, final_state, rows, run
+from runs import composed, final_state, rows, run, summary
 
 from envgen_exp.commands import run as command
 from envgen_exp.errors import ConfigError, IdentityError
@@ -45,8 +45,7 @@ def test_the_loop_leaves_a_whole_folder(whole: Path) -> None:
     assert len(feedback) == config.evaluation.feedback_seeds * config.evaluation.feedback_episodes
     assert all(row["design"] != "original" for row in episodes if "train-designed" in row["phase"])
 
-    summary = json.loads((whole / "summary.json").read_text())
-    assert summary["score"] == pytest.approx(metrics[-1]["score/report"])
+    assert summary(whole).score == pytest.approx(metrics[-1]["score/report"])
 
 
 def test_no_world_is_in_two_sets(whole: Path) -> None:

@@ -28,8 +28,8 @@ from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.reporting.designs import amount
 from envgen_exp.reporting.page import escape, png, table
 from envgen_exp.reporting.plots import Series, line_chart, short, ticks
+from envgen_exp.reporting.run import conversation
 from envgen_exp.reporting.run import page_of_run as report
-from envgen_exp.reporting.run.data import RunData
 from envgen_exp.reporting.run.page_of_run import make_report, render, write_report
 from envgen_exp.reporting.run.skills import change
 from envgen_exp.reporting.run.terminal import percent
@@ -37,6 +37,7 @@ from envgen_exp.reporting.statistics import difference
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.reporting.study.tables import spread
 from envgen_exp.run.identity import identity_of
+from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import Successes
 
 FAILED = "could not be made"
@@ -112,14 +113,14 @@ def edit(file: Path, change: Callable[[Any], None]) -> None:
 
 
 def test_the_headline_is_the_summary(run: Path, page: Page) -> None:
-    summary = json.loads((run / "summary.json").read_text())
+    summary = runs.summary(run)
     assert FAILED not in page.text
     assert "Not finished" not in page.text
-    interval = f"95 % interval {summary['score_low']:.2f} to {summary['score_high']:.2f}"
+    interval = f"95 % interval {summary.score_low:.2f} to {summary.score_high:.2f}"
     for words in (
-        f"{summary['score']:.2f} %",
+        f"{summary.score:.2f} %",
         interval,
-        f"{summary['reward']:.2f}",
+        f"{summary.reward:.2f}",
         "designed 400 + original 700 = 1,100",
     ):
         assert words in page.text
@@ -127,13 +128,13 @@ def test_the_headline_is_the_summary(run: Path, page: Page) -> None:
 
 
 def test_the_heat_map_is_the_evaluations(run: Path, page: Page) -> None:
-    summary = json.loads((run / "summary.json").read_text())
-    columns = [Successes(**one) for one in (*summary["feedback"], summary["report"])]
-    for skill in summary["skills"]:
+    summary = runs.summary(run)
+    columns = [*summary.feedback, summary.report]
+    for skill in summary.skills:
         cells = next(row for row in page.rows if row[:1] == [skill] and len(row) == len(columns) + 1)
         shown = [re.match(r"[\d.]+", cell.strip()) for cell in cells[1:]]
         assert [match and match[0] for match in shown] == [percent(column.rate(skill)) for column in columns]
-    assert page.row("score")[1:] == [f"{s:.2f}" for s in (*summary["feedback_scores"], summary["score"])]
+    assert page.row("score")[1:] == [f"{s:.2f}" for s in (*summary.feedback_scores, summary.score)]
 
 
 def test_each_design_stands_with_its_purpose_its_claims_its_worlds_and_its_counts(run: Path, page: Page) -> None:
@@ -165,6 +166,14 @@ def test_what_was_asked_and_answered_is_there_once(run: Path, page: Page) -> Non
         assert " ".join(record["request"]["messages"][0]["content"].split()) in page.text
 
 
+def test_of_very_many_requests_the_first_are_shown(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "CALLS", 1)
+    text = conversation.conversation(RunRecord(run))
+    assert "Call 1: " in text
+    assert "Call 2: " not in text
+    assert "1 further requests lie in llm/ alone." in text
+
+
 def test_command_versions_and_config_are_there(run: Path, page: Page) -> None:
     document = yaml.safe_load((run / "config.yaml").read_text())
     assert document["command"] in page.text
@@ -177,7 +186,7 @@ def test_training_and_evaluation_curves_end_where_the_metrics_do(run: Path, page
     titles = [
         attributes["aria-label"] or "" for tag, attributes in page.elements if tag == "svg" and "role" in attributes
     ]
-    data = RunData(run)
+    data = RunRecord(run)
     last = [row["loss/entropy"] for row in data.rows if "loss/entropy" in row][-1]
     assert any(title.startswith("Entropy") and f"to {last:.3g}" in title for title in titles)
     assert sum(title.split()[0] in data.skills for title in titles) == len(data.skills)
@@ -185,7 +194,7 @@ def test_training_and_evaluation_curves_end_where_the_metrics_do(run: Path, page
 
 
 def test_claims_are_read_against_what_happened(run: Path, page: Page) -> None:
-    data = RunData(run)
+    data = RunRecord(run)
     claimed = {target for design in data.proposals[2].designs if design for target in design.targets}
     before, after = data.feedback[1].counts, data.feedback[2].counts
     for skill in claimed:
@@ -197,7 +206,7 @@ def test_claims_are_read_against_what_happened(run: Path, page: Page) -> None:
 
 
 def test_the_gap_is_that_of_the_training_episodes(copied: Path) -> None:
-    data = RunData(copied)
+    data = RunRecord(copied)
     skills, targets = list(data.skills), {t for d in data.proposals[1].designs if d for t in d.targets}
     columns = [skills.index(target) for target in targets]
     rows = []
@@ -222,7 +231,7 @@ def test_the_gap_is_that_of_the_training_episodes(copied: Path) -> None:
                 }
             )
     (copied / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    row = Page(render(RunData(copied))).row("cycle 1")
+    row = Page(render(RunRecord(copied))).row("cycle 1")
     assert row[1:3] == [str(len(columns)), "40"]
     assert float(row[4].split()[0]) == pytest.approx(100 * 1.5 / len(columns), abs=0.051)
     assert float(row[7].split()[0]) == pytest.approx(100 * 0.5 / len(columns), abs=0.051)
@@ -230,24 +239,31 @@ def test_the_gap_is_that_of_the_training_episodes(copied: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cost", "shown"),
-    [(0.125, "Dollars 0.12 of the calls so far"), (0.0, "Dollars 0.00 of"), (None, "Dollars ? price")],
+    ("costs", "shown"),
+    [
+        ((0.125, 0.125), "Dollars 0.25 of the calls so far"),
+        ((0.0, 0.0), "Dollars 0.00 of"),
+        ((None, None), "Dollars ? price"),
+        ((None, 0.5), "Dollars ≥ 0.50 of some calls"),
+    ],
 )
-def test_what_an_llm_cost_so_far_or_that_it_is_not_known(copied: Path, cost: float | None, shown: str) -> None:
+def test_what_an_llm_cost_so_far_or_that_it_is_not_known(
+    copied: Path, costs: tuple[float | None, ...], shown: str
+) -> None:
     document = yaml.safe_load((copied / "config.yaml").read_text())
     document["config"]["llm"] |= {"name": "gpt4", "kind": "litellm", "model": "openai/gpt-4"}
     (copied / "config.yaml").write_text(yaml.safe_dump(document))
     (copied / "summary.json").unlink()
-    rows = runs.rows(copied / "metrics.jsonl")
-    for row in rows:
-        if "llm/calls" in row:
-            row |= {"llm/calls": 7, "llm/cost_dollars": cost}
-    (copied / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    text = render(RunData(copied))
+    events = runs.rows(copied / "llm" / "ledger.jsonl")
+    for event in events:
+        event |= {"client": "litellm"} if event["event"] == "sent" else {}
+        event |= {"cost": costs[event["call"] - 1]} if event["event"] == "answered" else {}
+    (copied / "llm" / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    text = render(RunRecord(copied))
     tiles = " ".join(
         re.sub(r"<[^>]+>", " ", text[text.index('class="tiles"') : text.index("</ul>", text.index('"tiles"'))]).split()
     )
-    assert "LLM calls 7 to openai/gpt-4" in tiles
+    assert "LLM calls 2 to openai/gpt-4" in tiles
     assert shown in tiles
 
 
@@ -413,7 +429,7 @@ def test_videos_are_in_the_page_as_far_as_there_is_room(copied: Path, monkeypatc
     (copied / "videos" / "a.mp4").write_bytes(b"12345")
     (copied / "videos" / "b c.mp4").write_bytes(b"123456")
     monkeypatch.setattr(report, "EMBEDDED_BYTES", 8)
-    made = Page(render(RunData(copied)))
+    made = Page(render(RunRecord(copied)))
     assert "data:video/mp4;base64,MTIzNDU=" in made.addresses
     assert "videos/b%20c.mp4" in made.addresses
 
@@ -425,7 +441,7 @@ def test_a_film_is_told_in_words(copied: Path) -> None:
     film = {"title": "original, world 7", "steps": 1234, "episode_return": 2.1, "whole": False}
     told = {**film, "unlocked": {"collect_wood": 14, "wake_up": 1000}}
     (copied / "videos" / "cycle2-evaluate-1.json").write_text(json.dumps(told))
-    made = Page(render(RunData(copied)))
+    made = Page(render(RunRecord(copied)))
     assert FAILED not in made.text
     assert "original, world 7: 1,234 steps (cut there), return 2.1; 2 of 22 skills" in made.text
     assert {"collect_wood 0:00", "wake_up 1:06"} <= set(made.words)
@@ -500,12 +516,14 @@ def study_folder(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two arms of 60 runs each, with scores around 5 and 7."""
     folder = tmp_path_factory.mktemp("sweep")
     document = yaml.safe_load((run / "config.yaml").read_text())
-    summary = json.loads((run / "summary.json").read_text())
+    *others, last = phases(run)
+    report = json.loads(last.read_text())
     for arm, epochs in enumerate((1, 2)):
         for seed in range(60):
             there = folder / f"{arm}-{seed}"
-            there.mkdir()
-            (there / "phases").symlink_to(run / "phases")
+            (there / "phases").mkdir(parents=True)
+            for name in (*(f"phases/{other.name}" for other in others), "summary.json"):
+                (there / name).symlink_to(run / name)
             changed = {
                 **document["config"],
                 "seed": seed,
@@ -514,8 +532,8 @@ def study_folder(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             edited = {**document, "config": changed, "identity": identity_of(changed)}
             (there / "config.yaml").write_text(json.dumps(edited))
             score = 5 + 2 * arm + seed / 100
-            numbers = {"score": score, "score_low": score - 1, "score_high": score + 1, "seed": seed}
-            (there / "summary.json").write_text(json.dumps({**summary, **numbers}))
+            ends = {"score/report": score, "score/report_low": score - 1, "score/report_high": score + 1}
+            (there / "phases" / last.name).write_text(json.dumps({**report, "values": {**report["values"], **ends}}))
     (folder / "1-59" / "summary.json").unlink()
     (folder / "0-0" / "report.html").write_text("")
     return folder

@@ -10,8 +10,10 @@ import pytest
 from studies import CONF, make_arm
 
 from envgen_exp.commands.report import main
-from envgen_exp.reporting.study.claims import CLAIMS, MARK, Verdict, judge, paper_score, write_claims
+from envgen_exp.reporting.study.claims import CLAIMS, paper_score
 from envgen_exp.reporting.study.collect import collect
+from envgen_exp.reporting.study.table_files import MARK
+from envgen_exp.reporting.study.verdicts import Verdict, judge, write_claims
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -27,9 +29,8 @@ LLM = {"llm.name": "gpt4", "llm.kind": "litellm", "llm.model": "openai/gpt-4.1"}
 
 def plant(folder: Path, name: str, scores: list[float], designer: str = "adaptive", **changes: Any) -> None:
     """An arm at the paper's scale with a language model, unless `changes` say otherwise."""
-    diagnostic = changes.pop("diagnostic", ())
     settings = {**SCALE, **LLM, "designer.name": designer, **{k.replace("__", "."): v for k, v in changes.items()}}
-    make_arm(folder, name, scores, changes=settings, diagnostic=diagnostic)
+    make_arm(folder, name, scores, changes=settings)
 
 
 def verdicts(folder: Path) -> dict[str, Verdict]:
@@ -111,7 +112,7 @@ def test_other_models_and_budgets_are_never_paired(tmp_path: Path) -> None:
     plant(tmp_path, "a", GOOD)
     plant(tmp_path, "f", [29.0, 30.0, 29.5], "fixed", llm__name="deepseek", llm__model="deepseek/deepseek-chat")
     plant(tmp_path, "o", [26.0, 27.0, 25.5], "original", schedule__final_steps=900_000)
-    plant(tmp_path, "d", [36.0, 37.0], "original", env__original="fork", diagnostic=("env.original=fork",))
+    plant(tmp_path, "d", [36.0, 37.0], "original", env__original="fork")
     found = verdicts(tmp_path)
     assert found[KEPT].word == found[ABOVE].word == "not run"
     plant(tmp_path, "g", [31.0, 32.0, 31.5], "fixed")

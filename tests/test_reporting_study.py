@@ -27,6 +27,9 @@ from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.reporting.study.table_files import latex, markdown, write_tables
 from envgen_exp.reporting.study.terminal import print_study
+from envgen_exp.run.summary import Successes
+
+GPT4 = {"llm.name": "gpt4", "llm.kind": "litellm", "llm.model": "openai/gpt-4.1"}
 
 
 def text_of(folder: Path, width: int = 160) -> str:
@@ -148,8 +151,8 @@ def test_the_config_names_more_contrasts(tmp_path: Path) -> None:
 def test_costs_by_kind(tmp_path: Path) -> None:
     for seed in (0, 1):
         steps = {"designed": 400, "original": 700, "feedback": 50, "report": 100, "validation": 800_000}
-        numbers: dict[str, Any] = {"uses_llm": True, "llm_calls": 4 + seed, "prompt_tokens": 1000, "cost": 0.25 + seed}
-        make_run(tmp_path / str(seed), changes={"seed": seed}, steps=steps, updates=240, **numbers)
+        numbers: dict[str, Any] = {"llm_calls": 4 + seed, "prompt_tokens": 1000, "cost": 0.25 + seed}
+        make_run(tmp_path / str(seed), changes={"seed": seed, **GPT4}, steps=steps, updates=240, **numbers)
     analysis = Analysis(collect(tmp_path))
     text = markdown(analysis)
     costs = row(text[text.index("## Costs") :], "adaptive")
@@ -163,9 +166,8 @@ def test_costs_by_kind(tmp_path: Path) -> None:
 
 def test_skills_have_both_rates_and_intervals(tmp_path: Path) -> None:
     for seed, coal in enumerate((300, 400, 350)):
-        report = {"episodes": 1000, "successes": {"collect_coal": coal, "collect_diamond": 0, "wake_up": 1000}}
-        make_run(tmp_path / str(seed), changes={"seed": seed})
-        edit(tmp_path / str(seed) / "summary.json", lambda values, report=report: values.update(report=report))
+        report = Successes(1000, {"collect_coal": coal, "collect_diamond": 0, "wake_up": 1000})
+        make_run(tmp_path / str(seed), changes={"seed": seed}, report=report)
     found = records(write_tables(Analysis(collect(tmp_path)))[3])
     coal, diamond, _ = found
     theirs = stats.binomtest(1050, 3000).proportion_ci(0.95, method="wilson")
@@ -207,8 +209,8 @@ def test_what_changes_no_result_makes_no_arm(tmp_path: Path) -> None:
 
 def test_diagnostics_stand_apart(tmp_path: Path) -> None:
     make_arm(tmp_path, "a", [10.0, 11.0])
-    make_arm(tmp_path, "f", [30.0, 31.0], changes={"designer.name": "fixed"}, diagnostic=("env.original=fork",))
-    make_arm(tmp_path, "g", [20.0, 21.0], changes={"env.generator": "released"}, diagnostic=("env.generator=released",))
+    make_arm(tmp_path, "f", [30.0, 31.0], changes={"designer.name": "fixed", "env.original": "fork"})
+    make_arm(tmp_path, "g", [20.0, 21.0], changes={"env.generator": "released"})
     study = collect(tmp_path)
     assert len(study.arms) == 1
     assert {arm.runs[0].diagnostic for arm in study.diagnostics} == {
@@ -264,7 +266,8 @@ def test_unfinished_runs_are_named_and_counted_in_nothing(tmp_path: Path) -> Non
             lambda run: edit(run / "config.yaml", lambda v: v["config"]["agent"].update(name="absent")),
             "agent.name=absent: there is none of this name",
         ),
-        (lambda run: edit(run / "summary.json", lambda v: v.update(seed=9)), "its summary is of seed 9"),
+        (lambda run: edit(run / "summary.json", lambda v: v.pop("steps")), "is no run's summary"),
+        (lambda run: edit(max(run.glob("phases/*")), lambda v: v.pop("values")), "what no run writes"),
         (lambda run: (run / "summary.json").write_text("{"), "can't read"),
         (lambda run: (run / "summary.json").write_text("[]"), "is no run's summary"),
         (lambda run: (run / "config.yaml").write_text("a: 1\n"), "it has no format"),
@@ -395,16 +398,19 @@ def test_a_thousand_runs_take_seconds(tmp_path: Path) -> None:
     from envgen_exp.run.identity import identity_of
 
     for source in made.iterdir():
-        document, summary = (json.loads((source / name).read_text()) for name in ("config.yaml", "summary.json"))
+        document = json.loads((source / "config.yaml").read_text())
+        *others, last = sorted((source / "phases").iterdir())
+        report = json.loads(last.read_text())
         for seed in range(100):
             there = folder / f"{source.name}-{seed}"
-            there.mkdir(parents=True)
-            (there / "phases").symlink_to(source / "phases")
+            (there / "phases").mkdir(parents=True)
+            for name in (*(f"phases/{other.name}" for other in others), "summary.json"):
+                (there / name).symlink_to(source / name)
             document["config"]["seed"] = seed
             document["identity"] = identity_of(document["config"])
             (there / "config.yaml").write_text(json.dumps(document))
-            score = float(rng.normal(10 + int(source.name), 1))
-            (there / "summary.json").write_text(json.dumps({**summary, "seed": seed, "score": score}))
+            report["values"]["score/report"] = float(rng.normal(10 + int(source.name), 1))
+            (there / "phases" / last.name).write_text(json.dumps(report))
     start = time.process_time()
     assert main([str(folder)]) == 0
     assert time.process_time() - start < 20

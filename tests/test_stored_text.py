@@ -6,7 +6,6 @@ import dataclasses
 import shlex
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,8 @@ from envgen_exp.config import RunConfig, plain
 from envgen_exp.designers.config import HumanConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.run.folder import RunFolder
-from envgen_exp.run.stored import load_config, resume_command
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.stored import resume_command
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
@@ -65,7 +65,7 @@ def test_any_text_comes_back_as_it_was_stored(base: RunConfig, arm: str, purpose
         tracker=dataclasses.replace(base.tracker, tags=[tag], group=purpose),
     )
     with tempfile.TemporaryDirectory() as folder:
-        found = load_config(stored(config, Path(folder) / "run"))
+        found = RunRecord(stored(config, Path(folder) / "run")).config
     assert plain(found) == plain(config) | {"folder": found.folder}
 
 
@@ -80,7 +80,7 @@ def test_a_text_typed_in_hydras_way_stays_through_store_and_resume(text: str, tm
 
 def test_a_strangers_folder_reads_no_environment(base: RunConfig, tmp_path: Path) -> None:
     folder = stored(base, tmp_path / "run", api_base="http://127.0.0.1:1/${oc.env:PLANTED}")
-    assert load_config(folder).llm.api_base == "http://127.0.0.1:1/${oc.env:PLANTED}"
+    assert RunRecord(folder).config.llm.api_base == "http://127.0.0.1:1/${oc.env:PLANTED}"
     assert compose_run([f"resume={folder}"]).llm.api_base == "http://127.0.0.1:1/${oc.env:PLANTED}"
 
 
@@ -102,8 +102,8 @@ def test_which_key_goes_where_is_typed_again(
     words = words.format(FOREIGN)
     model = {"kind": "litellm", "model": "openai/x", **changes}
     folder = stored(base, tmp_path / "a run, ${seed}", **model)
-    config = load_config(folder)
-    command = resume_command(SimpleNamespace(path=folder), config)
+    config = RunRecord(folder).config
+    command = resume_command(folder, config.llm)
     _, _, resume, *further = shlex.split(command)
     assert " ".join(further) == words
     assert compose_run([resume, *further]).llm == config.llm

@@ -27,7 +27,9 @@ from envgen_exp.families import make_family
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.films import SHOWN_FRAMES
+from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.identity import identity
+from envgen_exp.run.record import RunRecord
 from envgen_exp.run.schemas import register
 from envgen_exp.run.session import Session
 from envgen_exp.tracking import media
@@ -46,7 +48,8 @@ from hydra import compose, initialize_config_dir
 from envgen_exp.config import freeze
 from envgen_exp.run.schemas import register
 from envgen_exp.run import plan
-from envgen_exp.run.folder import RunFolder, read_config
+from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking import metrics, wandb
 
 conf, folder, rows, end = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
@@ -59,7 +62,7 @@ if not folder.exists():
     RunFolder.create(config, command="python run.py", versions={"torch": "1"}, chosen={"device": "cpu"}).close()
 logs = {name: metrics.Log(folder / f"{name}.jsonl") for name in ("metrics", "timings")}
 tracker = wandb.make_tracker(
-    config, folder, lambda line: print("WARNING", line), read_config(folder), plan.training_steps(config)
+    config, folder, lambda line: print("WARNING", line), RunRecord, plan.training_steps(config)
 )
 before = list(metrics.read(folder / "metrics.jsonl"))
 tracker.start(before, metrics.read(folder / "timings.jsonl"))
@@ -335,7 +338,7 @@ def test_the_folder_synced_later_is_all_of_it_once(resumed: Path, history: list[
 
 def test_more_pictures_than_allowed_stay_in_the_folder(resumed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "MEDIA_BYTES", 10_000)
-    tracker = tracking.WandbTracker(composed(), resumed, pytest.fail, {}, 0)
+    tracker = tracking.WandbTracker(composed(), resumed, pytest.fail, RunRecord, 0)
     shown = tracker._media("cycle1-design")
     assert set(shown) == {media.DESIGNS, media.LLM_CALLS}
 
@@ -460,7 +463,9 @@ def test_a_failure_in_the_middle_is_one_warning_without_the_key(
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     broken, told = Broken(), list[str]()
     monkeypatch.setattr(tracking.WandbTracker, "_init", lambda self, mode: broken)
-    tracker = tracking.make_tracker(composed(), tmp_path, told.append, {}, 0)
+    config = composed(f"folder={tmp_path / 'run'}")
+    RunFolder.create(config, command="", versions={}, chosen={}).close()
+    tracker = tracking.make_tracker(config, tmp_path / "run", told.append, RunRecord, 0)
     tracker.start([])
     for step in range(5):
         tracker.publish({"step": step, "phase": "final", "cycle": 1})
@@ -472,7 +477,7 @@ def test_a_failure_in_the_middle_is_one_warning_without_the_key(
 
 
 def test_no_tracker_makes_no_folder(tmp_path: Path) -> None:
-    tracker = tracking.make_tracker(composed("tracker=none"), tmp_path, pytest.fail, {}, 0)
+    tracker = tracking.make_tracker(composed("tracker=none"), tmp_path, pytest.fail, RunRecord, 0)
     tracker.start([{"step": 0, "phase": "final", "cycle": 1}])
     tracker.publish({"step": 0, "phase": "final", "cycle": 1})
     tracker.close()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from runs import summary
 
 from envgen_exp.families.crafter import engine
 
@@ -81,16 +82,16 @@ def test_the_tutorial_runs_as_written(clone: Path) -> None:
     assert "2 to openai/gpt-4.1" in output  # the dry run's plan
     assert "runs/smoke/videos" in output
 
-    assert json.loads((runs / "own-llm" / "summary.json").read_text())["llm_calls"] == 2
+    assert summary(runs / "own-llm").llm_calls == 2
 
     mine = yaml.safe_load((clone / "my-designs.yaml").read_text())
     (phase,) = (runs / "own-designs" / "phases").glob("*-cycle2-design.json")
     designed = json.loads(phase.read_text())
     assert [design["purpose"] for design in designed["proposal"]["designs"]] == [design["purpose"] for design in mine]
 
-    corridor = json.loads((runs / "corridor" / "summary.json").read_text())
-    assert corridor["family"] == "corridor"
-    assert corridor["skills"] == ["take_key", "open_door"]
+    corridor = summary(runs / "corridor")
+    assert corridor.family == "corridor"
+    assert corridor.skills == ("take_key", "open_door")
     assert not (ROOT / "conf" / "env" / "corridor.yaml").exists()
 
 

@@ -29,11 +29,11 @@ from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
 from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.ppo.evaluate import evaluate
-from envgen_exp.reporting.run.data import RunData
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study, collect
 from envgen_exp.reporting.study.tables import sheets, skill_sheets
+from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import RunSummary
 from envgen_exp.seeding import WorldSet
 
@@ -88,7 +88,7 @@ def curves(run: FoundRun) -> dict[str, list[float]]:
 
     NaN where fewer than FEWEST episodes ended, as in a phase of designed worlds.
     """
-    data, steps = RunData(run.folder), run.training_steps
+    data, steps = RunRecord(run.folder), run.training_steps
     rows = [
         row
         for phase in data.planned
@@ -236,7 +236,7 @@ def study_section(study: Study, picture: Path) -> list[str]:
     analysis = Analysis(study)
     lines = [f"## Study: {experiment} at `scale={scale}`", "", STUDY.format(experiment=experiment, scale=scale)]
     for run in study.unfinished:
-        lines += [f"Not finished, in no number: {run.label}, seed {run.config['seed']}.", ""]
+        lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
     for sheet in sheets(analysis):
         lines += [f"### {sheet.title}", "", *table(sheet.headers, sheet.rows), "", sheet.caption, ""]
     lines += ["### Curves", "", f"![Score over training steps, arm by arm]({picture})", "", STUDY_CURVES]
@@ -270,7 +270,7 @@ def learning_section(
     if not arms:
         lines += ["**None of these runs is finished yet: only the random policy has numbers.**", ""]
     for run in unfinished:
-        lines += [f"Not finished, in no number: {run.label}, seed {run.config['seed']}.", ""]
+        lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
     lines += ["### Scores", "", *scores(arms, random)]
     if arms:
         lines += ["### Curves", "", f"![Score and return over training steps]({picture})", "", CURVES]

@@ -39,7 +39,8 @@ from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.secrets import refuse_secrets_in, use
 from envgen_exp.run import schemas
 from envgen_exp.run.identity import identity
-from envgen_exp.run.stored import load_config, structured, told_again
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.stored import structured, told_again
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 """conf/ of the clone that this file lies in."""
@@ -63,7 +64,7 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool =
     with _one_line(parsed, conf):
         typed = OmegaConf.create({o.key_or_group: o.value() for o in parsed if o.key_or_group == "resume"})
         resume = typed.get("resume")
-    stored = None if resume is None else load_config(Path(str(resume)))
+    stored = None if resume is None else RunRecord(Path(str(resume))).config
     config = _frozen(parsed, conf) if stored is None else _resumed(stored, Path(str(resume)), parsed, conf)
     if config.designer.prompt is Prompt.auto:
         config = dataclasses.replace(

@@ -13,7 +13,8 @@ from typing import Any
 
 from envgen_exp.config import LLMConfig, RunConfig
 from envgen_exp.errors import ConfigError
-from envgen_exp.run.folder import feedback_reports, read_config
+from envgen_exp.guard.reading import understood
+from envgen_exp.run.record import RunRecord
 
 
 def enclose(config: RunConfig, stored: RunConfig | None = None) -> RunConfig:
@@ -49,4 +50,6 @@ def _digest(file: Path, size: int, changed: int) -> str:
 
 
 def _of_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    return read_config(folder)["config"], feedback_reports(folder)
+    record = RunRecord(folder)
+    with understood(folder):
+        return record.document["config"], [result["skills"] for result in record.feedback_results]

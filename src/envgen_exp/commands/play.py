@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from envgen_exp.families.family import Family
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
-from envgen_exp.learners import LEARNERS, traits
+from envgen_exp.learners import LEARNERS
 from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.learner import Learner, Onlooker
 from envgen_exp.learners.skills import success_counts
@@ -37,7 +36,8 @@ from envgen_exp.llm.client import LateClient
 from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.run import checkpoint, plan
 from envgen_exp.run.films import Camera, Film, film_title, write_films
-from envgen_exp.run.stored import load_config
+from envgen_exp.run.folder import Files
+from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_console
 
@@ -79,16 +79,15 @@ class Player:
     @classmethod
     def open(cls, folder: Path, device: Device) -> Player:
         """Read a run's folder, which may be in use; EnvGenError where it holds no agent that can play here."""
-        config = dataclasses.replace(load_config(folder), device=device)
-        if not traits(config.agent.name).trains:
+        record = RunRecord(folder)
+        config = dataclasses.replace(record.config, device=device)
+        if not record.learner.trains:
             raise RunFolderError(f"{folder} holds no trained agent: a language model played there")
-        number, state, damaged = checkpoint.load_latest(folder / "checkpoints")
+        number, state, damaged = checkpoint.load_latest(record.files.checkpoints)
         if state is None:
-            raise CheckpointError(
-                f"{folder} has no checkpoint yet; to go on: python run.py resume={shlex.quote(str(folder))}"
-            )
+            raise CheckpointError(f"{folder} has no checkpoint yet; to go on: {record.resume_command}")
         family = make_family(config.env)
-        with understood(folder / "checkpoints"):
+        with understood(record.files.checkpoints):
             client = LateClient()
             learner = LEARNERS.find(config.agent.name).create(config, family, client, plan.training_steps(config))
             learner.load_state_dict(state["parts"]["learner"])
@@ -117,7 +116,7 @@ def play(
     """
     records, films = watch(player, design, num_episodes, seed, num_videos)
     print_skills(player, design, records, console)
-    paths = write_films(films, player.folder / "videos", f"play-{design_key(design)}-s{seed}")
+    paths = write_films(films, Files(player.folder).videos, f"play-{design_key(design)}-s{seed}")
     for path, film in zip(paths, films, strict=True):
         cut = "" if film.record is not None else ", cut there"
         _tell(

@@ -42,8 +42,8 @@ from envgen_exp.reporting.designs import (
     settings_list,
 )
 from envgen_exp.reporting.page import Cell, Markup, Section, element, joined, page, table
-from envgen_exp.reporting.run.data import RunData
 from envgen_exp.run.pictures import slot_seed
+from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import world_seed
 from envgen_exp.tracking.progress import make_console
 
@@ -114,7 +114,7 @@ def _env(name: str) -> EnvConfig:
 
 
 def _of_run(folder: Path, family_name: str | None) -> tuple[EnvConfig, list[tuple[str, Design]]]:
-    data = RunData(folder)
+    data = RunRecord(folder)
     if family_name not in (None, data.family.name):
         raise ConfigError(f"--family {family_name}: the run in {folder} plays {data.family.name}")
     latest = max(data.proposals, default=None)

@@ -8,9 +8,7 @@ also while runs go on.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,14 +18,13 @@ from rich.text import Text
 from envgen_exp.commands.failure import told
 from envgen_exp.guard.reading import understood
 from envgen_exp.reporting.run.page_of_run import make_report
-from envgen_exp.reporting.run.played import make_played_report
 from envgen_exp.reporting.run.terminal import print_summary
 from envgen_exp.reporting.study.analysis import Analysis
-from envgen_exp.reporting.study.claims import write_claims
 from envgen_exp.reporting.study.collect import collect, read_run
 from envgen_exp.reporting.study.page_of_study import make_sweep_report
 from envgen_exp.reporting.study.table_files import write_tables
 from envgen_exp.reporting.study.terminal import print_study
+from envgen_exp.reporting.study.verdicts import write_claims
 from envgen_exp.tracking.progress import make_console
 
 CLAIMS = Path("docs/claims.md")
@@ -69,12 +66,12 @@ def _show(folder: Path, console: Console) -> None:
         page = make_sweep_report(analysis)
     else:
         run = read_run(folder)
-        page = make_report(folder) if run.trains else make_played_report(folder)
+        page = make_report(folder)
         if run.summary is None:
-            resume = f"python run.py resume={shlex.quote(str(folder))}"
-            print(f"{folder} is not finished ({len(run.phases)} phases done); to go on: {resume}")
-        else:  # it may have been moved
-            print_summary(dataclasses.replace(run.summary, folder=str(folder)), console)
+            done = len(run.phases)
+            print(f"{folder} is not finished ({done} phases done); to go on: {run.resume_command}")
+        else:
+            print_summary(run.summary, console)
     console.print(Text("report", style="bold"))
     console.print(Text(f"  {page}"), soft_wrap=True)
 

@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envgen_exp.config import RunConfig
-from envgen_exp.learners import traits
 from envgen_exp.reporting.run.page_of_run import write_report
-from envgen_exp.reporting.run.played import make_played_report
 from envgen_exp.reporting.run.terminal import print_summary
 from envgen_exp.run import loop
-from envgen_exp.run.stored import load_config
-from envgen_exp.run.summary import RunSummary
+from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking.progress import make_console
 
 
 class _Views:
     def page(self, folder: Path) -> object:
-        trains = traits(load_config(folder).agent.name).trains
-        return write_report(folder) if trains else make_played_report(folder)
+        return write_report(folder)
 
-    def table(self, summary: RunSummary) -> None:
+    def table(self, folder: Path) -> None:
+        summary = RunRecord(folder).summary
+        assert summary is not None, "the run is finished"
         print_summary(summary, make_console())
 
 

@@ -39,7 +39,8 @@ from envgen_exp.guard.reading import read_json
 from envgen_exp.guard.writing import write_atomic, write_json
 from envgen_exp.run.folder import is_finished
 from envgen_exp.run.identity import identity, identity_of
-from envgen_exp.run.stored import load_config, quoted
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.stored import quoted
 
 _PR_SET_PDEATHSIG = 1
 
@@ -140,7 +141,7 @@ def check_folder(sweep: Sweep) -> None:
     wanted = {_treatment(run.config) for run in sweep.runs}
     for run in runs:
         with contextlib.suppress(RunFolderError):  # another version's can't be gone on with, but do no harm
-            if _treatment(load_config(run)) in wanted:
+            if _treatment(RunRecord(run).config) in wanted:
                 return
     raise RunFolderError(
         f"{where}: holds another sweep, none of its {len(runs)} runs has a config (but for the seed) of this one; "

@@ -13,6 +13,7 @@ from envgen_exp.families.family import Family, Playable
 from envgen_exp.families.vector import EpisodeRecord, VectorEnv
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.client import Client
+from envgen_exp.llm.ledger import Totals
 from envgen_exp.llm.source import Message
 from envgen_exp.seeding import WorldSet
 
@@ -177,8 +178,18 @@ class Learner(Protocol):
     ) -> Played:
         """Play each slot's quota of whole episodes and learn nothing; what is drawn comes from the stream's names."""
 
-    def takings(self, details: Mapping[str, Any], records: Sequence[EpisodeRecord]) -> dict[str, list[float | None]]:
-        """What each episode of an evaluation took, by name, for the run's table; empty where that is steps alone."""
+    @classmethod
+    def takings(
+        cls,
+        config: RunConfig,
+        details: Mapping[str, Any],
+        records: Sequence[EpisodeRecord],
+        totals: Callable[[int], Totals],
+    ) -> dict[str, list[float | None]]:
+        """What each episode of an evaluation took, by name, for the run's table; empty where that is steps alone.
+
+        `details` are those of `Played`, `totals` says what was asked in an episode, counted from 1.
+        """
 
     def export(self, folder: Any, *, origin: str) -> None:
         """Write what it learned into a folder, to be used without this package; ConfigError where that can't be."""
@@ -241,7 +252,8 @@ class Defaults:
         """It has none."""
         raise ConfigError("designer: ranks designs by an agent made for that, and this learner makes none")
 
-    def takings(self, details: Mapping[str, Any], records: Sequence[EpisodeRecord]) -> dict[str, list[float | None]]:
+    @classmethod
+    def takings(cls, config: Any, details: Any, records: Any, totals: Any) -> dict[str, list[float | None]]:
         """Nothing but steps."""
         return {}
 

@@ -13,7 +13,7 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ MAX_LEDGER = 256 * 2**20
 
 MODELS = frozenset(kind.name for kind in LLMKind if kind.is_model)
 """The clients whose requests go to a real language model; the others' are recorded and count nothing."""
+
+
+Request = tuple[Mapping[str, Any], Mapping[str, Any] | None]
+"""A request as it was sent, and the event that ended it."""
 
 
 @dataclass(frozen=True)
@@ -153,25 +157,14 @@ class Ledger:
 
     def totals(self, cycle: int | None = None) -> Totals:
         """What real language models were asked so far, in all or in one cycle."""
-        requests = [(sent, event) for sent, event in self._requests() if cycle in (None, sent["cycle"])]
-        answers = [event for _, event in requests if event and event["event"] == "answered"]
-        unseen = [event for _, event in requests if event is None or event["event"] == "unknown"]
-        unpriced = [event for event in answers if event["cost"] is None]
-        billed = [event for _, event in requests if event and event.get("billed")]
-        return Totals(
-            calls=len(requests),
-            prompt_tokens=sum(event["prompt_tokens"] for event in answers),
-            completion_tokens=sum(event["completion_tokens"] for event in answers),
-            cost=sum(event["cost"] or 0.0 for event in answers),
-            cost_known=not unpriced and not unseen and not billed,
-            unknown=len(unseen),
-            seconds=sum(event.get("seconds", 0.0) for _, event in requests if event),
-        )
+        return totals(self._events, cycle)
 
     def committed(self) -> float:
         """Dollars that are spent or may be: known costs, and the reserve of every request whose cost nobody knows."""
         total = 0.0
-        for sent, event in self._requests():
+        for sent, event in requests(self._events):
+            if not _of_a_model(sent):
+                continue
             if event is None or event["event"] == "unknown" or event.get("billed"):
                 total += sent["reserve"] or 0.0
             elif event["event"] == "answered":
@@ -179,28 +172,14 @@ class Ledger:
                 total += (sent["reserve"] or 0.0) if event["cost"] is None else max(event["cost"], 0.0)
         return total
 
-    def _requests(self) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
-        """Each request to a real language model with the event that ended it."""
-        ends = {
-            (event["call"], event["attempt"]): event
-            for event in self._events
-            if event["event"] in ("answered", "failed", "unknown")
-        }
-        return [
-            (event, ends.get((event["call"], event["attempt"])))
-            for event in self._events
-            if event["event"] == "sent" and event["client"] in MODELS
-        ]
-
     # The files
 
     def _settle(self) -> None:
         """Give every request of an earlier process an end: its answer's file may be there although its line is not."""
-        ended = {(e["call"], e["attempt"]) for e in self._events if e["event"] in ("answered", "failed", "unknown")}
-        for event in [event for event in self._events if event["event"] == "sent"]:
-            number = (event["call"], event["attempt"])
-            if number in ended:
+        for event, end in requests(self._events):
+            if end is not None:
                 continue
+            number = (event["call"], event["attempt"])
             key = call_key(Address(event["cycle"], event["purpose"], event["position"]), event["request"])
             record = self.finished(key)
             if record is not None and (record["call"], record["attempts"]) == number:
@@ -231,6 +210,34 @@ class Ledger:
             if new:
                 sync_folder(self._folder)
         self._events.append(line)
+
+
+def requests(events: Sequence[Mapping[str, Any]]) -> list[Request]:
+    """Each request that was sent, in order, with the event that ended it."""
+    ends = {(e["call"], e["attempt"]): e for e in events if e["event"] in ("answered", "failed", "unknown")}
+    return [(e, ends.get((e["call"], e["attempt"]))) for e in events if e["event"] == "sent"]
+
+
+def totals(events: Sequence[Mapping[str, Any]], cycle: int | None = None) -> Totals:
+    """What real language models were asked, in all or in one cycle, by the events of a ledger; nothing is written."""
+    asked = [(sent, end) for sent, end in requests(events) if _of_a_model(sent) and cycle in (None, sent["cycle"])]
+    answers = [end for _, end in asked if end and end["event"] == "answered"]
+    unseen = [end for _, end in asked if end is None or end["event"] == "unknown"]
+    unpriced = [end for end in answers if end["cost"] is None]
+    billed = [end for _, end in asked if end and end.get("billed")]
+    return Totals(
+        calls=len(asked),
+        prompt_tokens=sum(end["prompt_tokens"] for end in answers),
+        completion_tokens=sum(end["completion_tokens"] for end in answers),
+        cost=sum(end["cost"] or 0.0 for end in answers),
+        cost_known=not unpriced and not unseen and not billed,
+        unknown=len(unseen),
+        seconds=sum(end.get("seconds", 0.0) for _, end in asked if end),
+    )
+
+
+def _of_a_model(sent: Mapping[str, Any]) -> bool:
+    return sent["client"] in MODELS
 
 
 def call_key(address: Address, request: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.learners.intervals import Z95, wilson
+from envgen_exp.run.summary import Successes
 
 
 def difference(before: tuple[int, int], after: tuple[int, int]) -> tuple[float, float]:
@@ -25,6 +26,28 @@ def difference(before: tuple[int, int], after: tuple[int, int]) -> tuple[float, 
         change - math.hypot(rate1 - low1, high0 - rate0),
         change + math.hypot(high1 - rate1, rate0 - low0),
     )
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a skill's success rate changed from one evaluation to a later one, in points."""
+
+    points: float
+    low: float
+    high: float
+    """Ends of Newcombe's 95 % interval."""
+
+    @property
+    def word(self) -> str:
+        """rose, fell or within noise."""
+        return "rose" if self.low > 0 else "fell" if self.high < 0 else "within noise"
+
+
+def changed(skill: str, before: Successes, after: Successes) -> Change:
+    """The change of one skill."""
+    one, other = ((counts.successes[skill], counts.episodes) for counts in (before, after))
+    low, high = difference(one, other)
+    return Change(100 * (after.rate(skill) - before.rate(skill)), 100 * low, 100 * high)
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:

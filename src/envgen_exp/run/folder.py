@@ -9,7 +9,7 @@ episodes.jsonl   one line for each finished training or evaluation episode
 checkpoints/     the last two
 pictures/        sampled worlds of each cycle's designs
 videos/          films of evaluation episodes
-summary.json     what the table at the end shows
+summary.json     steps, seconds and updates; all else that tables show is read from the files above
 report.html      its page
 wandb/           a published view
 """
@@ -32,7 +32,6 @@ from envgen_exp.guard.reading import (
     load_yaml,
     read_json,
     read_text,
-    understood,
 )
 from envgen_exp.guard.writing import UNFINISHED, disk_errors, open_own, write_atomic, write_json
 from envgen_exp.learners import preset, traits
@@ -41,6 +40,9 @@ from envgen_exp.run.identity import counted, identity, identity_of
 FORMAT = 1
 """Version of the folder's layout and file formats."""
 
+REPORT = "report.html"
+"""The page of a run, or of a sweep."""
+
 MIN_FREE_BYTES = 64 * 2**20
 """A run does not start with less free disk space than this: two checkpoints of the laptop network and its logs."""
 
@@ -48,50 +50,41 @@ MAX_SHOWN = 120
 """Characters of a value that a line names; what a run is told or designed in can be long."""
 
 
-class RunFolder:
+class Files:
+    """Where things are in a run's folder, whoever has it open. Nobody else spells these names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.phases = path / "phases"
+        self.llm = path / "llm"
+        self.metrics = path / "metrics.jsonl"
+        self.timings = path / "timings.jsonl"
+        self.episodes = path / "episodes.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.pictures = path / "pictures"
+        self.videos = path / "videos"
+        self.summary = path / "summary.json"
+        self.report = path / REPORT
+
+    def phase_file(self, index: int, name: str) -> Path:
+        """The result of a phase."""
+        return self.phases / f"{index:03d}-{name}.json"
+
+    def finished_phase(self, index: int, name: str) -> dict[str, Any]:
+        """What a finished phase left; RunFolderError where it is missing."""
+        value = read_json(self.phase_file(index, name))
+        if not isinstance(value, dict):
+            raise RunFolderError(f"{self.phase_file(index, name)} is no phase's result")
+        return value
+
+
+class RunFolder(Files):
     """An open run folder; it is locked for as long as the process lives or until `close`."""
 
     def __init__(self, path: Path, lock: Lock) -> None:
-        self.path = path
+        super().__init__(path)
         self._lock = lock
-
-    # Where things are. Nobody else spells these names.
-
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def llm(self) -> Path:
-        return self.path / "llm"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def timings(self) -> Path:
-        return self.path / "timings.jsonl"
-
-    @property
-    def episodes(self) -> Path:
-        return self.path / "episodes.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def pictures(self) -> Path:
-        return self.path / "pictures"
-
-    @property
-    def videos(self) -> Path:
-        return self.path / "videos"
-
-    @property
-    def summary_file(self) -> Path:
-        return self.path / "summary.json"
 
     # Opening
 
@@ -122,7 +115,7 @@ class RunFolder:
             "chosen": dict(chosen),
             "config": plain(config),
         }
-        write_atomic(folder.config_file, dump_yaml(document).encode())
+        write_atomic(folder.config, dump_yaml(document).encode())
         return folder
 
     @classmethod
@@ -156,23 +149,9 @@ class RunFolder:
 
     # Phases
 
-    def _phase_file(self, index: int, name: str) -> Path:
-        return self.path / "phases" / f"{index:03d}-{name}.json"
-
     def finish_phase(self, index: int, name: str, result: Mapping[str, Any]) -> None:
         """The one atomic write that ends a phase."""
-        write_json(self._phase_file(index, name), {"format": FORMAT, "phase": name, **result})
-
-    def has_phase(self, index: int, name: str) -> bool:
-        """Whether a phase is finished."""
-        return self._phase_file(index, name).exists()
-
-    def finished_phase(self, index: int, name: str) -> dict[str, Any]:
-        """What a finished phase left; RunFolderError where it is missing."""
-        value = read_json(self._phase_file(index, name))
-        if not isinstance(value, dict):
-            raise RunFolderError(f"{self._phase_file(index, name)} is no phase's result")
-        return value
+        write_json(self.phase_file(index, name), {"format": FORMAT, "phase": name, **result})
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -199,16 +178,10 @@ def read_config(path: Path) -> dict[str, Any]:
     return document
 
 
-def feedback_reports(path: Path) -> list[dict[str, Any]]:
-    """What the finished feedback evaluations of a run found, cycle by cycle, as `SkillReport.to_json`."""
-    files = sorted((path / "phases").glob("[0-9]*-evaluate.json"))
-    with understood(path / "phases"):
-        return [read_json(file)["skills"] for file in files]
-
-
 def is_finished(path: Path) -> bool:
     """Whether nothing is left to do for the run in a folder; its report is the last thing that a run writes."""
-    return (path / "summary.json").exists() and (path / "report.html").exists()
+    files = Files(path)
+    return files.summary.exists() and files.report.exists()
 
 
 def _new_path(config: RunConfig) -> Path:

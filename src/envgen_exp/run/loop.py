@@ -16,14 +16,13 @@ import numpy as np
 import torch
 
 from envgen_exp import seeding
-from envgen_exp.config import Mixture, RunConfig, Verbosity, design_set
+from envgen_exp.config import Mixture, RunConfig, Verbosity
 from envgen_exp.designers import Feedback, Proposal
 from envgen_exp.errors import MemoryFullError, RunFolderError
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_json
-from envgen_exp.learners import arm, preset, traits
 from envgen_exp.learners.intervals import score_interval
 from envgen_exp.learners.learner import Onlooker, Training
 from envgen_exp.learners.skills import SkillReport, shares
@@ -31,16 +30,15 @@ from envgen_exp.llm.client import make_client
 from envgen_exp.llm.source import Writing
 from envgen_exp.run import plan
 from envgen_exp.run.films import MAX_STEPS, Camera, film_title, write_films
-from envgen_exp.run.folder import RunFolder, read_config
+from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.pictures import seen_in_pixels, write_pictures
 from envgen_exp.run.preparation import Prepared, open_folder, prepare, tell_messages, tell_plan
 from envgen_exp.run.session import Session
 from envgen_exp.run.stopping import Stopped, stoppable
 from envgen_exp.run.stored import resume_command
-from envgen_exp.run.summary import RunSummary, Successes
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.answer import AnswerProgress
-from envgen_exp.tracking.metrics import episode_record, episode_values
+from envgen_exp.tracking.metrics import episode_values
 
 WINDOW_STEPS = 10_000
 """Training-episode statistics are logged once for the episodes that end within so many steps."""
@@ -64,8 +62,8 @@ class Views(Protocol):
     def page(self, folder: Path) -> object:
         """Write the page of the run in a folder, finished or not."""
 
-    def table(self, summary: RunSummary) -> None:
-        """Print what a finished run came to."""
+    def table(self, folder: Path) -> None:
+        """Print what the finished run in a folder came to."""
 
 
 def run(config: RunConfig, argv: Sequence[str], views: Views) -> int:
@@ -100,7 +98,7 @@ def run(config: RunConfig, argv: Sequence[str], views: Views) -> int:
                 this.session.save_snapshot()
             with contextlib.suppress(RunFolderError):
                 this.close()
-            print(f"to go on:\n{resume_command(folder, config)}", flush=True)
+            print(f"to go on:\n{resume_command(folder.path, config.llm)}", flush=True)
             if is_out_of_memory(error):
                 raise MemoryFullError(
                     f"no memory left in the phase {this.session.current.name}: {this.learner.sparing}"
@@ -158,7 +156,7 @@ class Run:
         except RunFolderError as error:
             self.session.progress.message(f"the last checkpoint that was written has to do: {error}")
         self.session.progress.close()
-        print(f"stopped by {why}; to go on:\n{resume_command(self.folder, self.config)}", flush=True)
+        print(f"stopped by {why}; to go on:\n{resume_command(self.folder.path, self.config.llm)}", flush=True)
 
     def close(self) -> None:
         """Close the logs and the display, and end a model that runs here."""
@@ -195,7 +193,7 @@ class Run:
             return {"cycle": cycle, "proposal": proposal.to_json()}
 
         result = session.phase(work)
-        with understood(self.folder.path / "phases"):
+        with understood(self.folder.phases):
             proposal = Proposal.from_json(result["proposal"], self.family.design_model)
         if self.prepared.asks_llm:
             totals = self.client.totals()
@@ -225,7 +223,7 @@ class Run:
         quota = shares(evaluation.feedback_episodes, slots) * evaluation.feedback_seeds
         seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
         result = self.session.phase(lambda planned, _: self._play(planned, WorldSet.FEEDBACK, quota, seed_of_slot))
-        with understood(self.folder.path / "phases"):
+        with understood(self.folder.phases):
             report = SkillReport.from_json(result["skills"])
         earlier, self.feedback = self.feedback, [*self.feedback, report]
         rates = report.mean_and_sd()
@@ -244,12 +242,12 @@ class Run:
         """The report evaluation, which carries the score, and the table at the end."""
         episodes = plan.report_episodes(self.config)
         quota = shares(episodes, min(self.config.evaluation.num_envs, episodes))
-        result = self.session.phase(lambda planned, _: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
-        summary = self._summary(result)
-        write_json(self.folder.summary_file, summary.to_json())
+        self.session.phase(lambda planned, _: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
+        kept = {"steps": self.session.steps, "seconds": self.session.seconds, "updates": self.learner.updates}
+        write_json(self.folder.summary, kept)
         self.close()
         self.views.page(self.folder.path)
-        self.views.table(summary)
+        self.views.table(self.folder.path)
 
     # What one looks at, which never ends a run
 
@@ -382,47 +380,6 @@ class Run:
         rows = [] if last is None else self.session.finished_episodes(last.name)
         return [row for row in rows if row["design"] == design_key(None)]
 
-    def _records(self, phase: str) -> list[EpisodeRecord]:
-        return [episode_record(row) for row in self.session.finished_episodes(phase)]
-
-    def _summary(self, result: Mapping[str, Any]) -> RunSummary:
-        config, totals, values = self.config, self.client.totals(), result["values"]
-        trains = traits(config.agent.name).trains
-        return RunSummary(
-            folder=str(self.folder.path),
-            command=read_config(self.folder.path)["command"],
-            family=self.family.name,
-            designer=config.designer.name if trains else "none",
-            llm=config.llm.name,
-            ppo=preset(config)[1] if trains else "none",
-            seed=config.seed,
-            uses_llm=self.prepared.asks_llm,
-            skills=self.family.skills,
-            feedback=tuple(successes(report) for report in self.feedback),
-            feedback_scores=tuple(self.family.score(report.success_rates()) for report in self.feedback),
-            report=successes(SkillReport.from_json(result["skills"])),
-            score=values["score/report"],
-            score_low=values["score/report_low"],
-            score_high=values["score/report_high"],
-            reward=values["return/report"],
-            training_score=values.get("score/training_last_phase"),
-            training_reward=values.get("return/training_last_phase"),
-            training_episodes=len(self._last_training_episodes()),
-            llm_calls=totals.calls,
-            prompt_tokens=totals.prompt_tokens,
-            completion_tokens=totals.completion_tokens,
-            cost=totals.cost if totals.cost_known else None,
-            known_cost=totals.cost,
-            steps=dict(self.session.steps),
-            seconds=self.session.seconds,
-            arm=arm(config),
-            design_set=design_set(config),
-            diagnostic=tuple(config.env.diagnostics()),
-            updates=self.learner.updates,
-            agent=config.agent.name,
-            by_episode=self.learner.takings(result, self._records("report-evaluation")),
-        )
-
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether Python, torch or its allocator on the CPU, which says so only in words, found no memory."""
@@ -432,12 +389,6 @@ def is_out_of_memory(error: Exception) -> bool:
 def kind_of(design: Design | None) -> str:
     """Which steps a slot with this design counts as."""
     return "original" if design is None else "designed"
-
-
-def successes(report: SkillReport) -> Successes:
-    """A report's counts over all seeds."""
-    counts = np.array(report.successes).sum(axis=0)
-    return Successes(sum(report.episodes), dict(zip(report.skills, counts.tolist(), strict=True)))
 
 
 class Window:

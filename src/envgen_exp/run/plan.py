@@ -14,6 +14,9 @@ from envgen_exp.learners.learner import Speed
 from envgen_exp.llm.prices import Expected
 from envgen_exp.tracking.progress import duration
 
+REPORT = "report-evaluation"
+"""The phase that carries the score."""
+
 
 @dataclass(frozen=True)
 class PlannedPhase:
@@ -38,7 +41,7 @@ def phases(config: RunConfig) -> list[PlannedPhase]:
     """Every phase of the run, in order."""
     schedule, evaluation, learner = config.schedule, config.evaluation, traits(config.agent.name)
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
-    report = PlannedPhase("report-evaluation", "report", cycles(config), episodes=report_episodes(config))
+    report = PlannedPhase(REPORT, "report", cycles(config), episodes=report_episodes(config))
     if not learner.trains:
         return [report]
     planned = []

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from envgen_exp.config import Mixture, RunConfig, design_set
@@ -23,7 +24,8 @@ from envgen_exp.llm.client import LateClient
 from envgen_exp.llm.client import check_ready as check_llm
 from envgen_exp.llm.prices import Expected, count_tokens, expected_cost
 from envgen_exp.run import plan
-from envgen_exp.run.folder import RunFolder, read_config
+from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.record import RunRecord
 from envgen_exp.run.trial import Trials
 from envgen_exp.tracking.wandb import check_ready as check_tracker
 
@@ -132,8 +134,10 @@ def open_folder(config: RunConfig, chosen: Mapping[str, Any], argv: Sequence[str
     if config.resume is None:
         command = shlex.join(["python", "run.py", *argv])
         return RunFolder.create(config, command=command, versions=versions(), chosen=chosen)
+    record = RunRecord(Path(config.resume))
+    record.check_phases()
     folder = RunFolder.reopen(config)
-    stored = read_config(folder.path)
+    stored = record.document
     then, now = {**stored["versions"], **stored["chosen"]}, {**versions(), **chosen}
     for key, value in now.items():
         if then.get(key) != value:

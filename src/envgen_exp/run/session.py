@@ -13,16 +13,16 @@ from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
 from envgen_exp.learners import traits
 from envgen_exp.run import checkpoint
-from envgen_exp.run.folder import RunFolder, read_config
+from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.plan import PlannedPhase, phases
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.summary import STEP_KINDS
 from envgen_exp.tracking import metrics
 from envgen_exp.tracking.progress import make_progress, row_words
 from envgen_exp.tracking.wandb import make_tracker
 
 SNAPSHOT_SHARE = 100
 """Between two snapshots in memory pass this many times what one costs, so that they stay below 1 % of a run."""
-
-STEP_KINDS = ("designed", "original", "feedback", "report", "validation")
 
 
 class Session:
@@ -74,7 +74,7 @@ class Session:
         for line in damaged:
             self.progress.message(f"passed over: {line}")
         self.tracker = make_tracker(
-            config, folder.path, self.progress.message, read_config(folder.path), sum(p.steps for p in self._phases)
+            config, folder.path, self.progress.message, RunRecord, sum(p.steps for p in self._phases)
         )
         self.tracker.start(metrics.read(folder.metrics), metrics.read(folder.timings))
 

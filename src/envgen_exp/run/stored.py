@@ -1,4 +1,4 @@
-"""Reads the config of a run's folder as it stands, and makes the command that continues the run."""
+"""A stored config under its schema, text taken literally, and the command that continues its run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envgen_exp.config import LLMConfig, LLMKind, RunConfig, freeze, literal, schema, spoken
 from envgen_exp.errors import RunFolderError
-from envgen_exp.run.folder import RunFolder, read_config
 from envgen_exp.run.schemas import register
-
-
-def load_config(folder: Path) -> RunConfig:
-    """The config that a run's folder was made with; RunFolderError where the folder holds none."""
-    return freeze(structured(read_config(folder)["config"], folder))
 
 
 def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
@@ -44,6 +38,16 @@ def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
     return base
 
 
+def section(kind: type, values: Mapping[str, Any]) -> Any:
+    """Plain values of one section as its frozen class; ValueError where they are another class's."""
+    try:
+        base = OmegaConf.structured(schema(kind))
+        base.merge_with(literal(dict(values)))
+        return freeze(base)
+    except OmegaConfBaseException as error:
+        raise ValueError(spoken(" ".join(str(error).split()))) from error
+
+
 def _section_class(group: str, section: Mapping[str, Any]) -> type | None:
     """The schema in Hydra's store that a section was written from: the one with its name, else with its keys."""
     store = ConfigStore.instance()
@@ -55,9 +59,9 @@ def _section_class(group: str, section: Mapping[str, Any]) -> type | None:
     return OmegaConf.get_type((named or alike)[0]) if named or alike else None
 
 
-def resume_command(folder: RunFolder, config: RunConfig) -> str:
-    """What goes on with a run."""
-    return shlex.join(["python", "run.py", f"resume={quoted(str(folder.path))}", *told_again(config.llm)])
+def resume_command(folder: Path, llm: LLMConfig) -> str:
+    """What goes on with the run in a folder."""
+    return shlex.join(["python", "run.py", f"resume={quoted(str(folder))}", *told_again(llm)])
 
 
 def told_again(llm: LLMConfig) -> list[str]:

@@ -1,15 +1,16 @@
-"""What a finished run found: its summary.json."""
+"""What run/record.py puts together of a run's files: counts, episodes, evaluations, and what a run came to."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from envgen_exp.config import AgentConfig
-from envgen_exp.errors import RunFolderError
-from envgen_exp.learners import traits
+import numpy as np
+from numpy.typing import NDArray
+
+STEP_KINDS = ("designed", "original", "feedback", "report", "validation")
+"""Of environment steps, those that train first."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,62 @@ class Successes:
     episodes: int
     successes: Mapping[str, int]
 
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> Successes:
+        """An evaluation's counts over all its seeds; `report` is what `SkillReport.to_json` gives."""
+        counts = map(sum, zip(*report["successes"], strict=True))
+        return cls(sum(report["episodes"]), dict(zip(report["skills"], counts, strict=True)))
+
     def rate(self, skill: str) -> float:
         """Share of the episodes, in [0, 1]."""
         return self.successes[skill] / self.episodes
 
 
 @dataclass(frozen=True)
+class Episodes:
+    """The finished episodes of one phase, or those of it in one design."""
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    shown: NDArray[np.bool_]
+    """(episodes, skills): whether each showed each skill."""
+
+    def __len__(self) -> int:
+        return len(self.returns)
+
+    @classmethod
+    def of(cls, rows: Iterable[Mapping[str, Any]], num_skills: int) -> Episodes:
+        """From rows of episodes.jsonl."""
+        rows = list(rows)
+        shown = np.array([row["skills"] for row in rows]).reshape(len(rows), num_skills) > 0
+        return cls(
+            np.array([row["episode_return"] for row in rows], float),
+            np.array([row["length"] for row in rows], int),
+            shown,
+        )
+
+    def successes(self, skills: tuple[str, ...]) -> Successes:
+        """How many showed each skill."""
+        return Successes(len(self), dict(zip(skills, self.shown.sum(axis=0).tolist(), strict=True)))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One feedback evaluation, or the report evaluation."""
+
+    cycle: int
+    step: int
+    """Training steps before it."""
+    counts: Successes
+    sd: Mapping[str, float]
+    """Standard deviation over seeds of each skill's success rate, as the designer saw it."""
+    values: Mapping[str, float]
+    """The metrics of its row, e.g. score/feedback."""
+
+
+@dataclass(frozen=True)
 class RunSummary:
-    """Everything that the table shows; a run's summary.json."""
+    """Everything that the table shows."""
 
     folder: str
     command: str
@@ -34,10 +83,13 @@ class RunSummary:
     family: str
     designer: str
     llm: str
-    ppo: str
     seed: int
+    trains: bool
+    """Whether a learner was trained; otherwise `designer` means nothing."""
+    asks: bool
+    """Whether what stands behind `llm` was asked, by the designer or by the learner."""
     uses_llm: bool
-    """Whether a real language model was asked: False for the offline stand-in and where nothing is designed."""
+    """Whether that is a real language model."""
     skills: tuple[str, ...]
     """In the family's order."""
     feedback: tuple[Successes, ...]
@@ -56,7 +108,7 @@ class RunSummary:
     training_reward: float | None
     """Mean return of the training episodes that ended in the last 100 k steps, as the paper reads it."""
     training_episodes: int
-    """Training episodes that ended in the last phase."""
+    """Training episodes of the original that ended in the last phase that trained."""
     llm_calls: int
     prompt_tokens: int
     completion_tokens: int
@@ -68,42 +120,7 @@ class RunSummary:
     """Environment steps by kind."""
     seconds: float = 0.0
     """Wall time, over all resumes."""
-    arm: str = ""
-    """What tables call the treatment."""
-    design_set: int = 0
-    """Root of what the designer drew: runs of different seeds may share it."""
-    diagnostic: tuple[str, ...] = ()
-    """Settings with which the run stands in no table beside others, e.g. env.original=fork."""
     updates: int = 0
     """Steps of the agent's optimizer."""
-    agent: str = AgentConfig.name
-    """The learner, as agent.name has it."""
     by_episode: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
-    """What each episode of a language model that played took: calls, dollars (None if not known), seconds, steps,
-    repairs, idle (steps without a usable answer), cut (1 where agent.max_steps ended it)."""
-
-    @property
-    def trains(self) -> bool:
-        """Whether an agent was trained."""
-        return traits(self.agent).trains
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any], source: str = "summary") -> RunSummary:
-        """Back from `to_json`; RunFolderError where a field is missing or unknown."""
-        try:
-            return cls(
-                **{
-                    **values,
-                    "skills": tuple(values["skills"]),
-                    "feedback": tuple(Successes(**one) for one in values["feedback"]),
-                    "feedback_scores": tuple(values["feedback_scores"]),
-                    "report": Successes(**values["report"]),
-                    "diagnostic": tuple(values.get("diagnostic", ())),
-                }
-            )
-        except (TypeError, KeyError, ValueError) as error:
-            raise RunFolderError(f"{source} is no run's summary: {' '.join(str(error).split())[:300]}") from error
+    """What each episode of the report evaluation took, by name, where the learner asked for it (`Learner.takings`)."""

@@ -6,13 +6,13 @@ A phase that is finished always gives the same, so that a run that is resumed or
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from envgen_exp.families.design import settings_key
-from envgen_exp.guard.reading import read_json
+from envgen_exp.learners.intervals import wilson
 from envgen_exp.llm import ledger
 
 # Without a slash: W&B would put each table with one into a collection of its own.
@@ -39,6 +39,8 @@ class Media:
     """Whole up to this phase: the last one of a run has everything."""
     files: Mapping[str, list[Path]] = field(default_factory=dict)
     """Pictures and films of this phase alone."""
+    captions: Mapping[Path, str] = field(default_factory=dict)
+    """Of films."""
 
     @property
     def num_bytes(self) -> int:
@@ -46,35 +48,47 @@ class Media:
         return sum(file.stat().st_size for files in self.files.values() for file in files)
 
 
-def of_phase(folder: Path, phase: str) -> Media:
-    """What the run in `folder` has of a finished phase; nothing for one that only trains. RunFolderError where a file
-    can't be read."""
-    finished = list(_finished(folder, phase))
-    if not finished:
+class Record(Protocol):
+    """What is read of a run's folder (run/record.py, some floors above)."""
+
+    @property
+    def document(self) -> Mapping[str, Any]: ...
+    @property
+    def phases(self) -> Mapping[str, int]: ...
+    def result(self, phase: str) -> Mapping[str, Any]: ...
+    @property
+    def calls(self) -> Sequence[ledger.Request]: ...
+    def pictures(self, phase: str, what: str) -> list[Path]: ...
+    def films(self, phase: str) -> list[Path]: ...
+    def film(self, file: Path) -> Mapping[str, Any] | None: ...
+
+
+def of_phase(record: Record, phase: str) -> Media:
+    """What a run has of a finished phase; nothing for one that only trains. RunFolderError where a file can't be
+    read."""
+    if phase not in record.phases:
         return Media()
+    finished = [record.result(name) for name, index in record.phases.items() if index <= record.phases[phase]]
     last = finished[-1]
     tables = {}
     if "proposal" in last:
         tables[DESIGNS] = _designs(finished)
-        calls = _calls(folder, last["cycle"])
+        calls = _calls(record.calls, last["cycle"])
         if calls.rows:
             tables[LLM_CALLS] = calls
     if "skills" in last:
         tables[SKILLS] = _skills(finished)
-    found = {
-        MAPS: sorted((folder / "pictures").glob(f"{phase}-*-map.png")),
-        VIEWS: sorted((folder / "pictures").glob(f"{phase}-*-view.png")),
-        FILMS: sorted((folder / "videos").glob(f"{phase}-*.mp4")),
-    }
-    return Media(tables, {key: files for key, files in found.items() if files})
+    films = record.films(phase)
+    found = {MAPS: record.pictures(phase, "map"), VIEWS: record.pictures(phase, "view"), FILMS: films}
+    captions = {file: _caption(file, record.film(file)) for file in films}
+    return Media(tables, {key: files for key, files in found.items() if files}, captions)
 
 
-def _finished(folder: Path, phase: str) -> Iterator[dict[str, Any]]:
-    """The results of the phases up to this one; none where this one has no result yet."""
-    files = sorted((folder / "phases").glob("[0-9]*.json"))
-    names = [file.stem.partition("-")[2] for file in files]
-    if phase in names:
-        yield from map(read_json, files[: names.index(phase) + 1])
+def _caption(file: Path, film: Mapping[str, Any] | None) -> str:
+    if film is None:
+        return file.stem
+    unlocked = ", ".join(f"{skill} at step {step}" for skill, step in film["unlocked"].items())
+    return f"{file.stem}: {film['title']}, {film['steps']} steps; {unlocked or 'no skill shown'}"
 
 
 def _designs(results: Iterable[Mapping[str, Any]]) -> Table:
@@ -101,8 +115,6 @@ def _designs(results: Iterable[Mapping[str, Any]]) -> Table:
 
 def _skills(results: Iterable[Mapping[str, Any]]) -> Table:
     """Success in each evaluation, with 95 % Wilson intervals."""
-    from scipy.stats import binomtest  # only now: it takes long, and an evaluation comes late
-
     rows = []
     for result in results:
         if "skills" not in result:
@@ -110,15 +122,15 @@ def _skills(results: Iterable[Mapping[str, Any]]) -> Table:
         report, episodes = result["skills"], sum(result["skills"]["episodes"])
         for column, skill in enumerate(report["skills"]):
             successes = sum(seed[column] for seed in report["successes"])
-            interval = binomtest(successes, episodes).proportion_ci(method="wilson")
+            low, high = wilson(successes, episodes)
             rows.append(
                 {
                     "evaluation": result["phase"],
                     "cycle": result["cycle"],
                     "skill": skill,
                     "success_rate": successes / episodes,
-                    "low": float(interval.low),
-                    "high": float(interval.high),
+                    "low": low,
+                    "high": high,
                     "successes": successes,
                     "episodes": episodes,
                 }
@@ -126,15 +138,13 @@ def _skills(results: Iterable[Mapping[str, Any]]) -> Table:
     return _table(rows)
 
 
-def _calls(folder: Path, cycle: int) -> Table:
+def _calls(calls: Iterable[ledger.Request], cycle: int) -> Table:
     """The ledger: a row for each request up to this cycle, whatever became of it."""
-    events = ledger.read(folder / "llm")
-    ends = {(e["call"], e["attempt"]): e for e in events if e["event"] in ("answered", "failed", "unknown")}
     rows = []
-    for sent in events:
-        if sent["event"] != "sent" or sent["cycle"] > cycle:
+    for sent, outcome in calls:
+        if sent["cycle"] > cycle:
             continue
-        end = ends.get((sent["call"], sent["attempt"]), {})
+        end = outcome or {}
         row = {name: sent[name] for name in ("at", "cycle", "purpose", "call", "attempt", "client", "model")}
         row |= {name: end.get(name) for name in ("status", "prompt_tokens", "completion_tokens", "cost", "seconds")}
         rows.append({**row, "error": str(end.get("error") or "")[:ERROR_CHARACTERS]})

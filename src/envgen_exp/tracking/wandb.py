@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, design_set
 from envgen_exp.errors import ConfigError
-from envgen_exp.guard.reading import read_json, read_text
+from envgen_exp.guard.reading import read_text
 from envgen_exp.guard.redaction import redact
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import arm, preset
@@ -40,6 +40,10 @@ AGENTS = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
 
 _agent_served = False
 """Whether a run of this process has taken the agent's id."""
+
+
+Read = Callable[[Path], media.Record]
+"""What reads a run's folder as it is now."""
 
 
 class Tracker(Protocol):
@@ -67,16 +71,14 @@ def check_ready(config: TrackerConfig) -> None:
         )
 
 
-def make_tracker(
-    config: RunConfig, folder: Path, warn: Callable[[str], None], document: Mapping[str, Any], total_steps: int
-) -> Tracker:
+def make_tracker(config: RunConfig, folder: Path, warn: Callable[[str], None], read: Read, total_steps: int) -> Tracker:
     """The tracker that `config.tracker` names for the run in `folder`.
 
-    `document` is what the run's config.yaml holds, `total_steps` are its training steps.
+    `read` reads the folder as it is at that moment, `total_steps` are the run's training steps.
     """
     if config.tracker.kind is TrackerKind.none:
         return NoTracker()
-    return WandbTracker(config, folder, warn, document, total_steps)
+    return WandbTracker(config, folder, warn, read, total_steps)
 
 
 class NoTracker:
@@ -97,13 +99,13 @@ class WandbTracker:
         config: RunConfig,
         folder: Path,
         warn: Callable[[str], None],
-        document: Mapping[str, Any],
+        read: Read,
         total_steps: int,
     ) -> None:
         self._config = config
         self._folder = folder
         self._warn = warn
-        self._document = document
+        self._read = read
         self._total_steps = total_steps
         self._run: wandb.Run | None = None
         self._sent = 0
@@ -171,7 +173,7 @@ class WandbTracker:
         import wandb
 
         try:
-            found = media.of_phase(self._folder, phase)
+            found = media.of_phase(self._read(self._folder), phase)
             shown: dict[str, Any] = {
                 key: wandb.Table(columns=list(table.columns), data=table.rows, allow_mixed_types=True)
                 for key, table in found.tables.items()
@@ -179,7 +181,7 @@ class WandbTracker:
             self._media_bytes += found.num_bytes
             if self._media_bytes <= MEDIA_BYTES:
                 for key, files in found.files.items():
-                    shown[key] = [_video(file) if file.suffix == ".mp4" else _image(file) for file in files]
+                    shown[key] = [_shown(file, found.captions.get(file)) for file in files]
         except Exception as error:  # noqa: BLE001 - the numbers are worth more
             self._warn(f"W&B gets no tables, pictures and films of {phase} ({_line(error)})")
             return {}
@@ -193,7 +195,7 @@ class WandbTracker:
             for old in (*folder.glob(f"offline-run-*-{run_id}"), *folder.glob("artifacts")):
                 shutil.rmtree(old)
         with _agent_aside(run_id):
-            return self._begin(mode, run_id, self._document)
+            return self._begin(mode, run_id, self._read(self._folder).document)
 
     def _begin(self, mode: Literal["online", "offline"], run_id: str, document: Mapping[str, Any]) -> wandb.Run:
         import wandb
@@ -339,16 +341,9 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return row["step"], row["phase"], row["cycle"]
 
 
-def _image(file: Path) -> wandb.Image:
+def _shown(file: Path, caption: str | None) -> wandb.Image | wandb.Video:
     import wandb
 
-    return wandb.Image(str(file), caption=file.stem)
-
-
-def _video(file: Path) -> wandb.Video:
-    import wandb
-
-    shown = read_json(file.with_suffix(".json"))
-    unlocked = ", ".join(f"{skill} at step {step}" for skill, step in shown["unlocked"].items())
-    caption = f"{file.stem}: {shown['title']}, {shown['steps']} steps; {unlocked or 'no skill shown'}"
+    if caption is None:
+        return wandb.Image(str(file), caption=file.stem)
     return wandb.Video(str(file), caption=caption, format="mp4")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -24,6 +24,7 @@ from envgen_exp.learners.asked.asked import AskedAgent
 from envgen_exp.learners.asked.prompt import Step
 from envgen_exp.learners.learner import NOBODY, Defaults, Onlooker, Played, seeded
 from envgen_exp.llm.client import Client
+from envgen_exp.llm.ledger import Totals
 from envgen_exp.llm.prices import count_tokens, prices
 from envgen_exp.llm.source import Message
 from envgen_exp.seeding import WorldSet
@@ -152,17 +153,24 @@ class Asked(Defaults):
         actions = [step.action for step in steps]
         return ended[0], {"actions": actions, "repairs": repairs, "idle": idle}
 
-    def takings(self, details: Mapping[str, Any], records: Sequence[EpisodeRecord]) -> dict[str, list[float | None]]:
+    @classmethod
+    def takings(
+        cls,
+        config: RunConfig,
+        details: Mapping[str, Any],
+        records: Sequence[EpisodeRecord],
+        totals: Callable[[int], Totals],
+    ) -> dict[str, list[float | None]]:
         """Calls, dollars, seconds, steps, repairs, idle steps, and 1 where agent.max_steps cut it."""
         told = details["episodes"]
-        asked = [self._client.totals(episode) for episode in range(1, len(told) + 1)]
+        asked = [totals(episode) for episode in range(1, len(told) + 1)]
         cut: list[float | None] = [
-            int(record.truncated and record.length == self._config.max_steps) for record in records
+            int(record.truncated and record.length == config.agent.max_steps) for record in records
         ]
         return {
-            "calls": [totals.calls for totals in asked],
-            "dollars": [totals.cost if totals.cost_known else None for totals in asked],
-            "seconds": [totals.seconds for totals in asked],
+            "calls": [one.calls for one in asked],
+            "dollars": [one.cost if one.cost_known else None for one in asked],
+            "seconds": [one.seconds for one in asked],
             "steps": [record.length for record in records],
             "repairs": [one["repairs"] for one in told],
             "idle": [one["idle"] for one in told],

@@ -18,18 +18,20 @@ from envgen_exp.reporting.designs import (
     settings_list,
 )
 from envgen_exp.reporting.page import Cell, Markup, element, fold, joined, table
-from envgen_exp.reporting.run.data import Evaluation, RunData
 from envgen_exp.reporting.run.terminal import percent
-from envgen_exp.reporting.statistics import difference
-from envgen_exp.run.summary import Successes
+from envgen_exp.reporting.statistics import Change, changed
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.summary import Evaluation
 
 PICTURES = 80
 """Pictures of whole worlds in a page, at most."""
 
 
-def lineage(data: RunData) -> Markup:
+def lineage(data: RunRecord) -> Markup:
     """All cycles so far, in order."""
     designed = [design for p in data.proposals.values() for design in p.designs if design is not None]
+    if not any(phase.kind == "design" for phase in data.planned):
+        return Markup("")
     if not data.proposals:
         return element("p", "Nothing is designed yet.", class_="note")
     if not designed:
@@ -49,7 +51,7 @@ def lineage(data: RunData) -> Markup:
     return joined([element("p", intro, class_="note"), original, *cycles])
 
 
-def _cycle(data: RunData, cycle: int, gallery: Gallery, each: int, default: Mapping[str, float]) -> Markup:
+def _cycle(data: RunRecord, cycle: int, gallery: Gallery, each: int, default: Mapping[str, float]) -> Markup:
     proposal = data.proposals[cycle]
     last = data.proposals[cycle - 1].designs if cycle - 1 in data.proposals else ()
     checks = [*proposal.checks, *([None] * (len(proposal.designs) - len(proposal.checks)))]
@@ -69,7 +71,7 @@ def _cycle(data: RunData, cycle: int, gallery: Gallery, each: int, default: Mapp
     )
 
 
-def _seen(data: RunData, cycle: int) -> Markup:
+def _seen(data: RunRecord, cycle: int) -> Markup:
     """The feedback that the designer had, as numbers and as it was sent."""
     head = element("h4", "1. What the designer saw")
     before = data.feedback.get(cycle - 1)
@@ -86,11 +88,11 @@ def _seen(data: RunData, cycle: int) -> Markup:
     return joined([head, element("p", line), numbers, _sent(data, cycle)])
 
 
-def _sent(data: RunData, cycle: int) -> Markup:
+def _sent(data: RunRecord, cycle: int) -> Markup:
     """The message of this cycle as it went to the model."""
-    for call in data.calls:
-        if call["sent"]["cycle"] == cycle and call["sent"]["purpose"] == "design" and call["record"]:
-            text = str(call["record"]["request"]["messages"][-1]["content"])
+    for sent, outcome in data.calls:
+        if sent["cycle"] == cycle and sent["purpose"] == "design" and (exchange := data.exchange(outcome)):
+            text = str(exchange["request"]["messages"][-1]["content"])
             return fold("The message as it was sent", element("pre", text[:20_000], tabindex="0"))
     return Markup("")
 
@@ -109,7 +111,7 @@ def _said(proposal: Proposal) -> Markup:
 
 
 def _card(
-    data: RunData,
+    data: RunRecord,
     cycle: int,
     number: int,
     design: Design | None,
@@ -146,7 +148,7 @@ def _card(
     )
 
 
-def _played(data: RunData, cycle: int, design: Design) -> Markup:
+def _played(data: RunRecord, cycle: int, design: Design) -> Markup:
     """What the agent did in the design."""
     episodes = data.training_episodes(cycle, "designed", design_key(design))
     if not len(episodes):
@@ -157,7 +159,7 @@ def _played(data: RunData, cycle: int, design: Design) -> Markup:
     return element("p", f"{words}, mean length {episodes.lengths.mean():,.0f} steps. {rates}", class_="note")
 
 
-def _afterwards(data: RunData, cycle: int, proposal: Proposal) -> Markup:
+def _afterwards(data: RunRecord, cycle: int, proposal: Proposal) -> Markup:
     """Claimed against real: how each skill changed in the original over the cycle."""
     head = element("h4", "3. What changed in the original afterwards")
     after = data.feedback.get(cycle)
@@ -172,24 +174,18 @@ def _afterwards(data: RunData, cycle: int, proposal: Proposal) -> Markup:
         words = "There is no evaluation before it to compare with; success after it:"
         rates = ", ".join(f"{s} {percent(after.counts.rate(s))} %" for s in data.skills if s in claimed)
         return joined([head, element("p", f"{words} {rates or 'no skill was claimed'}.")])
-    verdicts = {skill: verdict(skill, before.counts, after.counts) for skill in data.skills}
-    rows = {skill: _change_row(skill, claimed, before, after, verdicts[skill]) for skill in data.skills}
+    changes = {skill: changed(skill, before.counts, after.counts) for skill in data.skills}
+    verdicts = {skill: change.word for skill, change in changes.items()}
+    rows = {skill: _change_row(skill, claimed, before, after, changes[skill]) for skill in data.skills}
     first = [rows[s] for s in data.skills if s in claimed or verdicts[s] != "within noise"]
     rest = [rows[s] for s in data.skills if not (s in claimed or verdicts[s] != "within noise")]
     headers = ["skill", "claimed by design", "before %", "after %", "change, points [95 % interval]", "reading"]
     caption = f"Claimed skills and those that moved: after cycle {cycle - 1} against after cycle {cycle}"
     tables = [table(caption, headers, first)] if first else []
     if rest:
-        more = table("Neither claimed nor moved beyond noise", headers, rest)
+        more = table(f"After cycle {cycle - 1} against after cycle {cycle}", headers, rest)
         tables.append(fold(f"The other {len(rest)} skills: neither claimed nor moved beyond noise", more))
     return joined([head, element("p", _tally(verdicts, claimed)), *tables])
-
-
-def verdict(skill: str, before: Successes, after: Successes) -> str:
-    """rose, fell or within noise, by the 95 % interval of the change."""
-    pairs = [(one.successes[skill], one.episodes) for one in (before, after)]
-    low, high = difference(pairs[0], pairs[1])
-    return "rose" if low > 0 else "fell" if high < 0 else "within noise"
 
 
 def _tally(verdicts: Mapping[str, str], claimed: Mapping[str, object]) -> str:
@@ -206,17 +202,14 @@ def _tally(verdicts: Mapping[str, str], claimed: Mapping[str, object]) -> str:
 
 
 def _change_row(
-    skill: str, claimed: Mapping[str, Sequence[str]], before: Evaluation, after: Evaluation, word: str
+    skill: str, claimed: Mapping[str, Sequence[str]], before: Evaluation, after: Evaluation, change: Change
 ) -> list[object]:
-    one, other = before.counts, after.counts
-    low, high = difference((one.successes[skill], one.episodes), (other.successes[skill], other.episodes))
-    points = 100 * (other.rate(skill) - one.rate(skill))
-    sign, css = {"rose": ("▲ rose", "up"), "fell": ("▼ fell", "down")}.get(word, ("≈ within noise", "noise"))
+    sign, css = {"rose": ("▲ rose", "up"), "fell": ("▼ fell", "down")}.get(change.word, ("≈ within noise", "noise"))
     return [
         skill,
         ", ".join(claimed.get(skill, ())) or "-",
-        percent(one.rate(skill)),
-        percent(other.rate(skill)),
-        Cell(f"{points:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]", css=css),
+        percent(before.counts.rate(skill)),
+        percent(after.counts.rate(skill)),
+        Cell(f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]", css=css),
         Cell(sign, css=css),
     ]

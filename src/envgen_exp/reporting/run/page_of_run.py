@@ -12,28 +12,24 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from envgen_exp.config import LLMKind
-from envgen_exp.designers import asks
-from envgen_exp.guard.reading import read_bytes, read_json, within
+from envgen_exp.guard.reading import read_bytes, within
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import preset
 from envgen_exp.learners.intervals import score_interval
-from envgen_exp.reporting.page import Markup, Section, data_uri, element, facts, fold, joined, page, png
+from envgen_exp.reporting.page import Markup, Section, data_uri, element, facts, fold, joined, page, png, table
 from envgen_exp.reporting.plots import Series, legend, line_chart
-from envgen_exp.reporting.run.data import Evaluation, RunData
+from envgen_exp.reporting.run.conversation import conversation, stand_in
 from envgen_exp.reporting.run.lineage import lineage
 from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
-from envgen_exp.reporting.run.terminal import steps_line
+from envgen_exp.reporting.run.terminal import answers_line, episode_line, steps_line
 from envgen_exp.run.films import FRAMES_PER_SECOND
+from envgen_exp.run.folder import REPORT
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.summary import Evaluation
 from envgen_exp.tracking.progress import duration
-
-REPORT = "report.html"
 
 EMBEDDED_BYTES = 8_000_000
 """Videos of so many bytes together go into the page; further ones are linked."""
-
-MESSAGE_CHARACTERS = 20_000
-"""Of a longer message the page shows the beginning."""
 
 
 def write_report(folder: Path) -> Path:
@@ -50,18 +46,21 @@ def write_report(folder: Path) -> Path:
 
 def make_report(folder: Path) -> Path:
     """Write a run's report.html from its files and return its path; EnvGenError where the folder is no run."""
-    write_atomic(folder / REPORT, render(RunData(folder)).encode())
+    record = RunRecord(folder)
+    record.check_phases()
+    write_atomic(folder / REPORT, render(record).encode())
     return folder / REPORT
 
 
-def render(data: RunData) -> str:
-    """The page of a run. A part that can't be made says so in its place."""
-    parts: tuple[tuple[str, str, Callable[[RunData], Markup]], ...] = (
+def render(data: RunRecord) -> str:
+    """The page of a run. A part that can't be made says so in its place, one without data is left out."""
+    parts: tuple[tuple[str, str, Callable[[RunRecord], Markup]], ...] = (
         ("headline", "Headline", headline),
-        ("skills", "Skills by cycle", heat_map),
+        ("skills", "Skills by cycle" if data.learner.trains else "Skills", heat_map),
         ("curves", "Skill curves", skill_curves),
         ("lineage", "Designs and what came of them", lineage),
         ("gap", "Designed against original", gap),
+        ("episodes", "Episodes of the report evaluation", episodes),
         ("learning", "Learning curves", learning),
         ("videos", "Videos", videos),
         ("conversation", "LLM conversation", conversation),
@@ -76,38 +75,35 @@ def render(data: RunData) -> str:
         if content:
             sections.append(Section(anchor, title, content))
     c = data.config
-    llm = "" if not asks(c.designer.name) else f", llm={c.llm.name}{'' if uses_llm(data) else ' (not an LLM)'}"
-    subtitle = f"{c.env.name}, designer={c.designer.name}{llm}, {'='.join(preset(c))}, seed {c.seed}"
+    who = [f"designer={c.designer.name}", "=".join(preset(c))] if data.learner.trains else [f"agent={c.agent.name}"]
+    llm = [f"llm={c.llm.name}{'' if data.uses_llm else ' (not an LLM)'}"] if data.asks else []
+    subtitle = ", ".join([c.env.name, who[0], *llm, *who[1:], f"seed {c.seed}"])
     return page(f"Run {data.folder.resolve().name}", subtitle, _notice(data), sections)
 
 
-def uses_llm(data: RunData) -> bool:
-    """Whether a real language model is asked."""
-    return asks(data.config.designer.name) and data.config.llm.kind.is_model
-
-
-def steps_done(data: RunData) -> int:
+def steps_done(data: RunRecord) -> int:
     """Training steps so far."""
     return int(data.rows[-1]["step"]) if data.rows else 0
 
 
-def _notice(data: RunData) -> str:
+def _notice(data: RunRecord) -> str:
     if data.finished:
         return ""
-    done = f"{len(data.results)} of {len(data.planned)} phases and {steps_done(data):,} of {data.total_steps:,}"
+    steps = f" and {steps_done(data):,} of {data.total_steps:,} training steps" if data.total_steps else ""
+    done = f"{len(data.phases)} of {len(data.planned)} phases{steps}"
     now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    return f"Not finished: {done} training steps are done. This page shows what there was on {now}."
+    return f"Not finished: {done} are done. This page shows what there was on {now}."
 
 
 # Headline
 
 
-def headline(data: RunData) -> Markup:
+def headline(data: RunRecord) -> Markup:
     """Score, reward, calls, dollars, steps and time as tiles, and the score's curve."""
     return joined([element("ul", *_tiles(data), class_="tiles"), *_words(data), score_chart(data)])
 
 
-def _tiles(data: RunData) -> list[Markup]:
+def _tiles(data: RunRecord) -> list[Markup]:
     summary, latest = data.summary, max(data.feedback.values(), key=lambda e: e.cycle, default=None)
     tiles = []
     if data.report is not None:
@@ -127,34 +123,28 @@ def _tiles(data: RunData) -> list[Markup]:
         tiles.append(_tile("Return", f"{latest.values['return/feedback']:.2f}", "mean of the same episodes"))
     else:
         tiles.append(_tile("Score", "none yet", "no evaluation has ended", main=True))
-    calls = int(data.latest("llm/calls") or 0)
-    if uses_llm(data):
-        cost = summary.cost if summary else data.latest("llm/cost_dollars")
-        tiles.append(_tile("LLM calls", f"{calls}", f"to {data.config.llm.model or data.config.llm.name}"))
-        tiles.append(
-            _tile(
-                "Dollars",
-                "?" if cost is None else f"{cost:.2f}",
-                "price not known" if cost is None else "of the calls so far",
-            )
-        )
+    if data.uses_llm:
+        spent = data.spent
+        cost, why = f"{spent.cost:.2f}", "of the calls so far"
+        if not spent.cost_known:
+            cost, why = (f"≥ {cost}", "of some calls it is not known") if spent.cost else ("?", "price not known")
+        tokens = f"{spent.prompt_tokens:,} prompt and {spent.completion_tokens:,} completion tokens"
+        model = data.config.llm.model or data.config.llm.name
+        tiles.append(_tile("LLM calls", f"{spent.calls:,}", f"to {model}, {tokens}"))
+        tiles.append(_tile("Dollars", cost, why))
     else:
-        why = _stand_in(data) if asks(data.config.designer.name) else "the designer asks none"
+        why = stand_in(data) if data.asks else "the designer asks none"
         tiles.append(_tile("LLM calls", "0", why))
         tiles.append(_tile("Dollars", "0", "no LLM was asked"))
-    share = "" if data.finished else f" of {data.total_steps:,}"
-    tiles.append(_tile("Training steps", f"{steps_done(data):,}", f"designed and original together{share}"))
+    if data.total_steps:
+        share = "" if data.finished else f" of {data.total_steps:,}"
+        tiles.append(_tile("Training steps", f"{steps_done(data):,}", f"designed and original together{share}"))
     if summary:
         tiles.append(_tile("Wall time", duration(summary.seconds), "over all resumes"))
-    else:
+    elif data.total_steps:
         seconds = sum(row.get(f"seconds/{k}") or 0 for row in data.timings for k in ("env", "inference", "update"))
         tiles.append(_tile("Training time", duration(seconds), "so far, without evaluation"))
     return tiles
-
-
-def _stand_in(data: RunData) -> str:
-    """What answered in a language model's place."""
-    return "recorded answers" if data.config.llm.kind is LLMKind.replay else "a rule-based stand-in"
 
 
 def _tile(name: str, value: str, more: str, *, main: bool = False) -> Markup:
@@ -162,19 +152,22 @@ def _tile(name: str, value: str, more: str, *, main: bool = False) -> Markup:
     return element("li", *(element("span", text, class_=css) for css, text in parts), class_="main" if main else None)
 
 
-def _words(data: RunData) -> list[Markup]:
+def _words(data: RunRecord) -> list[Markup]:
     if data.summary is None:
         return []
-    return [element("p", f"Environment steps: {steps_line(data.summary.steps)}.", class_="note")]
+    lines = [f"Environment steps: {steps_line(data.summary.steps)}."] if data.total_steps else []
+    if data.summary.by_episode:
+        lines += [f"An episode: {episode_line(data.summary)}.", f"Answers: {answers_line(data.summary)}."]
+    return [element("p", line, class_="note") for line in lines]
 
 
-def feedback_interval(data: RunData, evaluation: Evaluation) -> tuple[float, float]:
+def feedback_interval(data: RunRecord, evaluation: Evaluation) -> tuple[float, float]:
     """95 % interval of a feedback evaluation's score over its episodes."""
     shown = data.phase_episodes(f"cycle{evaluation.cycle}-evaluate").shown
     return score_interval(shown, data.skills, data.family.score)
 
 
-def score_chart(data: RunData) -> Markup:
+def score_chart(data: RunRecord) -> Markup:
     """The score of each evaluation with its interval, against training steps."""
     found = list(data.feedback.values())
     series = []
@@ -187,7 +180,7 @@ def score_chart(data: RunData) -> Markup:
         v = data.report.values
         ends = [(v["score/report_low"], v["score/report_high"])]
         series.append(Series("report evaluation", [(data.report.step, v["score/report"])], 4, dots=True, ends=ends))
-    if not series:
+    if not series or not data.total_steps:
         return Markup("")
     words = [f"cycle {e.cycle}: {e.values['score/feedback']:.2f} %" for e in found]
     if data.report is not None:
@@ -222,8 +215,10 @@ _LOSSES = (
 )
 
 
-def learning(data: RunData) -> Markup:
+def learning(data: RunRecord) -> Markup:
     """Return, episode length, losses and speed against training steps."""
+    if not data.total_steps:
+        return Markup("")
     spans, ends = data.designed_spans, data.cycle_ends
 
     def chart(title: str, series: Sequence[Series], alt: str) -> Markup:
@@ -253,10 +248,26 @@ def _range_words(title: str, points: Sequence[tuple[float, float | None]]) -> st
     return f"{title} by training steps: from {values[0]:.3g} to {values[-1]:.3g}, median {np.median(values):.3g}"
 
 
+# Episodes
+
+
+def episodes(data: RunRecord) -> Markup:
+    """What each episode of the report evaluation took, where the learner asked for it."""
+    took = data.summary.by_episode if data.summary else {}
+    if not took:
+        return Markup("")
+    rows = [
+        [number, *("?" if value is None else f"{value:,.4g}" for value in values)]
+        for number, values in enumerate(zip(*took.values(), strict=True), start=1)
+    ]
+    note = "Seconds are those of requests; an episode is cut (1) where agent.max_steps ended it."
+    return joined([table("Each episode", ["episode", *took], rows), element("p", note, class_="note")])
+
+
 # Videos
 
 
-def videos(data: RunData) -> Markup:
+def videos(data: RunRecord) -> Markup:
     """Episode videos in the run's folder: in the page as far as there is room, then as links."""
     room = EMBEDDED_BYTES
     parts = []
@@ -265,7 +276,7 @@ def videos(data: RunData) -> Markup:
     def place(file: Path) -> tuple[int, str]:
         return order.get(file.stem.rpartition("-")[0], len(order)), file.name
 
-    for file in sorted((data.folder / "videos").rglob("*.mp4"), key=place):
+    for file in sorted(data.films(), key=place):
         name = file.relative_to(data.folder).as_posix()
         size = file.stat().st_size
         if size <= room:
@@ -290,12 +301,11 @@ def videos(data: RunData) -> Markup:
     return joined([element("p", note, class_="note"), element("div", *parts, class_="charts")])
 
 
-def _film_facts(data: RunData, file: Path) -> Markup:
+def _film_facts(data: RunRecord, file: Path) -> Markup:
     """What a film shows, in words; nothing for a film of which that is not known."""
-    facts_file = file.with_suffix(".json")
-    if not facts_file.exists():
+    film = data.film(file)
+    if film is None:
         return Markup("")
-    film = read_json(facts_file)
     end = "the whole episode" if film["whole"] else "cut there"
     line = f"{film['title']}: {film['steps']:,} steps ({end}), return {film['episode_return']:.1f}; "
     line += f"{len(film['unlocked'])} of {len(data.skills)} skills"
@@ -318,56 +328,10 @@ def _poster(file: Path) -> str | None:
         return None
 
 
-# LLM
-
-
-def conversation(data: RunData) -> Markup:
-    """Every request of the run with its answer, folded; a chat's earlier messages are shown once."""
-    if not data.calls:
-        return element("p", "No designer has asked anything.", class_="note")
-    seen: set[tuple[str, str]] = set()
-    parts: list[object] = []
-    if not uses_llm(data):
-        parts.append(
-            element("p", f"No language model was asked: llm={data.config.llm.name}, {_stand_in(data)}.", class_="note")
-        )
-    for number, call in enumerate(data.calls, start=1):
-        sent, outcome, record = call["sent"], call["outcome"], call["record"]
-        status = outcome["status"] if outcome else "no answer yet"
-        facts_of = [f"cycle {sent['cycle']}", sent["purpose"], f"attempt {sent['attempt']}", str(status)]
-        messages: list[object] = []
-        if record is not None:
-            answer = record["answer"]
-            if uses_llm(data):
-                cost = "price not known" if answer["cost"] is None else f"${answer['cost']:.4f}"
-                tokens = f"{answer['prompt_tokens']:,} + {answer['completion_tokens']:,} tokens"
-                facts_of += [tokens, cost, f"{answer['seconds']:.1f} s"]
-            asked = [(str(m["role"]), str(m["content"])) for m in record["request"]["messages"]]
-            old = sum(message in seen for message in asked)
-            if old:
-                messages.append(
-                    element("p", f"{old} earlier messages of the chat, shown above, went along.", class_="note")
-                )
-            messages += [_message(*message) for message in asked if message not in seen]
-            reply = ("assistant", str(answer["text"]))
-            messages.append(_message(*reply))
-            seen |= {*asked, reply}
-        elif outcome is not None and outcome.get("error"):
-            messages.append(_message("error", str(outcome["error"])))
-        parts.append(fold(f"Call {number}: {', '.join(facts_of)}", *messages))
-    return joined(parts)
-
-
-def _message(role: str, text: str) -> Markup:
-    cut = len(text) - MESSAGE_CHARACTERS
-    shown = text if cut <= 0 else f"{text[:MESSAGE_CHARACTERS]}\n[{cut:,} more characters in llm/calls/]"
-    return element("div", element("span", role, class_="role"), element("pre", shown, tabindex="0"), class_="message")
-
-
 # Config
 
 
-def config(data: RunData) -> Markup:
+def config(data: RunRecord) -> Markup:
     """The command that repeats the run, versions, what was chosen at start, and the whole config."""
     document = data.document
     parts: list[object] = [
@@ -375,8 +339,10 @@ def config(data: RunData) -> Markup:
         element("pre", document["command"], class_="command"),
     ]
     if not data.finished:
-        resume = f"python run.py resume={shlex.quote(str(data.folder))}"
-        parts += [element("h3", "The command that goes on with it"), element("pre", resume, class_="command")]
+        parts += [
+            element("h3", "The command that goes on with it"),
+            element("pre", data.resume_command, class_="command"),
+        ]
     again = f"python -m envgen_exp report {shlex.quote(str(data.folder))}"
     parts += [element("h3", "The command that makes this page again"), element("pre", again, class_="command")]
     known = {

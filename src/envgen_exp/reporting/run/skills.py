@@ -8,17 +8,19 @@ from collections.abc import Sequence
 from envgen_exp.learners.intervals import Z95, wilson
 from envgen_exp.reporting.page import Cell, Markup, element, joined, percent_bar, table
 from envgen_exp.reporting.plots import Series, legend, line_chart
-from envgen_exp.reporting.run.data import Episodes, Evaluation, RunData, times
 from envgen_exp.reporting.run.terminal import percent
-from envgen_exp.reporting.statistics import difference
-from envgen_exp.run.summary import Successes
+from envgen_exp.reporting.statistics import changed
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.summary import Episodes, Evaluation, Successes
 
 
-def heat_map(data: RunData) -> Markup:
+def heat_map(data: RunRecord) -> Markup:
     """Skills by evaluations: the rate as the cell's colour, the change from the one before with its significance."""
     evaluations = [*data.feedback.values(), *([data.report] if data.report else [])]
     if not evaluations:
         return element("p", "No evaluation has ended yet.", class_="note")
+    if not data.feedback and data.report:
+        return _report_alone(data.skills, data.report)
     names = [f"cycle {e.cycle}" for e in data.feedback.values()] + (["report"] if data.report else [])
     headers = [
         "skill",
@@ -49,6 +51,17 @@ def heat_map(data: RunData) -> Markup:
     return joined([table(caption, headers, rows, css="heat"), element("p", chance, class_="note") if compared else ""])
 
 
+def _report_alone(skills: Sequence[str], report: Evaluation) -> Markup:
+    """The success rates of a run without feedback evaluations, each with its interval."""
+    rows: list[list[object]] = []
+    for skill in skills:
+        low, high = wilson(report.counts.successes[skill], report.counts.episodes)
+        count = f"{report.counts.successes[skill]} of {report.counts.episodes:,}"
+        rows.append([skill, count, _heat_cell(skill, report.counts, None), f"{percent(low)} to {percent(high)}"])
+    caption = "Success in the original, report evaluation"
+    return table(caption, ["skill", "episodes", "percent", "95 % interval"], rows, css="heat")
+
+
 def _heat_cell(skill: str, counts: Successes, before: Successes | None) -> Cell:
     rate = counts.rate(skill)
     low, high = wilson(counts.successes[skill], counts.episodes)
@@ -61,23 +74,23 @@ def _heat_cell(skill: str, counts: Successes, before: Successes | None) -> Cell:
 
 def change(skill: str, before: Successes, after: Successes) -> Markup:
     """A change in points, looking like noise where it is within noise."""
-    points = 100 * (after.rate(skill) - before.rate(skill))
-    pairs = [(one.successes[skill], one.episodes) for one in (before, after)]
-    low, high = difference(pairs[0], pairs[1])
-    if low <= 0 <= high:
-        words = f"≈ {points:+.1f}" if points else "≈ 0"
-        return element("span", words, class_="change noise", title="within noise")
-    sign, css = ("▲", "up") if points > 0 else ("▼", "down")
-    return element("span", f"{sign} {points:+.1f}", class_=f"change {css}")
+    found = changed(skill, before, after)
+    if found.word == "within noise":
+        words = f"≈ {found.points:+.1f}" if found.points else "≈ 0"
+        return element("span", words, class_="change noise", title=found.word)
+    sign, css = ("▲", "up") if found.word == "rose" else ("▼", "down")
+    return element("span", f"{sign} {found.points:+.1f}", class_=f"change {css}")
 
 
-def skill_curves(data: RunData) -> Markup:
+def skill_curves(data: RunRecord) -> Markup:
     """A small chart for each skill: training episodes of both kinds, feedback and report evaluations."""
+    if not data.total_steps:
+        return Markup("")
     spans, ends = data.designed_spans, data.cycle_ends
     charts = []
     for skill in data.skills:
         series = [
-            Series(f"training, {kind}", [(x, times(y, 100)) for x, y in data.curve(f"skill/{kind}/{skill}")], colour)
+            Series(f"training, {kind}", [(x, y and 100 * y) for x, y in data.curve(f"skill/{kind}/{skill}")], colour)
             for kind, colour in (("designed", 2), ("original", 1))
         ]
         found = list(data.feedback.values())
@@ -126,7 +139,7 @@ def _dots(name: str, skill: str, evaluations: Sequence[Evaluation], colour: int)
     return Series(name, points, colour, dots=True, ends=[(100 * low, 100 * high) for low, high in ends])
 
 
-def gap(data: RunData) -> Markup:
+def gap(data: RunRecord) -> Markup:
     """How well the skills that a cycle's designs should train go in those designs, and in the original beside them."""
     rows: list[list[object]] = []
     shown: dict[str, list[tuple[int, float, float]]] = {"designed": [], "original": []}
@@ -157,7 +170,7 @@ def gap(data: RunData) -> Markup:
             cells.append("-")
         rows.append(cells)
     if not rows:
-        return element("p", "There has been no training in designed worlds.", class_="note")
+        return Markup("")
     series = [
         Series(
             f"training, {kind}",

@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from envgen_exp.config import AgentConfig
-from envgen_exp.designers import asks
 from envgen_exp.learners.intervals import wilson
-from envgen_exp.reporting.statistics import difference, mean_sd
+from envgen_exp.reporting.statistics import changed, mean_sd
 from envgen_exp.run.summary import RunSummary
 from envgen_exp.tracking.progress import duration
 
@@ -86,14 +85,9 @@ def _columns(summary: RunSummary, cycles: Sequence[int], intervals: bool) -> lis
 
 
 def _change(summary: RunSummary, skill: str) -> Text:
-    if not summary.feedback:
-        return Text()
-    first, last = summary.feedback[0], summary.report
-    points = 100 * (last.rate(skill) - first.rate(skill))
-    low, high = difference((first.successes[skill], first.episodes), (last.successes[skill], last.episodes))
-    if low <= 0 <= high:
-        return Text(f"{points:+.1f}  ", style="dim")
-    return Text(f"{points:+.1f} *", style="green" if points > 0 else "red")
+    change = changed(skill, summary.feedback[0], summary.report)
+    style = {"rose": "green", "fell": "red"}.get(change.word, "dim")
+    return Text(f"{change.points:+.1f} {' ' if style == 'dim' else '*'}", style=style)
 
 
 def facts(summary: RunSummary) -> Table:
@@ -177,7 +171,7 @@ def llm_line(summary: RunSummary) -> str:
             cost = f"at least ${summary.known_cost:.2f}"
         tokens = f"{summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
         return f"{summary.llm_calls} to {summary.llm}, {tokens}, {cost}"
-    if summary.trains and not asks(summary.designer):
+    if not summary.asks:
         return f"0 (designer={summary.designer} asks for no designs)"
     if summary.llm == "offline":
         return "0 (offline stand-in, not an LLM)"

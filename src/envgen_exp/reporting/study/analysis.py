@@ -26,12 +26,9 @@ from envgen_exp.reporting.statistics import (
     units,
     welch,
 )
-from envgen_exp.reporting.study.claims import MARGIN, comparable, paper_score
-from envgen_exp.reporting.study.collect import CONTRASTS, Arm, Study
+from envgen_exp.reporting.study.claims import MARGIN, paper_score
+from envgen_exp.reporting.study.collect import CONTRASTS, Arm, Study, comparable
 from envgen_exp.run.summary import RunSummary
-
-STEPS = ("designed", "original", "feedback", "report", "validation")
-"""Kinds of environment steps, those that train first."""
 
 
 @dataclass(frozen=True)

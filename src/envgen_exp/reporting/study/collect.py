@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.config import AgentConfig
-from envgen_exp.designers import asks
 from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
-from envgen_exp.families import make_family
-from envgen_exp.guard.reading import read_json
-from envgen_exp.learners import traits
+from envgen_exp.guard.reading import understood
 from envgen_exp.reporting.statistics import Groups
-from envgen_exp.run.folder import read_config
 from envgen_exp.run.identity import NOT_IDENTITY, identity_of
-from envgen_exp.run.stored import load_config
+from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import RunSummary
 
 CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
@@ -44,27 +38,13 @@ _NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
 """What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
 
 
-@dataclass(frozen=True)
-class FoundRun:
-    """One run's folder, finished or not."""
+class FoundRun(RunRecord):
+    """One run's folder, finished or not, as a study takes it."""
 
-    folder: Path
-    config: dict[str, Any]
-    """Flat: 'env.name' -> 'crafter'."""
-    command: str
-    """What was typed."""
-    versions: dict[str, Any]
-    """Of the packages that a result can depend on."""
-    machine: dict[str, Any]
-    """Versions and what was chosen at start."""
-    identity_fits: bool
-    """Whether the folder's identity is that of its config."""
-    phases: tuple[str, ...]
-    """The finished phases, e.g. '000-cycle1-design', in order."""
-    summary: RunSummary | None
-    """None for an unfinished run."""
-    learner: type[AgentConfig]
-    """What its learner says of itself."""
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Versions and what was chosen at start."""
+        return {**self.document["versions"], **self.document["chosen"]}
 
     @property
     def trains(self) -> bool:
@@ -74,35 +54,25 @@ class FoundRun:
     @property
     def arm(self) -> str:
         """The treatment's name: what was typed as `arm`, else the designer, or the learner that has none."""
-        return str(self.config.get("arm") or self.config["designer.name" if self.trains else "agent.name"])
-
-    @property
-    def asks(self) -> bool:
-        """Whether its designer, or its learner, asks what stands behind `llm`."""
-        return self.learner.asks or (self.trains and asks(self.config["designer.name"]))
+        return str(self.flat.get("arm") or self.flat["designer.name" if self.trains else "agent.name"])
 
     @property
     def label(self) -> str:
         """What a table calls the run's arm."""
-        stand_in = " (not an LLM)" if self.config["llm.kind"] == "offline" else ""
-        llm = [f"{self.config['llm.name']}{stand_in}"] if self.asks else []
-        return ", ".join([self.arm, *llm, self.learner.label(self.config), *self.diagnostic])
+        stand_in = " (not an LLM)" if self.flat["llm.kind"] == "offline" else ""
+        llm = [f"{self.flat['llm.name']}{stand_in}"] if self.asks else []
+        return ", ".join([self.arm, *llm, self.learner.label(self.flat), *self.diagnostic])
 
     @property
     def design_set(self) -> object:
         """Runs with the same one share what their designers draw; each has its own where nothing else is said."""
-        found = self.config.get("design_set")
-        return self.config["seed"] if found is None else found
-
-    @property
-    def diagnostic(self) -> tuple[str, ...]:
-        """Settings with which a finished run stands in no table beside others, e.g. env.original=fork."""
-        return () if self.summary is None else self.summary.diagnostic
+        found = self.flat.get("design_set")
+        return self.flat["seed"] if found is None else found
 
     @property
     def experiment(self) -> str:
         """The experiment that the command names, or ''."""
-        words = [word.partition("=") for word in self.command.split()]
+        words = [word.partition("=") for word in str(self.document["command"]).split()]
         return next((value for key, _, value in reversed(words) if key.lstrip("+") == "experiment"), "")
 
     @functools.cached_property
@@ -111,7 +81,7 @@ class FoundRun:
         ignored = (*_NOT_OF_THE_ARM, *self.learner.without_effect, *(() if self.asks else ("llm",)))
         return {
             key: value
-            for key, value in self.config.items()
+            for key, value in self.flat.items()
             if not any(key == name or key.startswith(f"{name}.") for name in ignored)
         }
 
@@ -127,13 +97,13 @@ class FoundRun:
         """Environment steps of training that the config asks for."""
         if not self.trains:
             return 0
-        designed, original, final = (self.config[f"schedule.{k}_steps"] for k in ("designed", "original", "final"))
-        return int(self.config["cycles"] * (designed + original) + final)
+        designed, original, final = (self.flat[f"schedule.{k}_steps"] for k in ("designed", "original", "final"))
+        return int(self.flat["cycles"] * (designed + original) + final)
 
     @property
     def report_episodes(self) -> int:
         """Episodes on which the score rests."""
-        return int(self.config[self.learner.report])
+        return int(self.flat[self.learner.report])
 
 
 @dataclass(frozen=True)
@@ -165,14 +135,14 @@ class Arm:
         for run in self.runs:
             found[run.design_set].append(run)
         alone = all(len(runs) == 1 for runs in found.values())
-        if alone or self.runs[0].config["designer.name"] in _DRAW_NOTHING:
+        if alone or self.runs[0].flat["designer.name"] in _DRAW_NOTHING:
             return [list(self.runs)]
         return list(found.values())
 
     @property
     def one_set(self) -> bool:
         """Whether several runs share a single design set, so that nothing is known of other sets."""
-        drawn = self.runs[0].config["designer.name"] not in _DRAW_NOTHING
+        drawn = self.runs[0].flat["designer.name"] not in _DRAW_NOTHING
         return drawn and len(self.runs) > 1 and len({run.design_set for run in self.runs}) == 1
 
     def groups(self, number: Callable[[RunSummary], float | None]) -> Groups:
@@ -186,7 +156,7 @@ class Arm:
     def score_of(self, rates: Mapping[str, float]) -> float | None:
         """The family's score of success rates in [0, 1], in percent; None for a family that is not installed."""
         try:
-            return make_family(load_config(self.runs[0].folder).env).score(rates)
+            return self.runs[0].family.score(rates)
         except EnvGenError:
             return None
 
@@ -238,8 +208,9 @@ def find_runs(folder: Path) -> tuple[list[FoundRun], list[str]]:
     for file in sorted(folder.glob("*/config.yaml")):
         try:
             run = read_run(file.parent)
-            _check_whole(run)
-        except RunFolderError as error:
+            with understood(run.folder):
+                _check_identity(run)
+        except EnvGenError as error:
             passed_over.append(f"passed over: {error}")
         else:
             found.append(run)
@@ -247,33 +218,27 @@ def find_runs(folder: Path) -> tuple[list[FoundRun], list[str]]:
 
 
 def read_run(folder: Path) -> FoundRun:
-    """One run's folder; RunFolderError where it is none or its summary can't be read."""
-    document = read_config(folder)
+    """One run's folder; RunFolderError where it is none, its files don't belong together or don't say what it found."""
+    run = FoundRun(folder)
     try:
-        config = dict(_flat("", document["config"]))
-        counted = (identity_of(document["config"], all_of_asked=whole) for whole in (False, True))
-        fits = document["identity"] in counted
         for key in _NEEDED:
-            config[key]
-        # Older configs have no such choice.
-        learner = traits(str(config.get("agent.name", AgentConfig.name)))
-        learner.label(config)
+            run.flat[key]
+        run.learner.label(run.flat)
     except (KeyError, AttributeError, TypeError) as error:
-        raise RunFolderError(f"{folder / 'config.yaml'} is not a run's config: it lacks {error}") from error
+        raise RunFolderError(f"{run.files.config} is not a run's config: it lacks {error}") from error
     except ConfigError as error:
         raise RunFolderError(f"{folder}: {error}") from error
-    file = folder / "summary.json"
-    return FoundRun(
-        folder=folder,
-        config=config,
-        command=str(document["command"]),
-        versions=dict(document["versions"]),
-        machine={**document["versions"], **document["chosen"]},
-        identity_fits=fits,
-        phases=tuple(sorted(phase.stem for phase in folder.glob("phases/*.json"))),
-        summary=RunSummary.from_json(read_json(file), str(file)) if os.path.lexists(file) else None,
-        learner=learner,
-    )
+    with understood(folder):
+        run.phases, run.diagnostic, run.asks, run.summary  # noqa: B018 - read now, so that what is wrong is said here
+    return run
+
+
+def _check_identity(run: FoundRun) -> None:
+    config, identity = run.document["config"], run.document["identity"]
+    if identity not in (identity_of(config, all_of_asked=whole) for whole in (False, True)):
+        raise RunFolderError(
+            f"{run.folder}: its identity is not that of its config: edited, or made by another version"
+        )
 
 
 def make_arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]:
@@ -288,17 +253,29 @@ def make_arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]
     for runs in by_treatment.values():
         once: dict[tuple[Any, ...], FoundRun] = {}
         for run in runs:
-            first = once.setdefault((run.config["seed"], run.design_set), run)
+            first = once.setdefault((run.flat["seed"], run.design_set), run)
             if first is not run:
                 notes.append(f"{run.folder} repeats {first.folder} (same arm and seed): counted once")
         label = ", ".join([runs[0].label, *_distinction(runs[0], firsts[runs[0].label])])
-        arms.append(Arm(label, tuple(sorted(once.values(), key=lambda run: run.config["seed"]))))
+        arms.append(Arm(label, tuple(sorted(once.values(), key=lambda run: run.flat["seed"]))))
     return tuple(sorted(arms, key=lambda arm: arm.label)), notes
+
+
+def comparable(ours: FoundRun, theirs: FoundRun, *, any_model: bool = False) -> bool:
+    """Whether two runs have the same game, agent, evaluation, budget and, where both ask one, language model."""
+    same_model = not (ours.asks and theirs.asks) or all(
+        ours.flat[key] == theirs.flat[key] for key in ("llm.name", "llm.kind", "llm.model")
+    )
+    return ours.setting == theirs.setting and (same_model or any_model)
 
 
 def _versions(run: FoundRun) -> dict[str, Any]:
     """Versions whose runs are never one arm; the Python and the machine change no game."""
-    return {f"version of {key}": value for key, value in run.versions.items() if key not in ("python", "machine")}
+    return {
+        f"version of {key}": value
+        for key, value in run.document["versions"].items()
+        if key not in ("python", "machine")
+    }
 
 
 def _distinction(run: FoundRun, others: Iterable[FoundRun]) -> list[str]:
@@ -309,25 +286,6 @@ def _distinction(run: FoundRun, others: Iterable[FoundRun]) -> list[str]:
         theirs = {**other.treatment, **_versions(other)}
         keys |= {key for key in {**theirs, **mine} if theirs.get(key) != mine.get(key)}
     return [f"{key}={mine.get(key)}" for key in sorted(keys)]
-
-
-def _check_whole(run: FoundRun) -> None:
-    """RunFolderError for a folder whose files don't belong together."""
-    if not run.identity_fits:
-        raise RunFolderError(
-            f"{run.folder}: its identity is not that of its config: edited, or made by another version"
-        )
-    numbers = [phase.partition("-")[0] for phase in run.phases]
-    gap = next((f"{i:03d}" for i, number in enumerate(numbers) if number != f"{i:03d}"), None)
-    if gap is not None:
-        raise RunFolderError(f"{run.folder}: phases/ lacks phase {gap}")
-    if run.summary is None:
-        return
-    if not run.phases or not run.phases[-1].endswith("report-evaluation"):
-        raise RunFolderError(f"{run.folder}: has a summary, but phases/ lacks the report evaluation")
-    ours, theirs = run.config["seed"], run.summary.seed
-    if ours != theirs:
-        raise RunFolderError(f"{run.folder}: its summary is of seed {theirs}, its config of seed {ours}")
 
 
 def _experiments(runs: Sequence[FoundRun]) -> list[str]:
@@ -342,7 +300,7 @@ def _experiments(runs: Sequence[FoundRun]) -> list[str]:
 def _contrasts(runs: Sequence[FoundRun]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
     """The preregistered contrasts and those that the runs' configs name, and a note for each that is none."""
     pairs, notes = [], []
-    for name in dict.fromkeys([*CONTRASTS, *(str(name) for run in runs for name in run.config.get("contrasts") or ())]):
+    for name in dict.fromkeys([*CONTRASTS, *(str(name) for run in runs for name in run.flat.get("contrasts") or ())]):
         ours, _, theirs = name.partition(" - ")
         if ours.strip() and theirs.strip():
             pairs.append((ours.strip(), theirs.strip()))
@@ -357,7 +315,7 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
     for name, values in (
         ("training steps a run", {f"{run.training_steps:,}" for run in runs}),
         ("episodes of the report evaluation", {f"{run.report_episodes:,}" for run in runs}),
-        ("families", {run.config["env.name"] for run in runs}),
+        ("families", {run.flat["env.name"] for run in runs}),
     ):
         if len(values) > 1:
             notes.append(f"the rows differ in {name} ({', '.join(sorted(values))}): compare only what is equal")
@@ -377,11 +335,3 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
         if done != run.training_steps:
             notes.append(f"{run.folder} trained {done:,} steps where its config asks for {run.training_steps:,}")
     return notes
-
-
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value

@@ -10,11 +10,11 @@ from pathlib import Path
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.page import Cell, Markup, Section, element, fold, joined, page, table
 from envgen_exp.reporting.plots import Series, bars, legend, line_chart, scatter
-from envgen_exp.reporting.run.page_of_run import REPORT
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis, SkillResult
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
 from envgen_exp.reporting.study.tables import Sheet, sheets, skill_parts, skill_sheet, spread, unfinished
+from envgen_exp.run.folder import REPORT
 from envgen_exp.run.summary import RunSummary
 from envgen_exp.tracking.progress import duration
 
@@ -44,7 +44,7 @@ def make_sweep_report(analysis: Analysis) -> Path:
 def render(analysis: Analysis) -> str:
     """The page of a study."""
     study = analysis.study
-    parts = [Section("tables", "Results", tables(analysis))]
+    parts = [Section("tables", "Tables", tables(analysis))]
     if study.arms:
         parts += [
             Section("curves", "Score curves", curves(study)),
@@ -82,7 +82,7 @@ def curves(study: Study) -> Markup:
         series = []
         for colour, arm in enumerate(arms, start=1):
             if len(arm.runs) <= FAINT_RUNS:
-                series += [Series(f"seed {run.config['seed']}", _curve(run), colour, faint=True) for run in arm.runs]
+                series += [Series(f"seed {run.flat['seed']}", _curve(run), colour, faint=True) for run in arm.runs]
             series.append(_mean_curve(arm, colour))
         last = "; ".join(f"{arm.label}: {spread(arm.values(lambda s: s.score))}" for arm in arms)
         chart = line_chart(
@@ -160,7 +160,7 @@ def runs(study: Study) -> Markup:
                 [
                     _link(run),
                     Cell(arm.label, css="wrap"),
-                    str(run.config["seed"]),
+                    str(run.flat["seed"]),
                     score,
                     f"{s.reward:.2f}",
                     duration(s.seconds),
@@ -172,7 +172,7 @@ def runs(study: Study) -> Markup:
         parts.append(
             fold(
                 f"{len(rows)} finished runs",
-                table("Finished runs", headers, rows, numbers=2),
+                table("Score, reward and wall time of each", headers, rows, numbers=2),
                 is_open=len(rows) <= FAINT_RUNS,
             )
         )
@@ -195,7 +195,7 @@ def _summary(run: FoundRun) -> RunSummary:
 def _curve(run: FoundRun) -> list[tuple[float, float | None]]:
     """(training steps, score) of each feedback evaluation and of the report evaluation."""
     summary = _summary(run)
-    cycle = run.config["schedule.designed_steps"] + run.config["schedule.original_steps"]
+    cycle = run.flat["schedule.designed_steps"] + run.flat["schedule.original_steps"]
     points: list[tuple[float, float | None]] = [(n * cycle, s) for n, s in enumerate(summary.feedback_scores, start=1)]
     return [*points, (run.training_steps, summary.score)]
 

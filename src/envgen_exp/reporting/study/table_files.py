@@ -11,9 +11,13 @@ from typing import Any
 
 from envgen_exp.guard.writing import write_over
 from envgen_exp.reporting.statistics import mean_sd, units
-from envgen_exp.reporting.study.analysis import STEPS, Analysis, mean_of, steps_of, updates
-from envgen_exp.reporting.study.claims import MARGIN, MARK
+from envgen_exp.reporting.study.analysis import Analysis, mean_of, steps_of, updates
+from envgen_exp.reporting.study.claims import MARGIN
 from envgen_exp.reporting.study.tables import sheets, skill_sheets, unfinished
+from envgen_exp.run.summary import STEP_KINDS
+
+MARK = "<!-- written by python -m envgen_exp report; changes are lost -->"
+"""First line of a Markdown file that may be written anew."""
 
 
 def write_tables(analysis: Analysis) -> list[Path]:
@@ -123,7 +127,7 @@ def arm_records(analysis: Analysis) -> list[dict[str, Any]]:
             ("prompt_tokens", arm.values(lambda s: s.prompt_tokens)),
             ("completion_tokens", arm.values(lambda s: s.completion_tokens)),
             ("dollars", arm.values(lambda s: s.cost)),
-            *((f"{kind}_steps", arm.values(steps_of(kind))) for kind in STEPS),
+            *((f"{kind}_steps", arm.values(steps_of(kind))) for kind in STEP_KINDS),
             ("updates", arm.values(updates)),
             ("seconds", arm.values(lambda s: s.seconds)),
         ):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from envgen_exp.reporting.statistics import mean_sd
-from envgen_exp.reporting.study.analysis import STEPS, Analysis, ArmResult, SkillResult, mean_of, steps_of, updates
+from envgen_exp.reporting.study.analysis import Analysis, ArmResult, SkillResult, mean_of, steps_of, updates
 from envgen_exp.reporting.study.claims import MARGIN
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
+from envgen_exp.run.summary import STEP_KINDS
 from envgen_exp.tracking.progress import duration
 
 DIAGNOSTICS = "Diagnostics, not to be compared: "
@@ -130,7 +130,7 @@ def _beside_paper(results: Sequence[ArmResult]) -> list[Sheet]:
 
 
 def _costs(results: Sequence[ArmResult], words: str = "") -> list[Sheet]:
-    kinds = [kind for kind in STEPS if any(one.arm.values(steps_of(kind)) for one in results)]
+    kinds = [kind for kind in STEP_KINDS if any(one.arm.values(steps_of(kind)) for one in results)]
     return [
         Sheet(
             _title(words, "Costs"),
@@ -238,8 +238,8 @@ def _p(value: float | None) -> str:
 
 def unfinished(study: Study) -> list[tuple[str, str]]:
     """Each unfinished run in words, and the command that goes on with it."""
-    return [(_state(run), f"python run.py resume={shlex.quote(str(run.folder))}") for run in study.unfinished]
+    return [(_state(run), run.resume_command) for run in study.unfinished]
 
 
 def _state(run: FoundRun) -> str:
-    return f"{run.label}, seed {run.config['seed']}, {len(run.phases)} phases done"
+    return f"{run.label}, seed {run.flat['seed']}, {len(run.phases)} phases done"
