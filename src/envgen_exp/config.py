@@ -215,7 +215,7 @@ class LLMConfig:
     context: int = ranged(16384, between(256, 2**20))
     """Most tokens of prompt and answer together, of llm=embedded; its memory grows with them."""
     replay_from: str | None = None
-    """Run folder whose recorded replies serve (typed as llm.from=FOLDER)."""
+    """Run folder or transcript whose recorded replies serve (typed as llm.from=PATH)."""
     strict: bool = True
     """Refuse a replayed request that differs from the recorded one."""
 
