@@ -15,6 +15,7 @@ COMMANDS = {
     "play": "play with a run's agent: success rates, films, its weights to take away",
     "preview": "see designs before anything is trained: their worlds, and what can't be done in them",
     "transcript": "pack what a run asked and was answered into one file, which llm=replay serves from",
+    "waiting": "the messages of llm=paste that wait for a reply",
     "model": "fetch the language model that runs inside",
     "dashboard": "the W&B workspace of a project",
 }

@@ -98,11 +98,12 @@ class LLMKind(Enum):
     litellm = "litellm"
     replay = "replay"
     embedded = "embedded"
+    paste = "paste"
 
     @property
     def is_model(self) -> bool:
         """Whether a real language model answers, so that what it is asked counts as LLM calls."""
-        return self in (LLMKind.litellm, LLMKind.embedded)
+        return self in (LLMKind.litellm, LLMKind.embedded, LLMKind.paste)
 
 
 class Prompt(Enum):
@@ -177,7 +178,7 @@ class LLMConfig:
     kind: LLMKind = LLMKind.litellm
     """What stands behind the client."""
     model: str = ""
-    """litellm's name of the model, e.g. openai/gpt-4o."""
+    """litellm's name of the model, e.g. openai/gpt-4o; of llm=paste, what tables are to call it."""
     key_variable: str = ""
     """The environment variable that holds the key; empty is the provider's own, and none for a server at api_base."""
     api_base: str | None = None
