@@ -14,6 +14,8 @@ COMMANDS = {
     "report": "tables and the page of a run or a sweep; the paper's claims judged by sweeps",
     "play": "play with a run's agent: success rates, films, its weights to take away",
     "preview": "see designs before anything is trained: their worlds, and what can't be done in them",
+    "transcript": "pack what a run asked and was answered into one file, which llm=replay serves from",
+    "waiting": "the messages of llm=paste that wait for a reply",
     "model": "fetch the language model that runs inside",
     "dashboard": "the W&B workspace of a project",
 }

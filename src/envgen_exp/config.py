@@ -101,11 +101,12 @@ class LLMKind(Enum):
     litellm = "litellm"
     replay = "replay"
     embedded = "embedded"
+    paste = "paste"
 
     @property
     def is_model(self) -> bool:
         """Whether a real language model answers, so that what it is asked counts as LLM calls."""
-        return self in (LLMKind.litellm, LLMKind.embedded)
+        return self in (LLMKind.litellm, LLMKind.embedded, LLMKind.paste)
 
     @property
     def prompt(self) -> Prompt:
@@ -187,7 +188,7 @@ class LLMConfig:
     kind: LLMKind = LLMKind.litellm
     """What stands behind the client."""
     model: str = ""
-    """litellm's name of the model, e.g. openai/gpt-4o."""
+    """litellm's name of the model, e.g. openai/gpt-4o; of llm=paste, what tables are to call it."""
     key_variable: str = ""
     """The environment variable that holds the key; empty is the provider's own, and none for a server at api_base."""
     api_base: str | None = None
@@ -225,7 +226,7 @@ class LLMConfig:
     context: int = ranged(16384, between(256, 2**20))
     """Most tokens of prompt and answer together, of llm=embedded; its memory grows with them."""
     replay_from: str | None = None
-    """Run folder whose recorded replies serve (typed as llm.from=FOLDER)."""
+    """Run folder or transcript whose recorded replies serve (typed as llm.from=PATH)."""
     strict: bool = True
     """Refuse a replayed request that differs from the recorded one."""
 

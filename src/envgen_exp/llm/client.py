@@ -18,11 +18,12 @@ from envgen_exp.errors import BudgetError, ConfigError, LLMError, UnavailableErr
 from envgen_exp.families.family import Family
 from envgen_exp.llm import keys, prices
 from envgen_exp.llm.embedded import source as embedded
-from envgen_exp.llm.ledger import MODELS, Address, Ledger, Totals, call_key, digest, record_bytes
+from envgen_exp.llm.ledger import LASTING, MODELS, Address, Ledger, Totals, call_key, digest, record_bytes
 from envgen_exp.llm.offline import Offline
-from envgen_exp.llm.provider import MAX_TEXT, Provider
+from envgen_exp.llm.paste import Paste
+from envgen_exp.llm.provider import Provider
 from envgen_exp.llm.replay import Replay
-from envgen_exp.llm.source import Answer, Message, RequestFailed, Source, Writing
+from envgen_exp.llm.source import MAX_TEXT, Answer, Message, RequestFailed, Source, Writing
 
 _log = logging.getLogger(__name__)
 
@@ -99,11 +100,11 @@ def check_ready(config: LLMConfig) -> None:
         embedded.check_ready(config)
     if config.kind is LLMKind.litellm:
         keys.check_key(config)
-        if config.max_dollars is not None and prices.prices(config) is None:
-            raise ConfigError(
-                f"llm.max_dollars={config.max_dollars} can't be kept: the price of {config.model} is unknown;"
-                " set llm.input_price and llm.output_price (dollars per million tokens)"
-            )
+    if config.max_dollars is not None and config.kind.is_model and prices.prices(config) is None:
+        raise ConfigError(
+            f"llm.max_dollars={config.max_dollars} can't be kept: the price of {config.model} is unknown;"
+            " set llm.input_price and llm.output_price (dollars per million tokens)"
+        )
 
 
 def make_client(
@@ -126,6 +127,8 @@ def make_client(
         source = Replay(config)
     elif config.kind is LLMKind.embedded:
         source = embedded.Embedded(config, folder / "partial", threads, tell)
+    elif config.kind is LLMKind.paste:
+        source = Paste(config, folder)
     else:
         source = Provider(config)
     client = RecordedClient(config, source, Ledger(folder, run))
@@ -254,19 +257,24 @@ class RecordedClient:
         self, address: Address, request: Mapping[str, Any], key: str, call: int, attempt: int
     ) -> dict[str, Any]:
         """One request, with its lines in the ledger around it."""
-        reserve = self._source.reserve(request)
-        self._keep_caps(reserve)
         ledger, source = self._ledger, self._source
-        ledger.sent(
-            address,
-            call,
-            attempt,
-            digest(request),
-            client=source.client,
-            model=source.model,
-            reserve=reserve,
-            room=len(record_bytes({"request": request})) + _MOST_ANSWER_BYTES if source.client in MODELS else 0,
-        )
+        waiting = ledger.waiting(address, digest(request))
+        if waiting is not None:
+            call, attempt = waiting
+        else:
+            reserve = source.reserve(request)
+            self._keep_caps(reserve)
+            bought = source.client in MODELS - LASTING
+            ledger.sent(
+                address,
+                call,
+                attempt,
+                digest(request),
+                client=source.client,
+                model=source.model,
+                reserve=reserve,
+                room=len(record_bytes({"request": request})) + _MOST_ANSWER_BYTES if bought else 0,
+            )
         start = time.monotonic()
         try:
             answer = source.ask(request, address)
@@ -285,7 +293,8 @@ class RecordedClient:
             ledger.failed(call, attempt, status="refused", http=None, error=str(error), seconds=0.0, billed=False)
             raise
         except BaseException as error:
-            ledger.ended_unseen(call, attempt, type(error).__name__)
+            if source.client not in LASTING:
+                ledger.ended_unseen(call, attempt, type(error).__name__)
             raise
         record = {
             "cycle": address.cycle,

@@ -3,8 +3,10 @@
     ledger.jsonl         one line for each event, append-only, on disk before the next thing happens
     calls/<key>.json     request and answer of each finished call
     partial/             what had come of answers that were stopped; a record, never served
+    paste/               messages for a person, and the replies (llm/paste.py)
 
-A request is `sent`, then `answered`, `failed` or, where the process died in between, `unknown`.
+A request is `sent`, then `answered`, `failed` or, where the process died in between, `unknown`; one that a person has
+to answer waits on.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ MAX_LEDGER = 256 * 2**20
 
 MODELS = frozenset(kind.name for kind in LLMKind if kind.is_model)
 """The clients whose requests go to a real language model; the others' are recorded and count nothing."""
+
+LASTING = frozenset({LLMKind.paste.name})
+"""The clients whose requests outlive a process: a person has the message and may answer it at any time."""
 
 
 Request = tuple[Mapping[str, Any], Mapping[str, Any] | None]
@@ -115,6 +120,8 @@ class Ledger:
         where = {"cycle": address.cycle, "purpose": address.purpose, "position": address.position}
         request_of = {"call": call, "attempt": attempt, "request": request}
         of = {"client": client, "model": model, "reserve": reserve, "at": _now()}
+        for event in unanswered(self._events):  # a lasting one that is not asked any more
+            self.ended_unseen(event["call"], event["attempt"], "the run went on with another request")
         if room:
             self._room.take(room)
         try:
@@ -151,6 +158,14 @@ class Ledger:
         record: dict[str, Any] = read_json(file)
         return record
 
+    def waiting(self, address: Address, request: str) -> tuple[int, int] | None:
+        """Call and attempt of this very request, where an earlier process has sent it and it is not answered yet."""
+        for event in unanswered(self._events):
+            there = Address(event["cycle"], event["purpose"], event["position"])
+            if (there, event["request"]) == (address, request):
+                return event["call"], event["attempt"]
+        return None
+
     def next_call(self) -> int:
         """The number of the next call, counted from 1 over all resumes."""
         return 1 + max((event["call"] for event in self._events if event["event"] == "sent"), default=0)
@@ -176,15 +191,13 @@ class Ledger:
 
     def _settle(self) -> None:
         """Give every request of an earlier process an end: its answer's file may be there although its line is not."""
-        for event, end in requests(self._events):
-            if end is not None:
-                continue
+        for event in unanswered(self._events):
             number = (event["call"], event["attempt"])
             key = call_key(Address(event["cycle"], event["purpose"], event["position"]), event["request"])
             record = self.finished(key)
             if record is not None and (record["call"], record["attempts"]) == number:
                 self._append({"event": "answered", "call": number[0], "attempt": number[1], **_outcome(key, record)})
-            else:
+            elif event["client"] not in LASTING:
                 self.ended_unseen(*number, "the process ended while the request was in flight")
 
     def _call_file(self, key: str) -> Path:
@@ -238,6 +251,11 @@ def totals(events: Sequence[Mapping[str, Any]], cycle: int | None = None) -> Tot
 
 def _of_a_model(sent: Mapping[str, Any]) -> bool:
     return sent["client"] in MODELS
+
+
+def unanswered(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The `sent` lines of requests that have no end."""
+    return [sent for sent, end in requests(events) if end is None]
 
 
 def call_key(address: Address, request: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.config import LLMConfig
+from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.llm.source import Message
 
 _MARGIN = 1.25
@@ -49,7 +49,8 @@ def prices(config: LLMConfig) -> Prices | None:
     """The prices set in config, else those of litellm's table; None where neither knows the model."""
     if config.input_price is not None and config.output_price is not None:
         return Prices(config.input_price / 1e6, config.output_price / 1e6)
-    known = known_model(config.model)
+    # What is pasted into a chat window is not charged by the token.
+    known = {} if config.kind is LLMKind.paste else known_model(config.model)
     if "input_cost_per_token" not in known or "output_cost_per_token" not in known:
         return None
     return Prices(float(known["input_cost_per_token"]), float(known["output_cost_per_token"]))

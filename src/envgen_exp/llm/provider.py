@@ -13,10 +13,7 @@ from envgen_exp.guard.secrets import use
 from envgen_exp.llm import body, keys, parameters, prices
 from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.schema import portable
-from envgen_exp.llm.source import Answer, Message, RequestFailed, sampling_seed
-
-MAX_TEXT = 200_000
-"""Characters of a reply that are kept; the longest useful ones have some thousands."""
+from envgen_exp.llm.source import MAX_TEXT, Answer, Message, RequestFailed, sampling_seed
 
 
 class Provider:

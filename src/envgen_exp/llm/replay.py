@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from envgen_exp.config import LLMConfig
-from envgen_exp.errors import ConfigError, ReplayError, RunFolderError
-from envgen_exp.guard.reading import read_json, understood, within
+from envgen_exp.errors import ConfigError, ReplayError
+from envgen_exp.guard.reading import understood
 from envgen_exp.guard.redaction import redact
-from envgen_exp.llm import ledger
 from envgen_exp.llm.ledger import Address
+from envgen_exp.llm.recording import open_recording
 from envgen_exp.llm.source import Answer, Message
 
 _SHOWN = 160
@@ -27,29 +27,11 @@ class Replay:
     def __init__(self, config: LLMConfig) -> None:
         """Raises ConfigError or RunFolderError where there is nothing to replay."""
         if not config.replay_from:
-            raise ConfigError("llm=replay needs the folder of a recorded run: llm.from=FOLDER")
+            raise ConfigError("llm=replay needs a recorded run, its folder or its transcript: llm.from=FOLDER or FILE")
         self._strict = config.strict
-        self._folder = _find(Path(config.replay_from))
-        self._files: dict[Address, str] = {}
-        with understood(self._folder / ledger.LEDGER):
-            self._read(config)
-
-    def _read(self, config: LLMConfig) -> None:
-        events = ledger.read(self._folder)
-        opened = [event for event in events if event["event"] == "opened"]
-        places = {
-            (event["call"], event["attempt"]): Address(event["cycle"], event["purpose"], event["position"])
-            for event in events
-            if event["event"] == "sent"
-        }
-        for event in events:
-            # A later answer to the same address is from a resume that asked something else: it is what the run used.
-            if event["event"] == "answered":
-                self._files[places[event["call"], event["attempt"]]] = event["file"]
-        if not opened or not self._files:
-            raise RunFolderError(f"llm.from={config.replay_from}: the run has no finished call to replay")
-        self.model = str(opened[-1]["model"])
-        self.max_repairs = int(opened[-1]["max_repairs"])
+        self._recording = open_recording(Path(config.replay_from))
+        self.model = self._recording.model
+        self.max_repairs = self._recording.max_repairs
 
     def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None, draw: int = 0) -> dict[str, Any]:
         """What is compared with the record: the messages alone."""
@@ -61,30 +43,20 @@ class Replay:
 
     def ask(self, request: Mapping[str, Any], address: Address) -> Answer:
         """The recorded answer; ReplayError where the recorded request was another one."""
-        file = self._files.get(address)
-        if file is None:
-            raise ReplayError(f"llm=replay: {self._folder} has no answer for {address}; it has {self._list()}")
-        path = within(self._folder, file)
-        record = read_json(path)
-        with understood(path):
-            difference = self._strict and _difference(record["request"]["messages"], request["messages"])
-            answer = Answer(**{**record["answer"], "text": redact(record["answer"]["text"]), "cost": 0.0})
+        load = self._recording.calls.get(address)
+        if load is None:
+            there = ", ".join(str(address) for address in self._recording.calls)
+            raise ReplayError(f"llm=replay: {self._recording.name} has no answer for {address}; it has {there}")
+        call = load()
+        with understood(call.where):
+            difference = self._strict and _difference(call.messages, request["messages"])
+            answer = dataclasses.replace(call.answer, text=redact(call.answer.text), cost=0.0)
         if difference:
             raise ReplayError(
-                f"llm=replay: {address} asks something else than {self._folder / file} did: {difference};"
+                f"llm=replay: {address} asks something else than {call.where} did: {difference};"
                 " llm.strict=false serves the recorded answer all the same"
             )
         return answer
-
-    def _list(self) -> str:
-        return ", ".join(str(address) for address in self._files)
-
-
-def _find(folder: Path) -> Path:
-    for candidate in (folder / "llm", folder):
-        if os.path.lexists(candidate / ledger.LEDGER):
-            return candidate
-    raise RunFolderError(f"llm.from={folder}: no run with recorded calls; llm/{ledger.LEDGER} is not there")
 
 
 def _difference(recorded: Sequence[Message], asked: Sequence[Message]) -> str:

@@ -9,6 +9,9 @@ from typing import Any, Protocol, TypedDict
 from envgen_exp import seeding
 from envgen_exp.llm.ledger import Address
 
+MAX_TEXT = 200_000
+"""Characters of a reply that are kept; the longest useful ones have some thousands."""
+
 
 class Message(TypedDict):
     """One message of a chat; `role` is system, user or assistant."""
