@@ -26,6 +26,7 @@ from envgen_exp.guard.reading import read_json
 from envgen_exp.llm import ledger, prices
 from envgen_exp.llm.client import make_client
 from envgen_exp.llm.stream import Anthropic, Gemini, Ollama, OpenAI, put_together
+from envgen_exp.llm.transport import server_error
 
 MODELS = ("openai/s", "azure/s", "mistral/s", "anthropic/s", "gemini/s", "ollama_chat/s")
 """One for each way to a server, and one for each protocol at least."""
@@ -236,6 +237,13 @@ def test_thoughts_and_tools_come_whole() -> None:
     assert whole["content"][1]["input"] == {"a": 1}
     assert (whole["stop_reason"], whole["usage"]) == ("tool_use", {"input_tokens": 3, "output_tokens": 7})
     assert pieces == ['{"a"', ": 1}"]
+
+
+@pytest.mark.parametrize("whole", WHOLES)
+def test_an_error_in_mid_stream_is_an_error_in_the_server_s_words(whole: Any) -> None:
+    event = {"type": "error", "error": {"message": "The model fell asleep"}}
+    data = put_together([sse(event, chunk(content="never read"))], whole(), [])
+    assert server_error(data) == "The model fell asleep"
 
 
 def test_twice_the_pieces_take_about_twice_the_time() -> None:
