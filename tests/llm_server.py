@@ -50,7 +50,12 @@ FAULTS = {
     "error-200": "status 200 with a JSON body that reports an error and repeats the key",
     "407": "as a proxy: wants a name and a password",
     "502": "as a proxy: did not get through",
-    "stream": "server-sent events though none were asked for",
+    "in-one": "a good answer in one piece though a stream was asked for",
+    "stall": "half of a stream, then nothing",
+    "half": "a stream that ends in the middle of an event",
+    "no-end": "a stream that ends between two events, the last ones missing",
+    "no-done": "a stream without its last line, [DONE]",
+    "open": "a good stream whose connection stays open behind [DONE]",
     "huge": "a completion with a text of size=BYTES",
     "length": "a good answer cut by max_tokens, finish_reason length",
     "refusal": "a refusal in place of content",
@@ -197,10 +202,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(200, f"The model is asleep (you sent {authorization})", {})
         elif fault in ("407", "502"):
             self._error(int(fault), "The proxy is strict" if fault == "407" else "The proxy got no answer", {})
-        elif fault == "stream":
-            text = owner.reply(body["messages"])
-            events = b"".join(_event(body, text[i : i + 40]) for i in range(0, len(text), 40)) + b"data: [DONE]\n\n"
-            self._send(200, events, "text/event-stream")
         else:
             self._good(owner, fault, options, body, authorization)
 
@@ -208,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
         self, owner: LLMServer, fault: str, options: dict[str, str], body: dict[str, Any], authorization: str
     ) -> None:
         owner.on_stage("arrived")
-        text: str | None = owner.reply(body.get("messages", []))
+        text: str | None = owner.reply(_asked(body))
         finish, refusal, usage = "stop", None, True
         if fault == "slow":
             owner.closing.wait(float(options["for"]))
@@ -249,21 +250,31 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 message.update(content=None, reasoning_content=str(text))
             data = json.dumps(value).encode()
+        kind, events = "application/json", []
+        if (fault != "in-one" and "size" not in options) or fault == "huge":
+            kind, events = _events(self.path, body, json.loads(data))
+            data = b"".join(events) or data
         if fault == "gzip":
             data = compressed(data, int(options.get("size", 0)))
-            self._send(200, data, "application/json", extra={"Content-Encoding": "gzip"})
+            self._send(200, data, kind, extra={"Content-Encoding": "gzip"})
         elif fault == "cut":
-            self._send(200, data, "application/json", until=len(data) // 2)
+            self._send(200, data, kind, until=len(data) // 2)
             self._reset()
+        elif fault in ("stall", "open"):
+            self._send(200, data, kind, until=len(data) // 2 if fault == "stall" else len(data), extra={"Length": ""})
+            owner.closing.wait()
+        elif fault in ("half", "no-end", "no-done"):
+            keep = {"half": data[: -len(events[-1]) - 9], "no-end": b"".join(events[:2]), "no-done": data[:-14]}[fault]
+            self._send(200, keep, kind, extra={"Length": ""})
         elif fault == "drip":
-            self._send(200, data, "application/json", until=0)
+            self._send(200, data, kind, until=0)
             for byte in data:
                 if owner.closing.wait(float(options["every"])):
                     return
                 self.wfile.write(bytes([byte]))
                 self.wfile.flush()
         else:
-            self._send(200, data, "application/json", until=len(data) // 2, extra=extra)
+            self._send(200, data, kind, until=len(data) // 2, extra=extra)
             self.wfile.flush()
             owner.on_stage("half")
             self.wfile.write(data[len(data) // 2 :])
@@ -287,7 +298,10 @@ class _Handler(BaseHTTPRequestHandler):
         reason: str | None = None,
     ) -> None:
         self.send_response(status, reason)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **(extra or {})}.items():
+        headers = {"Content-Type": kind, "Content-Length": str(len(data)), **(extra or {})}
+        if "Length" in headers:  # none is said: the end of the connection is the end
+            headers = {"Content-Type": kind, "Connection": "close"}
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data[:until])
@@ -326,9 +340,58 @@ def _completion(
     return json.dumps(value).encode()
 
 
-def _event(body: dict[str, Any], text: str) -> bytes:
-    delta = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
-    value = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": body.get("model"), "choices": [delta]}
+def _asked(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a request, Gemini's too."""
+    said = [content["parts"][0]["text"] for content in body.get("contents", [])]
+    return body.get("messages") or [{"role": "user", "content": text} for text in said]
+
+
+def _events(path: str, body: dict[str, Any], value: dict[str, Any]) -> tuple[str, list[bytes]]:
+    """A completion as the stream that was asked for, in the protocol of the path; no events where none was."""
+    choice = value["choices"][0]
+    message, usage = choice["message"], value.get("usage", {})
+    text = message["content"] if isinstance(message["content"], str) else ""
+    step = max(40, len(text) // 200)
+    pieces = [text[start : start + step] for start in range(0, len(text), step)]
+    counts = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    kind = "text/event-stream"
+    if path.partition("?")[0].endswith(":streamGenerateContent"):
+        parts = [{"candidates": [{"content": {"role": "model", "parts": [{"text": piece}]}}]} for piece in pieces]
+        last = {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}
+        last["usageMetadata"] = {"promptTokenCount": counts[0], "candidatesTokenCount": counts[1], "totalTokenCount": 9}  # type: ignore[assignment]
+        return kind, [_event(part) for part in (*parts, last)]
+    if not body.get("stream"):
+        return "application/json", []
+    if path.endswith("/v1/messages"):
+        start = {"id": "m", "type": "message", "role": "assistant", "content": [], "model": body["model"]}
+        usage = {"input_tokens": counts[0], "output_tokens": 0}
+        block = {"index": 0, "content_block": {"type": "text", "text": ""}}
+        deltas = [{"index": 0, "delta": {"type": "text_delta", "text": piece}} for piece in pieces]
+        end = {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": counts[1]}}
+        events = [{"type": "message_start", "message": {**start, "usage": usage}}]
+        events += [{"type": "content_block_start", **block}, {"type": "ping"}]
+        events += [{"type": "content_block_delta", **delta} for delta in deltas]
+        events += [{"type": "content_block_stop", "index": 0}, {"type": "message_delta", **end}]
+        events += [{"type": "message_stop"}]
+        return kind, [f"event: {event['type']}\n".encode() + _event(event) for event in events]
+    if path.endswith("/api/chat"):
+        lines = [{"message": {"role": "assistant", "content": piece}, "done": False} for piece in pieces]
+        done = {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
+        lines.append(done | {"prompt_eval_count": counts[0], "eval_count": counts[1]})
+        named = [{"model": body["model"], "created_at": "2024-01-01T00:00:00Z", **line} for line in lines]
+        return "application/x-ndjson", [json.dumps(line).encode() + b"\n" for line in named]
+    told = {name: part for name, part in message.items() if part is not None and not (name == "content" and text)}
+    deltas = [told, *({"content": piece} for piece in pieces)]
+    rest = {name: part for name, part in value.items() if name not in ("choices", "usage")}
+    rest["object"] = "chat.completion.chunk"
+    chunks = [{**rest, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    chunks.append({**rest, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
+    if body.get("stream_options", {}).get("include_usage") and usage:
+        chunks.append({**rest, "choices": [], "usage": usage})
+    return kind, [*(_event(chunk) for chunk in chunks), b"data: [DONE]\n\n"]
+
+
+def _event(value: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(value).encode() + b"\n\n"
 
 

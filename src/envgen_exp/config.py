@@ -202,9 +202,9 @@ class LLMConfig:
     structured: bool = True
     """Ask for JSON by schema where the model supports it."""
     timeout: float = ranged(120.0, POSITIVE)
-    """Seconds until one request is given up; of llm=embedded, seconds between two signs of life."""
+    """Seconds without a sign of life until a request is given up; a streamed answer gives one with each token."""
     total_timeout: float = ranged(1800.0, POSITIVE)
-    """Seconds until an answer of llm=embedded that is still being written is given up."""
+    """Seconds until an answer that is still being written is given up."""
     max_attempts: int = ranged(6, at_least(1))
     """Most requests for one completion, the first included."""
     max_wait: float = ranged(60.0, at_least(0))

@@ -18,7 +18,7 @@ from envgen_exp.errors import BudgetError, ConfigError, LLMError, UnavailableErr
 from envgen_exp.families.family import Family
 from envgen_exp.llm import keys, prices
 from envgen_exp.llm.embedded import source as embedded
-from envgen_exp.llm.ledger import LASTING, MODELS, Address, Ledger, Totals, call_key, digest, record_bytes
+from envgen_exp.llm.ledger import LASTING, MODELS, PARTIAL, Address, Ledger, Totals, call_key, digest, record_bytes
 from envgen_exp.llm.offline import Offline
 from envgen_exp.llm.paste import Paste
 from envgen_exp.llm.provider import Provider
@@ -126,11 +126,11 @@ def make_client(
     elif config.kind is LLMKind.replay:
         source = Replay(config)
     elif config.kind is LLMKind.embedded:
-        source = embedded.Embedded(config, folder / "partial", threads, tell)
+        source = embedded.Embedded(config, folder / PARTIAL, threads, tell)
     elif config.kind is LLMKind.paste:
         source = Paste(config, folder)
     else:
-        source = Provider(config)
+        source = Provider(config, folder / PARTIAL)
     client = RecordedClient(config, source, Ledger(folder, run))
     if config.kind is LLMKind.litellm and config.check_key:
         client.complete([{"role": "user", "content": "Answer with the word ok."}], cycle=0, purpose="check")

@@ -11,6 +11,7 @@ to answer waits on.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -23,11 +24,13 @@ from typing import Any
 from envgen_exp.config import LLMKind
 from envgen_exp.errors import RunFolderError
 from envgen_exp.guard.reading import read_bytes, read_json, understood
-from envgen_exp.guard.writing import disk_errors, open_own, sync_folder
+from envgen_exp.guard.redaction import redact
+from envgen_exp.guard.writing import disk_errors, open_own, sync_folder, write_json
 from envgen_exp.llm.room import Room, write_all
 
 LEDGER = "ledger.jsonl"
 CALLS = "calls"
+PARTIAL = "partial"
 
 MAX_LEDGER = 256 * 2**20
 """Bytes of a ledger."""
@@ -261,6 +264,19 @@ def unanswered(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def call_key(address: Address, request: str) -> str:
     """The name of a finished call's file: a hash of where it stands in the run and of what was asked."""
     return digest([address.cycle, address.purpose, address.position, request])
+
+
+def keep_partial(
+    folder: Path | None, request: Mapping[str, Any], address: Address, pieces: Sequence[str], why: BaseException
+) -> None:
+    """Write down what had come of an answer that nobody got: a record, never an answer."""
+    if folder is None or not pieces:
+        return
+    number = len(list(folder.glob("*.json"))) + 1
+    name = f"{number}-cycle{address.cycle}-{address.purpose}{address.position}.json"
+    record = {"why": redact(f"{type(why).__name__}: {why}"), "text": redact("".join(pieces)), "request": request}
+    with contextlib.suppress(Exception):  # why it ended comes first
+        write_json(folder / name, record)
 
 
 def record_bytes(record: Mapping[str, Any]) -> bytes:

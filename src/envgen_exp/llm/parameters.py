@@ -14,9 +14,11 @@ _INSTEAD: Mapping[str, str | None] = {
     "response_format": None,
     "temperature": None,
     "seed": None,
+    "stream_options": None,
+    "stream": None,  # the answer comes in one piece then
 }
 
-_ALSO = {"response_format": "|json_schema"}
+_ALSO = {"response_format": "|json_schema", "stream_options": "|include_usage", "stream": "|streaming"}
 """Other words by which a refusal names a parameter."""
 
 _learnt: dict[tuple[str, str | None], set[str]] = {}

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.guard.redaction import redact
 from envgen_exp.guard.secrets import use
 from envgen_exp.llm import body, keys, parameters, prices
-from envgen_exp.llm.ledger import Address
+from envgen_exp.llm.ledger import Address, keep_partial
 from envgen_exp.llm.schema import portable
 from envgen_exp.llm.source import MAX_TEXT, Answer, Message, RequestFailed, sampling_seed
+from envgen_exp.llm.stream import STREAM
 
 
 class Provider:
@@ -21,8 +23,10 @@ class Provider:
 
     client = LLMKind.litellm.name
 
-    def __init__(self, config: LLMConfig) -> None:
+    def __init__(self, config: LLMConfig, partial: Path | None = None) -> None:
+        """`partial` is the folder for what had come of answers that were stopped."""
         use(config.key_variable)
+        self._partial = partial
         self._config = config
         self.model = config.model
         self.max_repairs = config.max_repairs
@@ -47,7 +51,10 @@ class Provider:
         return prices.most_cost(self._config, request["messages"], request["schema"])
 
     def ask(self, request: Mapping[str, Any], address: Address) -> Answer:
-        """Send one request and wait at most `llm.timeout` seconds for the whole answer. Raises RequestFailed."""
+        """Send one request and listen for as long as something comes at least each `llm.timeout` seconds.
+
+        Raises RequestFailed; what had come is kept as a record then, never as an answer.
+        """
         config = self._config
         # litellm comes with the first request: it takes seconds to import.
         from envgen_exp.llm import transport
@@ -75,19 +82,26 @@ class Provider:
         if request["schema"] is not None and self._may_take_a_schema(litellm):
             form = {"name": "designs", "strict": True, "schema": request["schema"]}
             arguments["response_format"] = {"type": "json_schema", "json_schema": form}
-        arguments = parameters.adapted(config.model, config.api_base, arguments)
+        arguments = parameters.adapted(config.model, config.api_base, {**arguments, **STREAM})
+        stream = {name: arguments.pop(name) for name in STREAM if name in arguments}
         if config.api_base and "response_format" in arguments:
             arguments["allowed_openai_params"] = ["response_format"]  # else litellm drops it by the model's name
 
         start = time.monotonic()
+        pieces: list[str] = []
         try:
-            response = transport.complete(arguments, config.timeout)
+            response = transport.complete(arguments, config.total_timeout, stream, pieces)
         except RequestFailed as failed:
             failure = failed
-            done = failure.http in (400, 422) and parameters.learn(config.model, config.api_base, arguments, failure)
+            keep_partial(self._partial, request, address, pieces, failure)
+            sent = {**arguments, **stream}
+            done = failure.http in (400, 422) and parameters.learn(config.model, config.api_base, sent, failure)
             if done:
                 detail = f"{done} from now on: {failure.detail}"
                 failure = RequestFailed("refused a parameter", detail, http=failure.http, again=True, adapted=True)
+        except BaseException as error:
+            keep_partial(self._partial, request, address, pieces, error)
+            raise
         else:
             return self._answer(response, request, time.monotonic() - start)
         raise failure

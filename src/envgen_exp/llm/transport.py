@@ -20,7 +20,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ from envgen_exp.guard.redaction import redact
 from envgen_exp.llm.body import make_plain
 from envgen_exp.llm.network import Proxy, open_way, proxy_for
 from envgen_exp.llm.source import RequestFailed
+from envgen_exp.llm.stream import is_stream, put_together, streamed
 
 MAX_BODY = 16 * 2**20
 """Bytes of a server's answer, decompressed, after which the connection is closed."""
@@ -50,6 +51,10 @@ class Exchange:
     """What the guard saw of the last HTTP request of one call."""
 
     deadline: float = math.inf
+    stream: Mapping[str, Any] = field(default_factory=dict)
+    """Those options of STREAM that the server has not refused; empty where the answer is to come in one piece."""
+    pieces: list[str] = field(default_factory=list)
+    """What has come of a streamed text."""
     rehearsal: bool = False
     """Whether nothing may leave."""
     requests: int = 0
@@ -87,6 +92,7 @@ class Guard(httpx.BaseTransport):
             way = self._way(exchange.proxy)
         except ConfigError as error:
             raise exchange.fail("not sent", str(error)) from None
+        request, whole = streamed(request, exchange.stream)
         request.headers["Accept-Encoding"] = "identity"
         left = max(exchange.deadline - time.monotonic(), 0.001)
         limits = request.extensions.get("timeout", {}).items()
@@ -105,6 +111,15 @@ class Guard(httpx.BaseTransport):
         body = Body(response.stream, response.headers.get("content-encoding", ""), exchange)
         for name in ("content-encoding", "content-length"):
             response.headers.pop(name, None)
+        if whole is not None and is_stream(response):
+            try:
+                data = put_together(body, whole, exchange.pieces)
+            except ValueError as error:
+                raise exchange.fail("not a completion", str(error), again=True, billed=True) from None
+            finally:
+                response.close()
+            exchange.body = data[:_QUOTED]
+            return httpx.Response(200, headers={"content-type": "application/json"}, content=data)
         return httpx.Response(
             response.status_code, headers=response.headers, stream=body, extensions=response.extensions
         )
@@ -150,7 +165,8 @@ class Body(httpx.SyncByteStream):
                     detail = f"the answer is longer than {MAX_BODY >> 20} MiB"
                     raise exchange.fail("connection lost", detail, again=True, billed=True)
                 if time.monotonic() > exchange.deadline:
-                    raise exchange.fail("timed out", "the answer came too slowly", again=True, billed=True)
+                    # It may still be produced: asked anew, it would be paid for twice.
+                    raise exchange.fail("timed out", "the whole answer takes longer than it may", billed=True)
                 exchange.body += part[: _QUOTED - len(exchange.body)]
                 yield part
         except zlib.error as error:
@@ -192,9 +208,12 @@ def _lost(error: httpx.TransportError, exchange: Exchange) -> Exception:
     return exchange.fail("connection lost", text, again=True, billed=True)
 
 
-def complete(arguments: Mapping[str, Any], seconds: float) -> Any:
-    """litellm's completion with at least one choice, all of it within `seconds`. Raises RequestFailed."""
-    exchange = Exchange(time.monotonic() + seconds)
+def complete(arguments: Mapping[str, Any], seconds: float, stream: Mapping[str, Any], pieces: list[str]) -> Any:
+    """litellm's completion with at least one choice, all of it within `seconds`. Raises RequestFailed.
+
+    It is streamed by those options of STREAM that stand in `stream`; `pieces` gets the text as it comes.
+    """
+    exchange = Exchange(time.monotonic() + seconds, stream, pieces)
     try:
         response = _ask(arguments, exchange, seconds)
     except RequestFailed as failed:
@@ -285,7 +304,7 @@ def within(seconds: float, work: Callable[[], _T]) -> _T:
     thread.start()
     thread.join(seconds + 0.5)  # the libraries' own time-out, where it works, ends the connection too
     if not outcome:
-        raise RequestFailed("timed out", f"no whole answer within {seconds:g} s", again=True, billed=True)
+        raise RequestFailed("timed out", f"no whole answer within {seconds:g} s", billed=True)
     good, value = outcome[0]
     if not good:
         raise value

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from envgen_exp.config import LLMConfig
 from envgen_exp.errors import UnavailableError
 from envgen_exp.guard.redaction import redact
-from envgen_exp.guard.writing import write_json
 from envgen_exp.llm.embedded import machine
 from envgen_exp.llm.embedded.server import Server
 from envgen_exp.llm.embedded.weights import cache_folder, weights_of
-from envgen_exp.llm.ledger import Address
+from envgen_exp.llm.ledger import Address, keep_partial
 from envgen_exp.llm.prices import count_text
 from envgen_exp.llm.schema import bounded, typical
 from envgen_exp.llm.source import Answer, Message, RequestFailed, Writing, sampling_seed
@@ -89,8 +88,7 @@ class Embedded:
             return self._answer(request, pieces, start)
         except BaseException as error:
             self.rest()
-            if pieces:
-                self._keep(request, address, "".join(pieces), error)
+            keep_partial(self._partial, request, address, pieces, error)
             raise
 
     def _answer(self, request: Mapping[str, Any], pieces: list[str], start: float) -> Answer:
@@ -152,14 +150,6 @@ class Embedded:
                 f"it has {count:,} tokens; llm.context={config.context} less llm.max_tokens={config.max_tokens} leaves "
                 f"{max(0, config.context - config.max_tokens):,}",
             )
-
-    def _keep(self, request: Mapping[str, Any], address: Address, text: str, error: BaseException) -> None:
-        """Write down what had come of an answer that nobody got."""
-        number = len(list(self._partial.glob("*.json"))) + 1
-        name = f"{number}-cycle{address.cycle}-{address.purpose}{address.position}.json"
-        record = {"why": f"{type(error).__name__}: {error}", "text": redact(text), "request": request}
-        with contextlib.suppress(Exception):  # why it ended comes first
-            write_json(self._partial / name, record)
 
 
 def _expected(request: Mapping[str, Any]) -> int:
