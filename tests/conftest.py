@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ if not all(flag in flags.split() for flag in ("avx2", "fma", "f16c")):
     collect_ignore = ["test_llm_embedded_runtime.py"]
 
 LOCAL = ("127.0.0.1", "::1", "localhost", "")
+
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would have it ignored, and runs keep to that
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,9 +14,10 @@ import numpy as np
 import yaml
 from hydra import compose, initialize_config_dir
 
-from envgen_exp.config import freeze, plain
+from envgen_exp.config import RunConfig
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
+from envgen_exp.guard.frozen import freeze, plain
 from envgen_exp.run import plan
 from envgen_exp.run.folder import FORMAT
 from envgen_exp.run.identity import identity_of
@@ -63,7 +64,7 @@ def composed(overrides: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...
     """A config as plain values, and the names of its phases."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = freeze(compose("config", overrides=["scale=smoke", "ppo=laptop", *overrides]))
+        config = freeze(compose("config", overrides=["scale=smoke", "ppo=laptop", *overrides]), RunConfig)
     return plain(config), tuple(phase.name for phase in plan.phases(config))
 
 

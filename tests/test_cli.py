@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from envgen_exp.commands import cli, sweep
 from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.commands.explain import groups_of
-from envgen_exp.config import LLMKind, RunConfig, plain
+from envgen_exp.config import LLMKind, RunConfig
 from envgen_exp.errors import BudgetError, EnvGenError, MissingKeyError, NumericsError
+from envgen_exp.guard.frozen import plain
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.identity import identity
 

@@ -12,8 +12,9 @@ import yaml
 from envgen_exp.commands.compose import CONF, compose_run, compose_sweep
 from envgen_exp.commands.explain import groups_of
 from envgen_exp.commands.help import gloss
-from envgen_exp.config import RunConfig, plain
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError, RunFolderError, SecretError
+from envgen_exp.guard.frozen import plain
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.identity import identity
 from envgen_exp.run.record import RunRecord

@@ -15,7 +15,7 @@ from test_floors import FLOORS
 
 from envgen_exp.__main__ import COMMANDS
 from envgen_exp.commands.compose import CONF
-from envgen_exp.config import plain
+from envgen_exp.guard.frozen import plain
 from envgen_exp.learners.ppo.config import NETWORKS
 from envgen_exp.run import plan
 from envgen_exp.tracking.metrics import METRICS, describe

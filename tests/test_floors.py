@@ -220,3 +220,10 @@ def test_a_plug_in_is_known_in_its_room_alone(sources: dict[str, str]) -> None:
     assert kinds_asked_for(sources) == []
     for line in ("isinstance(config.ppo, PPOConfig)", "isinstance(section, (int, PLRConfig))"):
         assert len(kinds_asked_for({**sources, "run.late": line})) == 1
+
+
+def test_no_file_is_long() -> None:
+    native = SOURCE.parents[1] / "native"
+    files = [file for file in (*SOURCE.rglob("*.py"), *native.iterdir()) if file.is_file()]
+    assert len(files) > 150
+    assert {file.name for file in files if len(file.read_text().splitlines()) > 400} == set()

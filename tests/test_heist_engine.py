@@ -518,5 +518,10 @@ def soak(steps: int) -> None:
     assert won > 100
 
 
+def test_fifty_thousand_steps() -> None:
+    soak(50_000)
+
+
+@pytest.mark.long
 def test_two_hundred_thousand_steps() -> None:
     soak(200_000)

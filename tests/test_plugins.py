@@ -22,9 +22,10 @@ from envgen_exp import seeding
 from envgen_exp.commands import cli
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.commands.help import usage_of
-from envgen_exp.config import RunConfig, freeze, plain
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError
 from envgen_exp.families import make_family
+from envgen_exp.guard.frozen import freeze, plain
 from envgen_exp.guard.reading import read_json
 from envgen_exp.learners import LEARNERS
 from envgen_exp.learners.playing import Stepwise, play
@@ -134,7 +135,7 @@ def test_help_has_its_keys_with_their_lines(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("words", [CHOSEN, NETWORK])
 def test_what_a_folder_keeps_of_it_is_read_again(words: tuple[str, ...], tmp_path: Path) -> None:
     config = compose_run([*words, "env.patience=20"])
-    assert freeze(structured(plain(config), tmp_path)) == config
+    assert freeze(structured(plain(config), tmp_path), RunConfig) == config
 
 
 def test_what_changes_its_results_counts() -> None:

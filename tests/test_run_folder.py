@@ -14,8 +14,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from runs import fork, wait
 
-from envgen_exp.config import RunConfig, freeze
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import CheckpointError, EnvGenError, IdentityError, LockError, RunFolderError
+from envgen_exp.guard.frozen import freeze
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.run import checkpoint
 from envgen_exp.run.folder import RunFolder, read_config
@@ -29,7 +30,7 @@ CONF = Path(__file__).parents[1] / "conf"
 def composed(*overrides: str) -> RunConfig:
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return freeze(compose("config", overrides=list(overrides)))
+        return freeze(compose("config", overrides=list(overrides)), RunConfig)
 
 
 def make(path: Path, *overrides: str) -> RunFolder:

@@ -14,9 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envgen_exp.commands.compose import compose_run
-from envgen_exp.config import RunConfig, plain
+from envgen_exp.config import RunConfig
 from envgen_exp.designers.config import HumanConfig
 from envgen_exp.errors import ConfigError
+from envgen_exp.guard.frozen import plain
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.stored import resume_command

@@ -21,9 +21,10 @@ import warm
 from hydra import compose, initialize_config_dir
 from wandb_server import Server, wandb_server
 
-from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode, freeze
+from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
+from envgen_exp.guard.frozen import freeze
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.films import SHOWN_FRAMES
@@ -45,7 +46,8 @@ RUN = """
 import os, signal, sys
 from pathlib import Path
 from hydra import compose, initialize_config_dir
-from envgen_exp.config import freeze
+from envgen_exp.config import RunConfig
+from envgen_exp.guard.frozen import freeze
 from envgen_exp.run.schemas import register
 from envgen_exp.run import plan
 from envgen_exp.run.folder import RunFolder
@@ -57,7 +59,8 @@ wandb.INIT_SECONDS = 2.0
 signal.signal(signal.SIGINT, lambda *_: None)
 register()
 with initialize_config_dir(conf, version_base="1.3"):
-    config = freeze(compose("config", overrides=[f"folder={folder}", "tracker.tags=[mine]", "seed=7", *sys.argv[5:]]))
+    words = [f"folder={folder}", "tracker.tags=[mine]", "seed=7", *sys.argv[5:]]
+    config = freeze(compose("config", overrides=words), RunConfig)
 if not folder.exists():
     RunFolder.create(config, command="python run.py", versions={"torch": "1"}, chosen={"device": "cpu"}).close()
 logs = {name: metrics.Log(folder / f"{name}.jsonl") for name in ("metrics", "timings")}
@@ -454,7 +457,7 @@ class Broken:
 def composed(*overrides: str) -> RunConfig:
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return freeze(compose("config", overrides=list(overrides)))
+        return freeze(compose("config", overrides=list(overrides)), RunConfig)
 
 
 def test_a_failure_in_the_middle_is_one_warning_without_the_key(

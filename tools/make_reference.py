@@ -21,8 +21,9 @@ from omegaconf import OmegaConf
 from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.commands.explain import groups_of
 from envgen_exp.commands.help import chosen_options, docs_of, gloss, value_text
-from envgen_exp.config import RunConfig, frozen_twin, schema
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError
+from envgen_exp.guard.frozen import frozen_twin, schema
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners.learner import Metric
 from envgen_exp.run.identity import NOT_IDENTITY

@@ -17,8 +17,8 @@ from envgen_exp.commands import help as usage
 from envgen_exp.commands import sweep
 from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.commands.failure import told
-from envgen_exp.config import plain
 from envgen_exp.errors import ConfigError
+from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.secrets import refuse_secrets
 from envgen_exp.registry import nearest
 

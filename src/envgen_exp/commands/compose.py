@@ -34,8 +34,9 @@ from omegaconf.errors import OmegaConfBaseException
 from envgen_exp.commands.explain import explain
 from envgen_exp.commands.inputs import enclose
 from envgen_exp.commands.validation import validate
-from envgen_exp.config import LLMConfig, Prompt, RunConfig, freeze, plain
+from envgen_exp.config import LLMConfig, Prompt, RunConfig
 from envgen_exp.errors import ConfigError, EnvGenError
+from envgen_exp.guard.frozen import freeze, plain
 from envgen_exp.guard.secrets import refuse_secrets_in, use
 from envgen_exp.run import schemas
 from envgen_exp.run.identity import identity
@@ -229,7 +230,7 @@ def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: 
         for override in parsed:
             if override not in groups and not override.key_or_group.startswith("hydra"):
                 OmegaConf.update(config, override.key_or_group, override.value())
-        return freeze(config)
+        return freeze(config, RunConfig)
 
 
 def _copy_differences(old: Mapping[str, Any], new: Mapping[str, Any], target: dict[str, Any]) -> None:
@@ -242,7 +243,7 @@ def _copy_differences(old: Mapping[str, Any], new: Mapping[str, Any], target: di
 
 def _frozen(parsed: Sequence[Override], conf: Path) -> RunConfig:
     with _one_line(parsed, conf):
-        return freeze(_compose(parsed, conf))
+        return freeze(_compose(parsed, conf), RunConfig)
 
 
 def _compose(parsed: Sequence[Override], conf: Path, *, with_hydra: bool = False) -> DictConfig:

@@ -18,7 +18,8 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from envgen_exp.config import RunConfig, schema
+from envgen_exp.config import RunConfig
+from envgen_exp.guard.frozen import schema
 from envgen_exp.registry import nearest
 
 

@@ -33,8 +33,9 @@ from omegaconf import DictConfig
 
 from envgen_exp.commands.compose import CONF, Sweep, SweptRun, compose_run, compose_sweep, register_plain, spelled_out
 from envgen_exp.commands.failure import tell
-from envgen_exp.config import RunConfig, plain
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import EnvGenError, MemoryFullError, RunFolderError
+from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.reading import read_json
 from envgen_exp.guard.writing import write_atomic, write_json
 from envgen_exp.run.folder import is_finished

@@ -23,8 +23,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.config import RunConfig, plain
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import IdentityError, RunFolderError
+from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.lock import Lock
 from envgen_exp.guard.reading import (
     MAX_YAML,

@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from envgen_exp.config import AgentConfig, RunConfig, plain
+from envgen_exp.config import AgentConfig, RunConfig
+from envgen_exp.guard.frozen import plain
 from envgen_exp.learners import traits
 
 NOT_IDENTITY = (

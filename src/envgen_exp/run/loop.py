@@ -36,6 +36,7 @@ from envgen_exp.run.preparation import Prepared, open_folder, prepare, tell_mess
 from envgen_exp.run.session import Session
 from envgen_exp.run.stopping import Stopped, stoppable
 from envgen_exp.run.stored import resume_command
+from envgen_exp.run.window import Window
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.answer import AnswerProgress
 from envgen_exp.tracking.metrics import episode_values
@@ -389,30 +390,3 @@ def is_out_of_memory(error: Exception) -> bool:
 def kind_of(design: Design | None) -> str:
     """Which steps a slot with this design counts as."""
     return "original" if design is None else "designed"
-
-
-class Window:
-    """Training episodes that ended since the last row of their statistics, and the steps since then."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self._records: list[EpisodeRecord] = []
-
-    def add(self, records: Sequence[EpisodeRecord], steps: int) -> None:
-        """Count the episodes that ended within `steps` more steps."""
-        self._records += records
-        self.steps += steps
-
-    def take(self) -> list[EpisodeRecord]:
-        """The episodes, and begin anew."""
-        taken, self._records, self.steps = self._records, [], 0
-        return taken
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
-        return {"steps": self.steps, "records": [{**vars(r), "skills": list(r.skills)} for r in self._records]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        self.steps = state["steps"]
-        self._records = [EpisodeRecord(**{**r, "skills": tuple(r["skills"])}) for r in state["records"]]

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from envgen_exp.config import AgentConfig, EnvConfig, LLMConfig, LLMKind, RunConfig, freeze
+from envgen_exp.config import AgentConfig, EnvConfig, LLMConfig, LLMKind, RunConfig
 from envgen_exp.designers import Proposal, asks
 from envgen_exp.errors import RunFolderError
 from envgen_exp.families import FAMILIES, make_family
 from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
+from envgen_exp.guard.frozen import freeze
 from envgen_exp.guard.reading import read_json, understood, within
 from envgen_exp.learners import LEARNERS, traits
 from envgen_exp.learners.skills import SkillReport
@@ -49,7 +50,7 @@ class RunRecord:
     @functools.cached_property
     def config(self) -> RunConfig:
         """The config that the run was made with; takes as long as reading a hundred stored ones."""
-        return freeze(structured(self.document["config"], self.folder))
+        return freeze(structured(self.document["config"], self.folder), RunConfig)
 
     @functools.cached_property
     def flat(self) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from envgen_exp.config import DesignerConfig, EnvConfig, LLMConfig, RunConfig, TrackerConfig, schema
+from envgen_exp.config import DesignerConfig, EnvConfig, LLMConfig, RunConfig, TrackerConfig
 from envgen_exp.designers import DESIGNERS
 from envgen_exp.errors import ConfigError, SecretError
 from envgen_exp.families import FAMILIES
+from envgen_exp.guard.frozen import schema
 from envgen_exp.learners import GROUPS
 from envgen_exp.registry import Registry
 

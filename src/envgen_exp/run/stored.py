@@ -12,8 +12,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from envgen_exp.config import LLMConfig, LLMKind, RunConfig, freeze, literal, schema, spoken
+from envgen_exp.config import LLMConfig, LLMKind, RunConfig
 from envgen_exp.errors import RunFolderError
+from envgen_exp.guard.frozen import freeze, literal, schema, spoken
 from envgen_exp.run.schemas import register
 
 
@@ -43,7 +44,7 @@ def section(kind: type, values: Mapping[str, Any]) -> Any:
     try:
         base = OmegaConf.structured(schema(kind))
         base.merge_with(literal(dict(values)))
-        return freeze(base)
+        return freeze(base, kind)
     except OmegaConfBaseException as error:
         raise ValueError(spoken(" ".join(str(error).split()))) from error
 
