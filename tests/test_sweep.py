@@ -114,7 +114,7 @@ def test_a_placebo_waits_for_its_source_and_runs_when_all_others_have(
         ran.append(config)
         path = Path(config.folder or "")
         RunFolder.create(config, command="python run.py", versions={}, chosen={}).close()
-        write_json(path / "phases" / "003-cycle1-evaluate.json", {"skills": {"seed": config.seed}})
+        write_json(path / "phases" / "000-cycle1-evaluate.json", {"skills": {"seed": config.seed}})
         for name in ("summary.json", "report.html"):
             (path / name).touch()
         return 0
