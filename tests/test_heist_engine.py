@@ -514,8 +514,8 @@ def soak(steps: int) -> None:
             state = batch.env.get_state(slot)
             batch.env.set_state(slot, state)
             assert batch.env.get_state(slot) == state
-    assert episodes.min() > 10
-    assert won > 100
+    assert episodes.min() > steps // 20_000
+    assert won > steps // 2_000
 
 
 def test_fifty_thousand_steps() -> None:

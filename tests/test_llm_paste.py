@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import runs
 import warm
-from runs import SMOKE, rows
+from runs import SMOKE, rows, summary
 
 from envgen_exp.__main__ import main
 from envgen_exp.commands.compose import compose_run
@@ -300,8 +300,8 @@ def test_a_run_by_paste_goes_on_after_a_kill(tmp_path: Path, capsys: pytest.Capt
     assert "a reply is there" in capsys.readouterr().out
     done = warm.run([str(ROOT / "run.py"), f"resume={folder}"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    summary = read_json(folder / "summary.json")
-    assert (summary["llm"], summary["llm_calls"], summary["uses_llm"]) == ("paste", 2, True)
+    found = summary(folder)
+    assert (found.llm, found.llm_calls, found.uses_llm) == ("paste", 2, True)
     assert read_json(folder / "phases" / "000-cycle1-design.json")["proposal"]["source"] == "designer"
     assert [row["event"] for row in rows(folder / "llm" / "ledger.jsonl")].count("sent") == 2
     capsys.readouterr()

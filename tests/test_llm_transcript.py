@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from llm_server import LLMServer
-from runs import SMOKE, quick, rows
+from runs import SMOKE, quick, rows, summary
 from test_hostile_folder import THINGS
 
 from envgen_exp.__main__ import main
@@ -59,7 +59,7 @@ def test_a_replay_of_the_file_has_the_same_designs_and_scores(recorded: Path, pa
         ours, theirs = (read_json(one / "phases" / name)["proposal"] for one in (folder, recorded))
         assert ours == theirs
     assert (folder / "episodes.jsonl").read_bytes() == (recorded / "episodes.jsonl").read_bytes()
-    assert read_json(folder / "summary.json")["score"] == read_json(recorded / "summary.json")["score"]
+    assert summary(folder).score == summary(recorded).score
     assert rows(folder / "llm" / "ledger.jsonl")[0]["max_repairs"] == 2
     # A replay is a recorded run too.
     assert main(["transcript", str(folder), str(tmp_path / "again.json")]) == 0

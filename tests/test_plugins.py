@@ -35,7 +35,8 @@ from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.llm.client import LateClient
 from envgen_exp.reporting.study.collect import read_run
 from envgen_exp.run.identity import identity
-from envgen_exp.run.stored import load_config, structured
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.stored import structured
 from envgen_exp.seeding import WorldSet
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "plugins"
@@ -159,8 +160,9 @@ def test_a_run_ends_with_a_report(words: tuple[str, ...], tmp_path: Path, capsys
     run = read_run(folder)
     assert run.label == f"ladder, {choice.partition('=')[2]}"
     assert (run.asks, run.report_episodes) == (False, 4)
-    assert read_json(folder / "summary.json")["family"] == "walk"
-    assert load_config(folder).env.patience == 40  # type: ignore[attr-defined]
+    assert run.summary is not None
+    assert run.summary.family == "walk"
+    assert RunRecord(folder).config.env.patience == 40  # type: ignore[attr-defined]
     first = read_json(next((folder / "phases").glob("*-cycle1-design.json")))
     assert [design["cells"] for design in first["proposal"]["designs"]] == [3, 5, 7, 9]
 

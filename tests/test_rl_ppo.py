@@ -661,11 +661,11 @@ def test_a_resumed_phase_goes_on_bit_for_bit(
 )
 def test_a_team_of_threads_trains_the_same_each_time(network: str, observation: str, precision: Precision) -> None:
     config = dataclasses.replace(
-        CONFIG, network=network, precision=precision, num_envs=8, num_steps=8, num_minibatches=2
+        CONFIG, network=network, precision=precision, num_envs=16, num_steps=16, num_minibatches=2
     )
 
     def phase(learner: PPO) -> TrainingPhase:
-        return TrainingPhase(learner, tiny_env(8, observation=observation, length=5), 192, config, 1000)
+        return TrainingPhase(learner, tiny_env(16, observation=observation, length=9), 512, config, 1000)
 
     states = []
     for _ in range(2):

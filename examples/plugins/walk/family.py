@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from envgen_exp.config import EnvConfig, between, ranged
 from envgen_exp.families.design import Setting
 from envgen_exp.families.family import Brief, SkillRule
-from envgen_exp.families.single import Game, GameFamily
+from envgen_exp.families.one_player import Game, GameFamily
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from envgen_exp.commands.failure import told
 from envgen_exp.errors import RunFolderError
-from envgen_exp.guard.reading import read_json, understood
+from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.llm.recording import pack
-from envgen_exp.run.folder import read_config
+from envgen_exp.run.record import RunRecord
 
 
 @told
@@ -35,14 +35,13 @@ def main(argv: Sequence[str]) -> int:
 
 def transcript(folder: Path) -> bytes:
     """The transcript of the run in a folder."""
-    document = read_config(folder)
+    run = RunRecord(folder)
     designs = []
     with understood(folder):
-        config = document["config"]
+        document, config = run.document, run.document["config"]
         named = {name: config[name]["name"] for name in ("env", "designer", "agent", "llm")}
         of = {"name": folder.resolve().name, **{name: document[name] for name in ("identity", "started", "versions")}}
-        for file in sorted((folder / "phases").glob("[0-9]*-design.json")):
-            phase = read_json(file)
+        for phase in map(run.result, (name for name in run.phases if name.endswith("-design"))):
             proposal = {name: phase["proposal"][name] for name in ("source", "repairs", "designs")}
             designs.append({"cycle": phase["cycle"], **proposal})
-        return pack(folder / "llm", {**of, **named, "seed": config["seed"]}, designs)
+        return pack(run.files.llm, {**of, **named, "seed": config["seed"]}, designs)
