@@ -148,6 +148,13 @@ def test_a_small_model_is_asked_anew_for_the_designs_that_are_wrong() -> None:
     assert len(designer.state_dict()["chat"]) == 0
 
 
+def test_a_small_model_is_told_that_targets_repeat() -> None:
+    client = Scripted(text_of(COAL, {**COAL, "coal_rarity": "common"}), text_of(WOOD))
+    proposal = adaptive(client, 2, Prompt.compact).design(1, None)
+    assert proposal.designs == (design_of(COAL), design_of(WOOD))
+    assert "design 2: its targets are those of another design" in client.asked[1][1][1]["content"]
+
+
 def test_a_small_model_s_last_good_design_stays_when_its_repair_is_worse() -> None:
     client = Scripted(text_of(COAL, DRY), "nothing", text_of({**DRY, "coal_rarity": "abundant"}))
     proposal = adaptive(client, 2, Prompt.compact).design(1, None)

@@ -154,9 +154,8 @@ class Adaptive(Defaults):
                 designs[index] = None
             elif self._prompter.objects:
                 problems += self._contradictions(design, check, index + 1)
-            twin = design.settings() in [other.settings() for other in designs[:index] if other]
-            if twin and not self._prompter.remembers:
-                problems.append(Problem("its settings are those of another design", index + 1, fatal=False))
+            if not self._prompter.remembers:
+                problems += _twins(design, [other for other in designs[:index] if other], index + 1)
         return replace(reply, designs=tuple(designs), problems=tuple(problems))
 
     def _contradictions(self, design: Design, check: DesignCheck, number: int) -> list[Problem]:
@@ -195,6 +194,15 @@ class Adaptive(Defaults):
             filled=filled,
             repairs=repairs,
         )
+
+
+def _twins(design: Design, others: Sequence[Design], number: int) -> list[Problem]:
+    """What a design has in common with those before it: a small model likes to write one four times."""
+    if design.settings() in [other.settings() for other in others]:
+        return [Problem("its settings are those of another design", number, fatal=False)]
+    if {*design.targets} in [{*other.targets} for other in others]:
+        return [Problem("its targets are those of another design: choose other skills", number, fatal=False)]
+    return []
 
 
 def _said(text: str) -> Message:

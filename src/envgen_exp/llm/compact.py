@@ -122,15 +122,15 @@ class CompactPrompter(Prompter):
                 f"{', '.join(names)}: {allowed} (default: {default})" for (allowed, default), names in by_range.items()
             ),
             ruled_out=bullets(ruled_out) or "- nothing",
-            example=self._example(),
+            form=self._shape(),
             state=state,
         )
         return f"{body}\n{_ORDER}{fill('order_compact', count=counted(count))}"
 
-    def _example(self) -> str:
-        design = self.family.default_designs(1)[0]
-        said = {"targets": list(design.targets), **self.wording.show(design.settings()), "purpose": design.purpose}
-        return json.dumps({"designs": [said]})
+    def _shape(self) -> str:
+        """The form of an answer, without a value: a small model copies an example, design for design."""
+        first, *_, last = self.wording.settings
+        return f'{{"designs": [{{"{first.name}": ..., "targets": [...], "{last.name}": ..., "purpose": "..."}}, ...]}}'
 
     def _state(self, feedback: Feedback) -> str:
         by_rate: dict[str, list[str]] = {}
