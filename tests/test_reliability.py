@@ -22,6 +22,7 @@ from envgen_exp.commands import run as command
 from envgen_exp.designers import DESIGNERS
 from envgen_exp.errors import CheckpointError, EngineFailure, MemoryFullError, NumericsError, RunFolderError
 from envgen_exp.families.crafter.engine import NativeVector
+from envgen_exp.learners import LEARNERS
 from envgen_exp.learners.ppo.training import TrainingPhase
 from envgen_exp.run import checkpoint, session, stopping
 from envgen_exp.run import loop as pipeline
@@ -59,9 +60,9 @@ NEEDS = {
 DESIGNED = {name: (f"designer={name}", *NEEDS.get(name, ())) for name in DESIGNERS.names} | {
     path.stem: (f"arm={path.stem}", *NEEDS.get(path.stem, ()))
     for path in sorted((ROOT / "conf" / "arm").glob("*.yaml"))
-    if path.stem not in DESIGNERS.names
+    if path.stem not in (*DESIGNERS.names, *LEARNERS.names)
 }
-"""Every designer, and every arm that is more than one."""
+"""Every designer, and every arm that is more than one; language models that play are killed by test_agents.py."""
 
 PLAYED = {
     f"{engine}, {observation}": (f"env.engine={engine}", f"env.observation={observation}", f"cycles={cycles}")
