@@ -279,6 +279,10 @@ def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
+        for group, registry, common in schemas.PLUG_INS:
+            for override in parsed:
+                if override.key_or_group == group and override.value() in registry.names:
+                    registry.config(str(override.value()), common)  # one that does not load has no keys to be found
         raise ConfigError(explain(error, parsed, conf)) from error
 
 
