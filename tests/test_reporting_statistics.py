@@ -209,6 +209,22 @@ def test_one_run_has_no_interval(groups: list[list[float]]) -> None:
     assert probability_of_improvement(groups, [[1.0, 2.0]])[1] is None
 
 
+def test_what_is_no_number_is_no_evidence() -> None:
+    rng = np.random.default_rng(0)
+    for broken in (math.nan, math.inf):
+        for test in (
+            lambda a: welch(a, [[1.0, 2.0, 4.0]]),
+            lambda a: permutation(a, [[1.0, 2.0, 4.0]], rng),
+            lambda a: permutation([[1.0, 2.0, 4.0]], a, rng),
+            lambda a: against_number(a, 1.0),
+            lambda a: equivalence(a, 1.0, 2.0),
+            mean_interval,
+            lambda a: bootstrap_interval(a, iqm, rng),
+        ):
+            with pytest.raises(ValueError, match="not a number"):
+                test([[1.0, broken, 3.0]])
+
+
 @given(
     st.lists(st.floats(-50, 50), min_size=2, max_size=9).filter(lambda v: np.std(v) > 1e-3),
     st.lists(st.floats(-50, 50), min_size=2, max_size=9).filter(lambda v: np.std(v) > 1e-3),

@@ -176,8 +176,32 @@ def test_skills_have_both_rates_and_intervals(tmp_path: Path) -> None:
     )
     over_runs = stats.t.interval(0.95, 2, 35, stats.sem([30, 40, 35]))
     assert (float(coal["mean_low"]), float(coal["mean_high"])) == pytest.approx(over_runs)
-    assert (float(diamond["mean"]), float(diamond["mean_high"])) == (0, 0)
-    assert float(diamond["pooled_high"]) > 0
+    # 0 of 3,000 is not never; runs that agree in it say nothing of others.
+    never = stats.binomtest(0, 3000).proportion_ci(0.95, method="wilson")
+    assert (diamond["mean"], diamond["mean_low"], diamond["mean_high"]) == ("0.0", "", "")
+    assert float(diamond["pooled_high"]) == pytest.approx(100 * never.high)
+    text = markdown(Analysis(collect(tmp_path)))
+    assert row(text, "collect_diamond")[1] == "0.00 [0.00, 0.13]*"
+    assert row(text, "wake_up")[1] == "100.00 [99.87, 100.00]*"
+
+
+def test_runs_that_agree_have_no_interval_and_are_not_one_run(tmp_path: Path) -> None:
+    make_arm(tmp_path, "a", [10.0] * 5)
+    make_arm(tmp_path, "f", [9.0] * 5, changes={"designer.name": "fixed"})
+    text = markdown(Analysis(collect(tmp_path)))
+    assert row(text[text.index("## Results") :], "adaptive")[3] == "10.00 (n=5, no spread)"
+    found = row(text[text.index("## Differences") :], "adaptive")
+    assert found[1] == "+1.00 (n=5, no spread)"
+    assert "n=1" not in text
+
+
+@pytest.mark.parametrize("name", ["score", "score_low", "score_high", "reward", "training_score"])
+def test_a_run_whose_result_is_no_number_is_passed_over(name: str, tmp_path: Path) -> None:
+    make_arm(tmp_path, "a", [10.0, 11.0, 12.0])
+    make_run(tmp_path / "b", changes={"seed": 3}, **{name: math.nan})
+    study = collect(tmp_path)
+    assert [len(arm.runs) for arm in study.arms] == [3]
+    assert f"its {name} is nan, not a number" in "".join(study.notes)
 
 
 # What stands apart, and what is refused

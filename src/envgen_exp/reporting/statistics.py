@@ -77,10 +77,19 @@ _MOST_RUNS = 100_000
 
 
 def units(groups: Groups) -> NDArray[np.float64]:
-    """What is independent: the design sets' means, or the runs where there is a single set."""
-    if len(groups) == 1:
-        return np.asarray(groups[0], float)
-    return np.array([float(np.mean(group)) for group in groups], float)
+    """What is independent: the design sets' means, or the runs where there is a single set.
+
+    Raises ValueError for what is no number: each comparison with it is false, which a test would read as evidence.
+    """
+    found = np.asarray(groups[0] if len(groups) == 1 else [float(np.mean(group)) for group in groups], float)
+    if not np.isfinite(found).all():
+        raise ValueError("a value that is not a number has no statistics")
+    return found
+
+
+def has_spread(groups: Groups) -> bool:
+    """Whether there are two independent units or more that differ, without which nothing is known of others."""
+    return bool(np.ptp(units(groups)) > 0) if groups else False
 
 
 def iqm(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,13 +144,13 @@ def bootstrap_interval(
     rng: np.random.Generator,
     count: int = BOOTSTRAPS,
 ) -> tuple[float, float] | None:
-    """95 % interval of a statistic over all runs, by the nested bootstrap; None for fewer than two independent units.
+    """95 % interval of a statistic over all runs, by the nested bootstrap; None as in `mean_interval`.
 
     `statistic` reduces the last axis. The percentiles' distances from the estimate are widened by t / z for the few
     independent units, without which three sets would cover far less than 95 %.
     """
     free = len(units(groups)) - 1
-    if free < 1:
+    if not has_spread(groups):
         return None
     samples = statistic(resample(groups, rng, count).reshape(count, -1))
     estimate = float(statistic(np.concatenate([np.asarray(group, float) for group in groups])))
@@ -151,9 +160,12 @@ def bootstrap_interval(
 
 
 def mean_interval(groups: Groups) -> tuple[float, float] | None:
-    """95 % t interval of the mean over independent units; None for fewer than two."""
+    """95 % t interval of the mean over independent units; None for fewer than two, or none that differ.
+
+    Runs that agree are no proof that others would: an interval without width would say that.
+    """
     values = units(groups)
-    if len(values) < 2:
+    if not has_spread(groups):
         return None
     mean = float(values.mean())
     half = t_quantile(len(values) - 1, 0.975) * float(values.std(ddof=1)) / math.sqrt(len(values))
@@ -199,7 +211,7 @@ def welch(ours: Groups, theirs: Groups) -> Comparison | None:
 def against_number(groups: Groups, number: float) -> Comparison | None:
     """The mean minus a number that is taken as exact; None as in `welch`."""
     values = units(groups)
-    if len(values) < 2 or values.std() == 0:
+    if not has_spread(groups):
         return None
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     return _comparison(float(values.mean()) - number, error, len(values) - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -153,7 +154,14 @@ class RunRecord:
                 "another version"
             )
         with understood(self.folder):
-            return self._summary(kept)
+            found = self._summary(kept)
+        for name in ("score", "score_low", "score_high", "reward", "training_score", "training_reward"):
+            value = getattr(found, name)
+            if value is None and name.startswith("training"):
+                continue
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise RunFolderError(f"{self.folder}: its {name} is {value}, not a number")
+        return found
 
     def _summary(self, kept: Mapping[str, Any]) -> RunSummary:
         flat, report, feedback = self.flat, self.result(plan.REPORT), self.feedback_results

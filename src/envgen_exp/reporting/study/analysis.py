@@ -83,7 +83,7 @@ class SkillResult:
     """Wilson's, as if all episodes were independent: of these agents."""
     mean: float
     mean_interval: tuple[float, float] | None
-    """Over runs: of the arm."""
+    """Over runs: of the arm; None for one run, and where the runs don't differ, as with a skill that none showed."""
 
 
 class Analysis:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from envgen_exp.reporting.statistics import mean_sd
-from envgen_exp.reporting.study.analysis import Analysis, ArmResult, SkillResult, mean_of, steps_of, updates
+from envgen_exp.reporting.statistics import mean_sd, units
+from envgen_exp.reporting.study.analysis import (
+    Analysis,
+    ArmResult,
+    ContrastResult,
+    SkillResult,
+    mean_of,
+    steps_of,
+    updates,
+)
 from envgen_exp.reporting.study.claims import MARGIN
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
 from envgen_exp.run.summary import STEP_KINDS
@@ -51,7 +59,8 @@ def _results(results: Sequence[ArmResult], words: str = "") -> Sheet:
                 one.arm.label,
                 one.n,
                 spread(one.arm.values(lambda s: s.score)),
-                _number(one.iqm) + (_ends(one.iqm_interval) or " (n=1)"),
+                _number(one.iqm)
+                + (_ends(one.iqm_interval) or _no_spread(len(units(one.arm.groups(lambda s: s.score))))),
                 _number(one.pooled),
                 spread(one.arm.values(lambda s: s.training_score)),
                 spread(one.arm.values(lambda s: s.reward)),
@@ -75,7 +84,7 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
             [
                 [
                     f"{one.ours.label} - {one.theirs.label}",
-                    f"{mean_of(one.ours) - mean_of(one.theirs):+.2f} (n=1)"
+                    f"{mean_of(one.ours) - mean_of(one.theirs):+.2f}{_no_spread(_fewest(one))}"
                     if one.comparison is None
                     else f"{one.comparison.difference:+.2f}{_ends((one.comparison.low, one.comparison.high))}",
                     _p(one.comparison.p if one.comparison else None),
@@ -88,6 +97,16 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
             ],
         )
     ]
+
+
+def _fewest(one: ContrastResult) -> int:
+    """Independent units of the side that has fewer."""
+    return min(len(units(arm.groups(lambda s: s.score))) for arm in (one.ours, one.theirs))
+
+
+def _no_spread(count: int) -> str:
+    """Why a number has no interval."""
+    return " (n=1)" if count == 1 else f" (n={count}, no spread)"
 
 
 def _shuffled(found: tuple[float, float] | None) -> str:
@@ -184,8 +203,8 @@ def skill_sheet(part: Sequence[SkillsOfArm]) -> Sheet:
     """Success by skill of these arms."""
     return Sheet(
         _title(DIAGNOSTICS if part[0][0].runs[0].diagnostic else "", "Success by skill"),
-        "Percent of the report evaluation's episodes that showed the skill: mean over runs with its 95 % interval; one "
-        "run has the interval over its episodes, marked *.",
+        "Percent of the report evaluation's episodes that showed the skill: mean over runs with its 95 % interval; "
+        "where runs don't differ, or there is one, the interval over their episodes, marked *.",
         ("skill", *(arm.label for arm, _ in part)),
         [[one.skill, *(_rate(results[row]) for _, results in part)] for row, one in enumerate(part[0][1])],
     )
@@ -193,7 +212,8 @@ def skill_sheet(part: Sequence[SkillsOfArm]) -> Sheet:
 
 def _rate(one: SkillResult) -> str:
     if one.mean_interval is None:
-        return f"{one.pooled:.1f}{_ends(one.pooled_interval, 1)}*"
+        digits = 2 if one.pooled_interval[1] < 1 or one.pooled_interval[0] > 99 else 1
+        return f"{one.pooled:.{digits}f}{_ends(one.pooled_interval, digits)}*"
     return f"{one.mean:.1f}{_ends(one.mean_interval, 1)}"
 
 
