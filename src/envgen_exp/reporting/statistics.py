@@ -164,12 +164,8 @@ def mean_interval(groups: Groups) -> tuple[float, float] | None:
 
     Runs that agree are no proof that others would: an interval without width would say that.
     """
-    values = units(groups)
-    if not has_spread(groups):
-        return None
-    mean = float(values.mean())
-    half = t_quantile(len(values) - 1, 0.975) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return mean - half, mean + half
+    found = against_number(groups, 0.0)
+    return (found.low, found.high) if found else None
 
 
 @dataclass(frozen=True)
@@ -244,6 +240,25 @@ def permutation(ours: Groups, theirs: Groups, rng: np.random.Generator) -> tuple
     as_large = int(np.sum(differences >= seen - 1e-9 * max(1.0, seen)))
     if shuffles <= _ALL_SHUFFLES:
         return as_large / shuffles, (2 if len(a) == len(b) else 1) / shuffles
+    return (as_large + 1) / (PERMUTATIONS + 1), 1 / (PERMUTATIONS + 1)
+
+
+def flips(differences: Groups, rng: np.random.Generator) -> tuple[float, float] | None:
+    """Two-sided p of a permutation test on paired differences, whose signs are exchanged, and the smallest it can give.
+
+    As `permutation`, else.
+    """
+    values = units(differences) if differences else np.zeros(0)
+    if len(values) < 2:
+        return None
+    seen, shuffles = abs(values.mean()), 2 ** len(values)
+    if shuffles <= _ALL_SHUFFLES:
+        signs = np.array(list(itertools.product((1, -1), repeat=len(values))))
+    else:
+        signs = 1 - 2 * rng.integers(2, size=(PERMUTATIONS, len(values)))
+    as_large = int(np.sum(np.abs((signs * values).mean(axis=1)) >= seen - 1e-9 * max(1.0, seen)))
+    if shuffles <= _ALL_SHUFFLES:
+        return as_large / shuffles, 2 / shuffles
     return (as_large + 1) / (PERMUTATIONS + 1), 1 / (PERMUTATIONS + 1)
 
 
@@ -341,14 +356,17 @@ def equivalence_power(count: int, sd: float, margin: float) -> float:
     return float(np.where(room > 0, 2 * special.ndtr(room) - 1, 0.0).mean())
 
 
-def difference_power(count: int, sd: float, true_difference: float) -> float:
-    """Power of a two-sided t test at 5 % between two arms of `count` normal values with this spread."""
+def difference_power(count: int, sd: float, true_difference: float, *, paired: bool = False) -> float:
+    """Power of a two-sided t test at 5 % between two arms of `count` normal values with this spread.
+
+    With `paired` the values are the differences of so many pairs.
+    """
     from scipy import special
 
     if sd == 0:
         return 1.0
-    free = 2 * (count - 1)
-    shift, critical = abs(true_difference) / sd * math.sqrt(count / 2), t_quantile(free, 0.975)
+    free, share = (count - 1, count) if paired else (2 * (count - 1), count / 2)
+    shift, critical = abs(true_difference) / sd * math.sqrt(share), t_quantile(free, 0.975)
     if shift > critical + 8:
         return 1.0
     return float(1 - special.nctdtr(free, shift, critical) + special.nctdtr(free, shift, -critical))

@@ -11,7 +11,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class RunRecord:
     @functools.cached_property
     def flat(self) -> dict[str, Any]:
         """The stored config: 'env.name' -> 'crafter'."""
-        return dict(_flat("", self.document["config"]))
+        return flattened(self.document["config"])
 
     @functools.cached_property
     def learner(self) -> type[AgentConfig]:
@@ -354,12 +354,12 @@ class RunRecord:
         )
 
 
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config as plain values, flat: 'env.name' -> 'crafter'."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
+        found |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 @functools.lru_cache(maxsize=64)

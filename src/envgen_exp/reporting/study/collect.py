@@ -22,8 +22,17 @@ from envgen_exp.run.identity import NOT_IDENTITY, identity_of
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import RunSummary
 
-CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
-"""Differences that every study with these arms reports, fixed before any run: does design adapt, and is it that?"""
+MAIN = "adaptive - placebo"
+"""The main contrast, fixed before any run: is it what the feedback says? It is tested alone, at 5 %."""
+
+RIVALS = (
+    *("original", "fixed", "resample", "random", "generator", "gifts_only", "terrain_only"),
+    *("easy_to_hard", "adversarial", "plr", "archive", "sfl"),
+)
+"""What else `adaptive` is compared with, fixed before any run: one family, of which a study has those that it runs."""
+
+CONTRASTS = (MAIN, *(f"adaptive - {rival}" for rival in RIVALS))
+"""Differences that every study with these arms reports."""
 
 _DRAW_NOTHING = ("original", "generator", "human")
 """Designers whose runs are the same whatever the design set."""
@@ -34,7 +43,7 @@ _NEEDED = (
 )
 """Keys without which a config is none of this program's."""
 
-_NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
+NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
 """What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
 
 
@@ -78,7 +87,7 @@ class FoundRun(RunRecord):
     @functools.cached_property
     def treatment(self) -> dict[str, Any]:
         """What makes the arm: all of the config that can change a result, without seed and design set."""
-        ignored = (*_NOT_OF_THE_ARM, *self.learner.without_effect, *(() if self.asks else ("llm",)))
+        ignored = (*NOT_OF_THE_ARM, *self.learner.without_effect, *(() if self.asks else ("llm",)))
         return {
             key: value
             for key, value in self.flat.items()

@@ -9,14 +9,12 @@ from envgen_exp.reporting.statistics import mean_sd, units
 from envgen_exp.reporting.study.analysis import (
     Analysis,
     ArmResult,
-    ContrastResult,
     SkillResult,
-    mean_of,
     steps_of,
     updates,
 )
 from envgen_exp.reporting.study.claims import MARGIN
-from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
+from envgen_exp.reporting.study.collect import MAIN, RIVALS, Arm, FoundRun, Study
 from envgen_exp.run.summary import STEP_KINDS
 from envgen_exp.tracking.progress import duration
 
@@ -76,19 +74,26 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
     return [
         Sheet(
             "Differences",
-            "Points of report score with Welch's 95 % interval; p, also after Holm. Shuffled: a "
-            "permutation test; ≥ is the smallest p it can give, where that is above 0.05. P(better): probability that "
-            "a run of the first is above one of the second. The last column: independent runs an arm that would show "
-            f"{MARGIN:g} points with 80 % power.",
-            ("difference", "points [95 %]", "p", "p (Holm)", "shuffled", "P(better) [95 %]", f"n for {MARGIN:g}"),
+            "Points of report score with their 95 % interval and p, by pairs of runs with one seed (a t test, over "
+            "design sets where runs share them); with 0 pairs, and beside it, Welch's. Corrected: one main contrast is "
+            f"fixed before any run and tested alone, {MAIN}; all others are one family, fixed too, and their p is "
+            f"multiplied by its size, {len(RIVALS)}. Shuffled: a permutation test; ≥ is the smallest p it can give, "
+            "where that is above 0.05. P(better): probability that a run of the first is above one of the second. The "
+            f"last column: independent pairs, or runs an arm, that would show {MARGIN:g} points with 80 % power.",
+            (
+                *("difference", "points [95 %]", "pairs", "p", "corrected", "Welch's p", "shuffled"),
+                *("P(better) [95 %]", f"n for {MARGIN:g}"),
+            ),
             [
                 [
                     f"{one.ours.label} - {one.theirs.label}",
-                    f"{mean_of(one.ours) - mean_of(one.theirs):+.2f}{_no_spread(_fewest(one))}"
+                    f"{one.difference.points:+.2f}{_no_spread(one.difference.count)}"
                     if one.comparison is None
                     else f"{one.comparison.difference:+.2f}{_ends((one.comparison.low, one.comparison.high))}",
+                    str(one.difference.pairs),
                     _p(one.comparison.p if one.comparison else None),
-                    _p(one.holm),
+                    _p(one.corrected),
+                    _p(one.welch.p if one.welch else None),
                     _shuffled(one.permutation),
                     f"{one.improvement:.2f}{_ends(one.improvement_interval)}",
                     "-" if one.needed is None else f"{one.needed:,}",
@@ -97,11 +102,6 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
             ],
         )
     ]
-
-
-def _fewest(one: ContrastResult) -> int:
-    """Independent units of the side that has fewer."""
-    return min(len(units(arm.groups(lambda s: s.score))) for arm in (one.ours, one.theirs))
 
 
 def _no_spread(count: int) -> str:
