@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,11 +290,20 @@ def learning_section(
     return lines
 
 
+def typed(page: Path) -> list[str]:
+    """What a person has written into the page on what was found: it is kept, marks and all."""
+    text = page.read_text() if page.exists() else ""
+    found = re.search(f"{TYPED[0]}.*?{TYPED[1]}", text, re.DOTALL)
+    return [found[0] if found else "\n\n".join(TYPED), ""]
+
+
+TYPED = ("<!-- typed by hand from here -->", "<!-- to here -->")
+
 INTRODUCTION = """\
 # Results
 
-Written by `tools/make_results.py` from the folders of finished runs; nothing here is typed by hand. **No language model
-had a part in any of it**: where worlds are designed, `llm=offline` does it, a rule-based stand-in, so that no number
+Written by `tools/make_results.py` from the folders of finished runs; what was found is typed by hand. **No
+language model had a part in any of it**: where worlds are designed, `llm=offline` does it, a rule-based stand-in, so that no number
 here is one of EnvGen. After the sweeps, whose commands stand in each section:
 
 ```
@@ -380,7 +390,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     random = Random.play(family, options.random_episodes)
     if arms:
         draw(arms, random, options.out.parent / pictures / "learning.svg")
-    lines = [INTRODUCTION, *learning_section(arms, unfinished, family, random, pictures / "learning.svg")]
+    lines = [
+        INTRODUCTION,
+        *typed(options.out),
+        *learning_section(arms, unfinished, family, random, pictures / "learning.svg"),
+    ]
     studies = [collect(folder) for folder in options.studies]
     for study in studies:
         picture = pictures / f"{study.folder.name}.svg"
