@@ -303,8 +303,8 @@ INTRODUCTION = """\
 # Results
 
 Written by `tools/make_results.py` from the folders of finished runs; what was found is typed by hand. **No
-language model had a part in any of it**: where worlds are designed, `llm=offline` does it, a rule-based stand-in, so that no number
-here is one of EnvGen. After the sweeps, whose commands stand in each section:
+language model had a part in any of it**: where worlds are designed, `llm=offline` does it, a rule-based stand-in, so that
+no number here is one of EnvGen. After the sweeps, whose commands stand in each section:
 
 ```
 python tools/make_results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
