@@ -145,6 +145,17 @@ def test_the_stand_in_aims_at_the_weakest_skill_within_reach() -> None:
     assert targets_of({**mean, "make_wood_pickaxe": 0.8})[0][0] == "collect_stone"
 
 
+@pytest.mark.parametrize("weak", FAMILY.skills)
+def test_the_stand_in_writes_no_two_equal_designs_where_one_skill_is_weak(weak: str) -> None:
+    prompter = Prompter(FAMILY, Prompt.rich, 4)
+    told = prompter.feedback(feedback({**dict.fromkeys(FAMILY.skills, 1.0), weak: 0.3}))
+    designs = json.loads(offline.answer(chat(prompter, told), RULES))["designs"]
+    worlds = [offline._settings_of(design) for design in designs]
+    assert all(world not in worlds[:index] for index, world in enumerate(worlds))
+    if any(rule.skill == weak and rule.settings for rule in RULES):
+        assert designs[0]["targets"] == [weak]
+
+
 def test_the_stand_in_reads_the_latest_rates_and_help_fades() -> None:
     prompter = Prompter(FAMILY, Prompt.rich, 1)
     start = {**LOW, "collect_sapling": 0.9}

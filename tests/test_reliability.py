@@ -45,7 +45,7 @@ SMALL = (
 
 NEEDS = {
     "human": (f"designer.file={ROOT / 'examples' / 'designs.yaml'}",),
-    "placebo": ("designer.placebo_from={whole}", "seed=1"),
+    "placebo": ("designer.placebo=another", "designer.placebo_from={whole}", "seed=1"),
     "blend": ("designer.num_designs=2",),
     "plr": ("designer.population=2", "designer.worlds_per_design=2"),
     "adversarial": ("designer.num_candidates=6", "designer.validation_episodes=1"),

@@ -21,10 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
+from hydra import compose
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
@@ -41,10 +39,8 @@ from envgen_exp.guard.secrets import refuse_secrets_in, use
 from envgen_exp.run import schemas
 from envgen_exp.run.identity import identity
 from envgen_exp.run.record import RunRecord
+from envgen_exp.run.schemas import CONF as CONF
 from envgen_exp.run.stored import structured, told_again
-
-CONF = Path(__file__).resolve().parents[3] / "conf"
-"""conf/ of the clone that this file lies in."""
 
 _ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError)
 """What Hydra and OmegaConf raise for a wrong value, key, option or file."""
@@ -252,26 +248,14 @@ def _compose(parsed: Sequence[Override], conf: Path, *, with_hydra: bool = False
     choosing = _groups(parsed, conf)
     words = tuple(str(o.input_line) for o in parsed if o in choosing or o.key_or_group.startswith("hydra"))
     if not with_hydra:
-        config = copy.deepcopy(_composed(words, conf, _stamp(conf), schemas.registered()))
+        config = copy.deepcopy(schemas.composed(words, conf, schemas.stamp(conf), schemas.registered()))
         with contextlib.suppress(*_ERRORS):  # Hydra's own words for them follow
             for override in parsed:
                 if override.input_line not in words:
                     OmegaConf.update(config, override.key_or_group, override.value())
             return config
-    with _hydra(conf):
+    with schemas.hydra(conf):
         return compose("config", overrides=[str(o.input_line) for o in parsed], return_hydra_config=with_hydra)
-
-
-@functools.lru_cache(64)
-def _composed(words: tuple[str, ...], conf: Path, stamp: int, registered: object) -> DictConfig:
-    with _hydra(conf):
-        return compose("config", overrides=list(words))
-
-
-def _stamp(conf: Path) -> int:
-    """A number that is another one once a file of conf/ has changed."""
-    files = [file for folder, _, names in os.walk(conf) for file in (os.stat(f"{folder}/{name}") for name in names)]
-    return hash(tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files))
 
 
 @contextmanager
@@ -294,25 +278,13 @@ def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
 def _options(key: str, conf: Path) -> list[str]:
     """What a config group may be, schemas included; nothing for what is none."""
     schemas.register()
-    return _listed(key, conf, _stamp(conf), schemas.registered())
+    return _listed(key, conf, schemas.stamp(conf), schemas.registered())
 
 
 @functools.lru_cache(256)
 def _listed(key: str, conf: Path, stamp: int, registered: object) -> list[str]:
-    with _hydra(conf) as loader:
+    with schemas.hydra(conf) as loader:
         return list(loader.get_group_options(key))
-
-
-@contextmanager
-def _hydra(conf: Path) -> Iterator[ConfigLoader]:
-    """Hydra on `conf`, set aside for as long where one is running already: a sweep's run composes inside of one."""
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
-            yield GlobalHydra.instance().config_loader()
-    finally:
-        GlobalHydra.instance().hydra = running
 
 
 def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:

@@ -166,6 +166,11 @@ def read_config(path: Path) -> dict[str, Any]:
         document = load_yaml(read_text(file, MAX_YAML), aliases=True)  # earlier versions wrote some
     except ValueError as error:
         raise RunFolderError(f"can't read {file}: {error}") from error
+    return checked_config(document, file, path)
+
+
+def checked_config(document: Any, file: Path, path: Path) -> dict[str, Any]:
+    """What `read_config` takes from a file, however it was come by."""
     if not isinstance(document, dict) or "format" not in document:
         raise RunFolderError(f"{file} is not a run's config: it has no format")
     if document["format"] != FORMAT:
