@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from envgen_exp.commands.compose import compose_run
 from envgen_exp.commands.failure import told
+from envgen_exp.errors import EnvGenError
 from envgen_exp.guard.reading import understood
 from envgen_exp.reporting.run.page_of_run import make_report
-from envgen_exp.reporting.run.terminal import print_summary
+from envgen_exp.reporting.run.terminal import next_commands, print_summary
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import collect, read_run
 from envgen_exp.reporting.study.page_of_study import make_sweep_report
 from envgen_exp.reporting.study.table_files import write_tables
 from envgen_exp.reporting.study.terminal import print_study
 from envgen_exp.reporting.study.verdicts import write_claims
+from envgen_exp.run.pasted import SCRIPT, pasted
+from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking.progress import make_console
 
 CLAIMS = Path("docs/claims.md")
@@ -65,15 +70,34 @@ def _show(folder: Path, console: Console) -> None:
             console.print(Text(f"  {file}"), soft_wrap=True)
         page = make_sweep_report(analysis)
     else:
-        run = read_run(folder)
-        page = make_report(folder)
-        if run.summary is None:
-            done = len(run.phases)
-            print(f"{folder} is not finished ({done} phases done); to go on: {run.resume_command}")
-        else:
-            print_summary(run.summary, console)
+        tell_run(read_run(folder), make_report(folder), console)
+        return
+    _tell_page(page, console)
+
+
+def tell_run(run: RunRecord, page: Path, console: Console) -> None:
+    """Print the table of a run, what to do next, and where its page is."""
+    if run.summary is None:
+        done = len(run.phases)
+        print(f"{run.folder} is not finished ({done} phases done); to go on: {run.resume_command}")
+    else:
+        commands = [pasted(command) for command in next_commands(run.summary) if _composes(command)]
+        print_summary(run.summary, console, commands)
+    _tell_page(page, console)
+
+
+def _tell_page(page: Path, console: Console) -> None:
     console.print(Text("report", style="bold"))
     console.print(Text(f"  {page}"), soft_wrap=True)
+
+
+def _composes(command: str) -> bool:
+    """Whether a command's config can be: a file of conf/ may set what another option has no key for."""
+    _, what, *words = shlex.split(command)
+    try:
+        return what != SCRIPT.name or bool(compose_run(words))
+    except EnvGenError:
+        return False
 
 
 def show_claims(folder: Path, out: Path) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ from envgen_exp.guard.reading import (
 from envgen_exp.guard.writing import UNFINISHED, disk_errors, open_own, write_atomic, write_json
 from envgen_exp.learners import preset, traits
 from envgen_exp.run.identity import counted, identity, identity_of
+from envgen_exp.run.stored import quoted
 
 FORMAT = 1
 """Version of the folder's layout and file formats."""
@@ -95,10 +97,7 @@ class RunFolder(Files):
     ) -> RunFolder:
         """Make the folder of a new run, or raise RunFolderError with nothing written."""
         path = Path(config.folder) if config.folder else _new_path(config)
-        if (path / "config.yaml").exists():
-            raise RunFolderError(f"folder={path} holds a run already: go on with it by resume={path}")
-        if path.exists() and (not path.is_dir() or any(not p.name.startswith("lock") for p in path.iterdir())):
-            raise RunFolderError(f"folder={path} is not an empty folder; choose another name")
+        check_new(path)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path).free
@@ -153,6 +152,18 @@ class RunFolder(Files):
     def finish_phase(self, index: int, name: str, result: Mapping[str, Any]) -> None:
         """The one atomic write that ends a phase."""
         write_json(self.phase_file(index, name), {"format": FORMAT, "phase": name, **result})
+
+
+def check_new(path: Path) -> None:
+    """RunFolderError where a new run can't have this folder; nothing is written."""
+    if (path / "config.yaml").exists():
+        again = shlex.quote(f"resume={quoted(str(path))}")
+        raise RunFolderError(f"folder={path} holds a run already: go on with it by {again}")
+    if path.exists() and (not path.is_dir() or any(not p.name.startswith("lock") for p in path.iterdir())):
+        raise RunFolderError(f"folder={path} is not an empty folder; choose another name")
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        raise RunFolderError(f"folder={path}: {there} can't be written")
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -5,9 +5,10 @@ Until the folder is opened nothing is written.
 
 from __future__ import annotations
 
+import functools
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +25,7 @@ from envgen_exp.llm.client import LateClient
 from envgen_exp.llm.client import check_ready as check_llm
 from envgen_exp.llm.prices import Expected, count_tokens, expected_cost
 from envgen_exp.run import plan
-from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.folder import RunFolder, check_new
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.trial import Trials
 from envgen_exp.tracking.wandb import check_ready as check_tracker
@@ -60,6 +61,8 @@ class Prepared:
 
 def prepare(config: RunConfig) -> Prepared:
     """Make what a run needs; EnvGenError for whatever would fail later: steps, key, tracker, family, device."""
+    if config.folder is not None and config.resume is None:
+        check_new(Path(config.folder))
     kind = LEARNERS.find(config.agent.name)
     trains = traits(config.agent.name).trains
     if trains and config.schedule.mixture is Mixture.blend:
@@ -97,15 +100,18 @@ def check_designer(config: RunConfig, designer: Designer) -> None:
         )
 
 
-def tell_plan(prepared: Prepared) -> str:
-    """The plan in words, after a quick measurement of speed."""
-    return plan.describe(
-        prepared.config,
-        chosen=prepared.chosen,
-        speed=prepared.learner.speed(),
-        expected=expected_calls(prepared.config, prepared.designer),
-        own=prepared.learner.plan(),
+def tell_plan(prepared: Prepared, *, measured: bool = True) -> Iterator[str]:
+    """The plan in words, and then, where it is `measured`, the line that takes a measurement of speed."""
+    expected = expected_calls(prepared.config, prepared.designer)
+    describe = functools.partial(
+        plan.describe, prepared.config, chosen=prepared.chosen, expected=expected, own=prepared.learner.plan()
     )
+    known, _, time = (whole := describe(speed=None)).rpartition("\n")
+    if not measured or not time.startswith("time "):
+        yield whole
+        return
+    yield known
+    yield describe(speed=prepared.learner.speed()).rpartition("\n")[2]
 
 
 def expected_calls(config: RunConfig, designer: Designer | None) -> Expected | None:

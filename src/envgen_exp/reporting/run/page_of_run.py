@@ -24,6 +24,7 @@ from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
 from envgen_exp.reporting.run.terminal import answers_line, episode_line, steps_line
 from envgen_exp.run.films import FRAMES_PER_SECOND
 from envgen_exp.run.folder import REPORT
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import Evaluation
 from envgen_exp.tracking.progress import duration
@@ -336,14 +337,14 @@ def config(data: RunRecord) -> Markup:
     document = data.document
     parts: list[object] = [
         element("h3", "The command that repeats it"),
-        element("pre", document["command"], class_="command"),
+        element("pre", pasted(document["command"]), class_="command"),
     ]
     if not data.finished:
         parts += [
             element("h3", "The command that goes on with it"),
             element("pre", data.resume_command, class_="command"),
         ]
-    again = f"python -m envgen_exp report {shlex.quote(str(data.folder))}"
+    again = pasted(f"python -m envgen_exp report {shlex.quote(str(data.folder))}")
     parts += [element("h3", "The command that makes this page again"), element("pre", again, class_="command")]
     known = {
         "identity": document["identity"],
