@@ -1,6 +1,6 @@
 """The only owner of paths in a run's folder: identity, lock, atomic writes, finished phases.
 
-config.yaml      the resolved config, its identity, versions and what was chosen at start
+config.yaml      the resolved config, its identity, versions, what was chosen at start, processor and commit
 phases/          one JSON for each finished phase, numbered in order
 llm/             ledger.jsonl and calls/
 metrics.jsonl    the truth of every curve; holds no clock readings
@@ -93,7 +93,13 @@ class RunFolder(Files):
 
     @classmethod
     def create(
-        cls, config: RunConfig, *, command: str, versions: Mapping[str, str], chosen: Mapping[str, Any]
+        cls,
+        config: RunConfig,
+        *,
+        command: str,
+        versions: Mapping[str, str],
+        chosen: Mapping[str, Any],
+        origin: Mapping[str, str] | None = None,
     ) -> RunFolder:
         """Make the folder of a new run, or raise RunFolderError with nothing written."""
         path = Path(config.folder) if config.folder else _new_path(config)
@@ -113,6 +119,7 @@ class RunFolder(Files):
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": dict(versions),
             "chosen": dict(chosen),
+            "origin": dict(origin or {}),
             "config": plain(config),
         }
         write_atomic(folder.config, dump_yaml(document).encode())
@@ -184,7 +191,8 @@ def read_config(path: Path) -> dict[str, Any]:
     missing = [key for key in ("identity", "command", "config", "versions", "chosen") if key not in document]
     if missing:
         raise RunFolderError(f"{file} is not a run's config: it lacks {', '.join(missing)}")
-    wrong = [key for key in ("config", "versions", "chosen") if not isinstance(document[key], dict)]
+    sections = ("config", "versions", "chosen", "origin")
+    wrong = [key for key in sections if not isinstance(document.get(key, {}), dict)]
     if wrong:
         raise RunFolderError(f"{file} is not a run's config: {wrong[0]} has no keys")
     return document

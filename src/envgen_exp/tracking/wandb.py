@@ -219,7 +219,7 @@ class WandbTracker:
             tags=list(dict.fromkeys([*names, *config.tracker.tags])),
             config={
                 **document["config"],
-                **{k: document[k] for k in ("identity", "versions", "chosen") if k in document},
+                **{k: document[k] for k in ("identity", "versions", "chosen", "origin") if k in document},
                 # To filter and group by.
                 "family": config.env.name,
                 "arm": arm(config),

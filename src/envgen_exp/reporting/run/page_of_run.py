@@ -22,7 +22,7 @@ from envgen_exp.reporting.run.conversation import conversation, stand_in
 from envgen_exp.reporting.run.lineage import lineage
 from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
 from envgen_exp.reporting.run.terminal import answers_line, episode_line, steps_line
-from envgen_exp.run.films import FRAMES_PER_SECOND
+from envgen_exp.run.films import FRAMES_PER_SECOND, MAX_STEPS
 from envgen_exp.run.folder import REPORT
 from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
@@ -198,7 +198,7 @@ def score_chart(data: RunRecord) -> Markup:
     )
     items = [(s.name, s.colour, True) for s in series]
     note = element("p", "A score from few episodes reads low: rare skills are missed altogether.", class_="note")
-    return joined([element("div", chart, style="max-width:36rem"), legend(items, "training in designed worlds"), note])
+    return joined([element("div", chart, class_="one"), legend(items, "training in designed worlds"), note])
 
 
 # Learning
@@ -285,6 +285,7 @@ def videos(data: RunRecord) -> Markup:
             shown = element(
                 "video",
                 controls=True,
+                loop=True,
                 preload="metadata",
                 poster=_poster(file),
                 aria_label=f"Video {file.stem}",
@@ -296,8 +297,9 @@ def videos(data: RunRecord) -> Markup:
     if not parts:
         return Markup("")
     note = (
-        "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. Films are "
-        "cut after 500 steps, or sooner where what one looks at would take more than 2.5 % of the run's time."
+        "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. A film shows "
+        f"a whole episode: there is none of one that took more than {MAX_STEPS:,} steps, or whose film would take "
+        "more than 2.5 % of the run's time."
     )
     return joined([element("p", note, class_="note"), element("div", *parts, class_="charts")])
 
@@ -351,6 +353,7 @@ def config(data: RunRecord) -> Markup:
         "started": document.get("started", ""),
         **document["versions"],
         **document["chosen"],
+        **document.get("origin", {}),
     }
     parts += [element("h3", "Machine and versions"), facts(known.items())]
     text = yaml.safe_dump(document["config"], sort_keys=False)
