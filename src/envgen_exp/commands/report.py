@@ -8,6 +8,8 @@ also while runs go on.
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import os
 import shlex
 from collections.abc import Sequence
@@ -18,8 +20,9 @@ from rich.text import Text
 
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.commands.failure import told
-from envgen_exp.errors import EnvGenError
+from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.reading import understood
+from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.run.page_of_run import make_report
 from envgen_exp.reporting.run.terminal import next_commands, print_summary
 from envgen_exp.reporting.study.analysis import Analysis
@@ -46,8 +49,15 @@ def main(argv: Sequence[str]) -> int:
         "--claims", type=Path, metavar="SWEEPS", help="judge the paper's claims by the sweeps in this folder"
     )
     parser.add_argument("--out", type=Path, default=CLAIMS, help="where the claims are written (default: %(default)s)")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a run's curves, a row for each of its logs' rows"
+    )
     asked = parser.parse_args(argv)
-    if asked.claims is None:
+    if asked.csv is not None:
+        if asked.folder is None or os.path.lexists(asked.csv):
+            raise ConfigError(f"--csv {asked.csv}: needs a run's folder, and a file that is not there yet")
+        write_curves(asked.folder, asked.csv)
+    elif asked.claims is None:
         show(asked.folder)
     else:
         show_claims(asked.claims, asked.out)
@@ -98,6 +108,20 @@ def _composes(command: str) -> bool:
         return what != SCRIPT.name or bool(compose_run(words))
     except EnvGenError:
         return False
+
+
+def write_curves(folder: Path, file: Path) -> None:
+    """Write a run's metrics and clock readings as CSV: a column each, empty where a row has no such number."""
+    with understood(folder):
+        run = RunRecord(folder)
+        rows = [*run.rows, *run.timings]
+    columns = dict.fromkeys(("step", "cycle", "phase", *sorted({name for row in rows for name in row})))
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns)
+    table.writeheader()
+    table.writerows(rows)
+    write_atomic(file, text.getvalue().encode())
+    print(f"written: {file} ({len(rows):,} rows)")
 
 
 def show_claims(folder: Path, out: Path) -> None:
