@@ -129,7 +129,14 @@ class TrackerKind(Enum):
     """Where metrics go besides metrics.jsonl."""
 
     wandb = "wandb"
+    tensorboard = "tensorboard"
+    both = "both"
     none = "none"
+
+    @property
+    def is_wandb(self) -> bool:
+        """Whether W&B is one of them."""
+        return self in (TrackerKind.wandb, TrackerKind.both)
 
 
 class TrackerMode(Enum):

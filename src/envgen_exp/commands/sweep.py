@@ -40,6 +40,7 @@ from envgen_exp.guard.reading import read_json
 from envgen_exp.guard.writing import write_atomic, write_json
 from envgen_exp.run.folder import is_finished
 from envgen_exp.run.identity import identity, identity_of
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.stored import quoted
 
@@ -94,6 +95,8 @@ def run_sweep(overrides: Sequence[str]) -> int:
     """
     overrides = spelled_out(overrides)
     sweep = compose_sweep(overrides)
+    if any(run.config.dry_run for run in sweep.runs):
+        return _tell_plans(sweep)
     check_folder(sweep)
     shared = threads(sweep)
     sweep = dataclasses.replace(
@@ -113,6 +116,19 @@ def run_sweep(overrides: Sequence[str]) -> int:
         tell(error)
         fault = error.exit_status
     return tell_failures(sweep) or fault
+
+
+def _tell_plans(sweep: Sweep) -> int:
+    """The plan of each run; nothing is run or written."""
+    with _memory():
+        from envgen_exp.run.preparation import prepare, tell_plan
+    for run in sweep.runs:
+        print(f"\n{run.name}", flush=True)
+        if run.source is None:
+            print(*tell_plan(prepare(dataclasses.replace(run.config, dry_run=True)), measured=False), flush=True)
+        else:
+            print(f"plan        as {run.source.name} in this sweep, whose rates its designer is told")
+    return 0
 
 
 def hydra_main(argv: Sequence[str]) -> None:
@@ -194,7 +210,7 @@ def launch(sweep: Sweep, argv: Sequence[str]) -> int:
         sys.stderr.write(f"envgen: error: hydra/launcher={sweep.launcher} ended early ({name}): {log}\n")
         return 1
     except BaseException:
-        print(f"sweep stopped; to go on:\npython run.py -m {shlex.join(argv)}", flush=True)
+        print(f"sweep stopped; to go on:\n{pasted(f'python run.py -m {shlex.join(argv)}')}", flush=True)
         raise
     finally:
         _launching = False

@@ -1,6 +1,6 @@
 """The only owner of paths in a run's folder: identity, lock, atomic writes, finished phases.
 
-config.yaml      the resolved config, its identity, versions and what was chosen at start
+config.yaml      the resolved config, its identity, versions, what was chosen at start, processor and commit
 phases/          one JSON for each finished phase, numbered in order
 llm/             ledger.jsonl and calls/
 metrics.jsonl    the truth of every curve; holds no clock readings
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ from envgen_exp.guard.reading import (
 from envgen_exp.guard.writing import UNFINISHED, disk_errors, open_own, write_atomic, write_json
 from envgen_exp.learners import preset, traits
 from envgen_exp.run.identity import counted, identity, identity_of
+from envgen_exp.run.stored import quoted
 
 FORMAT = 1
 """Version of the folder's layout and file formats."""
@@ -91,14 +93,17 @@ class RunFolder(Files):
 
     @classmethod
     def create(
-        cls, config: RunConfig, *, command: str, versions: Mapping[str, str], chosen: Mapping[str, Any]
+        cls,
+        config: RunConfig,
+        *,
+        command: str,
+        versions: Mapping[str, str],
+        chosen: Mapping[str, Any],
+        origin: Mapping[str, str] | None = None,
     ) -> RunFolder:
         """Make the folder of a new run, or raise RunFolderError with nothing written."""
         path = Path(config.folder) if config.folder else _new_path(config)
-        if (path / "config.yaml").exists():
-            raise RunFolderError(f"folder={path} holds a run already: go on with it by resume={path}")
-        if path.exists() and (not path.is_dir() or any(not p.name.startswith("lock") for p in path.iterdir())):
-            raise RunFolderError(f"folder={path} is not an empty folder; choose another name")
+        check_new(path)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path).free
@@ -114,6 +119,7 @@ class RunFolder(Files):
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": dict(versions),
             "chosen": dict(chosen),
+            "origin": dict(origin or {}),
             "config": plain(config),
         }
         write_atomic(folder.config, dump_yaml(document).encode())
@@ -155,6 +161,18 @@ class RunFolder(Files):
         write_json(self.phase_file(index, name), {"format": FORMAT, "phase": name, **result})
 
 
+def check_new(path: Path) -> None:
+    """RunFolderError where a new run can't have this folder; nothing is written."""
+    if (path / "config.yaml").exists():
+        again = shlex.quote(f"resume={quoted(str(path))}")
+        raise RunFolderError(f"folder={path} holds a run already: go on with it by {again}")
+    if path.exists() and (not path.is_dir() or any(not p.name.startswith("lock") for p in path.iterdir())):
+        raise RunFolderError(f"folder={path} is not an empty folder; choose another name")
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        raise RunFolderError(f"folder={path}: {there} can't be written")
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The config.yaml of a run folder as plain values; RunFolderError where the folder is no run of this version."""
     file = path / "config.yaml"
@@ -178,7 +196,8 @@ def checked_config(document: Any, file: Path, path: Path) -> dict[str, Any]:
     missing = [key for key in ("identity", "command", "config", "versions", "chosen") if key not in document]
     if missing:
         raise RunFolderError(f"{file} is not a run's config: it lacks {', '.join(missing)}")
-    wrong = [key for key in ("config", "versions", "chosen") if not isinstance(document[key], dict)]
+    sections = ("config", "versions", "chosen", "origin")
+    wrong = [key for key in sections if not isinstance(document.get(key, {}), dict)]
     if wrong:
         raise RunFolderError(f"{file} is not a run's config: {wrong[0]} has no keys")
     return document

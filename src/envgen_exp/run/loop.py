@@ -74,7 +74,8 @@ def run(config: RunConfig, argv: Sequence[str], views: Views) -> int:
     """
     prepared = prepare(config)
     if config.resume is None and (config.verbosity is not Verbosity.quiet or config.dry_run):
-        print(tell_plan(prepared), flush=True)
+        for part in tell_plan(prepared):
+            print(part, flush=True)
     if config.dry_run:
         print(tell_messages(prepared))
         return 0

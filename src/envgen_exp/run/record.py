@@ -254,9 +254,21 @@ class RunRecord:
         return Episodes.of(rows, len(self.skills))
 
     def curve(self, name: str, *, clock: bool = False) -> list[Point]:
-        """A metric against training steps, where it stands in a row."""
-        rows = self.timings if clock else self.rows
-        return [(row["step"], row[name]) for row in rows if name in row]
+        """A metric against training steps, where it stands in a row; None between two stretches of training between
+        which it was not measured through a whole phase of training."""
+        places = {phase.name: place for place, phase in enumerate(phase for phase in self.planned if phase.steps)}
+        points: list[Point] = []
+        before = None
+        for row in self.timings if clock else self.rows:
+            if name not in row:
+                continue
+            place = places.get(row.get("phase", ""))
+            if place is not None:
+                if before is not None and place > before + 1:
+                    points.append((row["step"], None))
+                before = place
+            points.append((row["step"], row[name]))
+        return points
 
     @functools.cached_property
     def proposals(self) -> dict[int, Proposal]:

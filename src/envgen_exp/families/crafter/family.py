@@ -29,6 +29,8 @@ from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
 
 _RESOURCES = ("tree", "water", "stone", "coal", "iron", "diamond", "lava")
 _CREATURES = ("cow", "zombie", "skeleton")
+_KEYS = "adws \trtfp123456"
+"""The keyboard of the package's own window: a key for each action but the first, which does nothing."""
 _NOTABLE = 1.5
 """A resource is worth mentioning when its ratio to the original's is above this, or below its inverse."""
 
@@ -122,6 +124,14 @@ class CrafterFamily:
     @property
     def num_actions(self) -> int:
         return len(upstream.ACTIONS)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return upstream.ACTIONS
+
+    @property
+    def keys(self) -> Mapping[str, int]:
+        return {key: action for action, key in enumerate(_KEYS, start=1)}
 
     @property
     def brief(self) -> Brief:
