@@ -33,6 +33,7 @@ NETWORKS: Registry[Any] = Registry(
         "envgen": "envgen_exp.learners.ppo.agent:EnvGenEncoder",
         "nature": "envgen_exp.learners.ppo.agent:NatureEncoder",
         "symbolic": "envgen_exp.learners.ppo.agent:SymbolicEncoder",
+        "symmetric": "envgen_exp.learners.ppo.symmetric:SymmetricEncoder",
         "tiny": "envgen_exp.learners.ppo.agent:TinyEncoder",
     },
 )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from envgen_exp import seeding
 from envgen_exp.config import Precision
 from envgen_exp.errors import CheckpointError, NumericsError
+from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.ppo.agent import Agent, log_prob_and_entropy
 from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
@@ -60,7 +61,11 @@ def minibatches(batch_size: int, minibatch_size: int, generator: torch.Generator
 
 
 def make_agent(
-    config: PPOConfig, observation_spec: Mapping[str, ArraySpec], num_actions: int, generator: torch.Generator
+    config: PPOConfig,
+    observation_spec: Mapping[str, ArraySpec],
+    num_actions: int,
+    generator: torch.Generator,
+    symmetry: Symmetry | None = None,
 ) -> Agent:
     """A new agent on the CPU, its weights drawn from `generator` alone.
 
@@ -71,7 +76,8 @@ def make_agent(
     if not isinstance(config, own):
         own_names = {field.name for field in dataclasses.fields(own)}
         config = own(**{field: value for field, value in vars(config).items() if field in own_names})
-    return Agent(network(config, observation_spec, generator), num_actions, generator)
+    own_parts = {"symmetry": symmetry} if network.symmetric else {}
+    return Agent(network(config, observation_spec, generator, **own_parts), num_actions, generator)
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
@@ -128,6 +134,7 @@ class PPO:
         seed: int,
         device: torch.device,
         threads: int = 1,
+        symmetry: Symmetry | None = None,
     ) -> PPO:
         """A new learner, its weights equal on every device. Raises ConfigError where the network does not fit.
 
@@ -136,7 +143,7 @@ class PPO:
         weights = seeding.torch_generator(seed, "agent", "weights")
         return cls(
             config,
-            make_agent(config, observation_spec, num_actions, weights),
+            make_agent(config, observation_spec, num_actions, weights, symmetry),
             seeding.torch_generator(seed, "agent", "actions", device=device),
             seeding.torch_generator(seed, "agent", "minibatches"),
             device,
