@@ -292,7 +292,8 @@ def test_an_export_gives_the_same_logits_without_us(tmp_path: Path) -> None:
     for network, precision in CASES:
         observe = Observe.symbolic if network in ("symbolic", "symmetric") else Observe.pixels
         family = make_family(dataclasses.replace(runs.composed().env, observation=observe))
-        config = dataclasses.replace(runs.composed().ppo, network=network, precision=precision)
+        memory = 32 * (network == "symmetric")
+        config = dataclasses.replace(runs.composed().ppo, network=network, precision=precision, memory=memory)
         spec = family.observation_spec
         cpu = torch.device("cpu")
         learner = PPO.create(config, spec, family.num_actions, seed=2, device=cpu, symmetry=family.symmetry)

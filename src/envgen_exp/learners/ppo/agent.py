@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import ArraySpec
+from envgen_exp.learners.ppo.memory import Memory
 
 Spec: TypeAlias = "Mapping[str, ArraySpec]"
 _Layer = TypeVar("_Layer", bound=nn.Module)
@@ -47,28 +48,35 @@ class Encoder(nn.Module):
     """Whether a single operation on a few observations is worth several threads."""
     symmetric: ClassVar[bool] = False
     """Whether it is made of the game's `Symmetry`, or None, too, as `symmetry`."""
+    SIGNS: ClassVar[tuple[tuple[int, ...], ...]] = ((1,),)
+    """What flips of the game do to the classes that its features are kept in, class by class: a Hadamard matrix."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
 
-    def actor(self, num_actions: int, generator: torch.Generator) -> nn.Module:
-        """What makes logits (B, num_actions) of its features."""
-        return orthogonal_linear(self.num_features, num_actions, ACTOR_GAIN, generator)
+    def actor(self, num_features: int, num_actions: int, generator: torch.Generator) -> nn.Module:
+        """What makes logits (B, num_actions) of features, its own and those of memory."""
+        return orthogonal_linear(num_features, num_actions, ACTOR_GAIN, generator)
 
-    def critic(self, generator: torch.Generator) -> nn.Module:
-        """What makes values (B, 1) of its features."""
-        return orthogonal_linear(self.num_features, 1, CRITIC_GAIN, generator)
+    def critic(self, num_features: int, generator: torch.Generator) -> nn.Module:
+        """What makes values (B, 1) of them."""
+        return orthogonal_linear(num_features, 1, CRITIC_GAIN, generator)
 
 
 class Agent(nn.Module):
-    """Actor and critic on a shared encoder."""
+    """Actor and critic on a shared encoder, with `memory` units of memory beside it."""
 
-    def __init__(self, encoder: Encoder, num_actions: int, generator: torch.Generator) -> None:
+    def __init__(self, encoder: Encoder, num_actions: int, generator: torch.Generator, memory: int = 0) -> None:
         super().__init__()
+        if memory % len(encoder.SIGNS):
+            raise ConfigError(f"ppo.memory={memory}: this network has units by {len(encoder.SIGNS)}, or none")
         self.encoder = encoder
-        self.actor = encoder.actor(num_actions, generator)
-        self.critic = encoder.critic(generator)
+        self.memory = Memory(encoder.SIGNS, encoder.num_features, memory, generator) if memory else None
+        self.actor = encoder.actor(encoder.num_features + memory, num_actions, generator)
+        self.critic = encoder.critic(encoder.num_features + memory, generator)
+        self.remembers = memory
+        """Numbers that it remembers of an episode."""
         self.autocast_dtype: torch.dtype | None = None
         """Number format of the encoder; None is float32. The heads are always float32."""
         # A frame comes as (H, W, C), so that this layout needs no copy; convolutions are faster in it too.
@@ -77,7 +85,21 @@ class Agent(nn.Module):
     def forward(self, obs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (B, num_actions) and values (B,), float32, for observations (B, *shape) as the environment gives them.
 
-        Values are on the scale of the normalised targets: `ValueNorm.denormalize` turns them into returns.
+        Values are on the scale of the normalised targets: `ValueNorm.denormalize` turns them into returns. Each
+        observation is an episode's first; `follow` is for those that remember.
+        """
+        start = next(iter(obs.values())).new_zeros(1, dtype=torch.bool)
+        batch = len(next(iter(obs.values())))
+        return self.follow(obs, self.nothing(batch, start.device), start.expand(1, batch))[:2]
+
+    def nothing(self, batch: int, device: torch.device | str = "cpu") -> Tensor:
+        """What is remembered when an episode begins, (B, remembers)."""
+        return torch.zeros(batch, self.remembers, device=device)
+
+    def follow(self, obs: Mapping[str, Tensor], state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits and values as in a call, of T steps of B episodes, (T * B, ...), and what is then remembered.
+
+        state: (B, remembers), what was remembered before; starts: (T, B), where another episode begins.
         """
         if self.autocast_dtype is None:
             features = self.encoder(obs)
@@ -87,7 +109,9 @@ class Agent(nn.Module):
             with torch.autocast(device, self.autocast_dtype, cache_enabled=False):
                 features = self.encoder(obs)
             features = features.float()
-        return self.actor(features), self.critic(features).squeeze(-1)
+        if self.memory is not None:
+            features, state = self.memory(features, state, starts)
+        return self.actor(features), self.critic(features).squeeze(-1), state
 
 
 def sample_actions(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,6 @@ from envgen_exp.families.symmetry import FLIPS, Symmetry, images, ways
 from envgen_exp.learners.ppo.agent import ACTOR_GAIN, CRITIC_GAIN, Encoder, Spec, require_symbolic, scale_of
 
 SIGNS = tuple((1, x, y, x * y) for x, y in FLIPS)
-"""What each flip does to each class: a Hadamard matrix."""
 
 
 class SymmetricEncoder(Encoder):
@@ -34,7 +33,7 @@ class SymmetricEncoder(Encoder):
     """
 
     network = "symmetric"
-    symmetric = True
+    symmetric, SIGNS = True, SIGNS
     signs: Tensor
     CELL, FACED, WIDTH, MOST = 8, 16, 128, 16
 
@@ -87,15 +86,15 @@ class SymmetricEncoder(Encoder):
         self.linear2 = nn.Parameter(torch.stack(blocks))
         self.register_buffer("signs", torch.tensor(SIGNS) / 2, persistent=False)
 
-    def actor(self, num_actions: int, generator: torch.Generator) -> nn.Module:
+    def actor(self, num_features: int, num_actions: int, generator: torch.Generator) -> nn.Module:
         if len(self.symmetry.actions) != num_actions:
             raise ConfigError(
                 f"ppo.network={self.network}: {num_actions} actions, and {len(self.symmetry.actions)} names"
             )
-        return SymmetricHead(self.symmetry.actions, self.WIDTH, ACTOR_GAIN, generator)
+        return SymmetricHead(self.symmetry.actions, num_features // 4, ACTOR_GAIN, generator)
 
-    def critic(self, generator: torch.Generator) -> nn.Module:
-        return SymmetricHead(("value",), self.WIDTH, CRITIC_GAIN, generator)
+    def critic(self, num_features: int, generator: torch.Generator) -> nn.Module:
+        return SymmetricHead(("value",), num_features // 4, CRITIC_GAIN, generator)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Features (B, 4 * WIDTH), class by class."""
