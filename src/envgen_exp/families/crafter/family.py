@@ -19,11 +19,12 @@ from envgen_exp.families.crafter import telling, upstream
 from envgen_exp.families.crafter.brief import brief, skill_rules
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import VOCABULARY, CrafterDesign, generated, starting_items
-from envgen_exp.families.crafter.observation import OBJECTS, observation_spec
+from envgen_exp.families.crafter.observation import OBJECTS, SYMMETRY, observation_spec
 from envgen_exp.families.crafter.picture import draw_map
 from envgen_exp.families.crafter.reach import Explorer
 from envgen_exp.families.design import Design, Setting, check_design
 from envgen_exp.families.family import Brief, DesignCheck, Manual, Scene, SkillRule
+from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec, Observation, VectorEnv
 from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
 
@@ -116,6 +117,10 @@ class CrafterFamily:
     @property
     def design_model(self) -> type[Design]:
         return CrafterDesign
+
+    @property
+    def symmetry(self) -> Symmetry:
+        return SYMMETRY
 
     @property
     def observation_spec(self) -> Mapping[str, ArraySpec]:

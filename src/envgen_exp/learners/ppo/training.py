@@ -57,7 +57,8 @@ class TrainingPhase:
         """Chooses worlds; its state is its owner's to keep."""
         self.steps, self.total_train_steps = steps, total_train_steps
         self.steps_done = 0
-        self.buffer = RolloutBuffer(config.num_steps, config.num_envs, env.observation_spec, learner.device)
+        spec, remembers = env.observation_spec, learner.agent.remembers
+        self.buffer = RolloutBuffer(config.num_steps, config.num_envs, spec, learner.device, remembers)
         self._started = False
 
     def __iter__(self) -> Iterator[RolloutReport]:
@@ -114,7 +115,7 @@ class TrainingPhase:
             "version": STATE_VERSION,
             "steps": self.steps,
             "steps_done": self.steps_done,
-            "obs": {name: x[0].clone() for name, x in self.buffer.obs.items()},
+            "obs": {name: torch.from_numpy(x.copy()) for name, x in self.buffer.carried().items()},
             "slots": [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in slots],
         }
 
@@ -125,11 +126,11 @@ class TrainingPhase:
         """
         check_version("phase", state)
         slots, obs = state["slots"], state["obs"]
-        shapes = {name: tuple(x[0].shape) for name, x in self.buffer.obs.items()}
+        carried = self.buffer.carried()
         if (
             state["steps"] != self.steps
             or len(slots) not in (0, self.env.num_envs)
-            or {name: tuple(x.shape) for name, x in obs.items()} != shapes
+            or {name: tuple(x.shape) for name, x in obs.items()} != {name: x.shape for name, x in carried.items()}
         ):
             raise CheckpointError(f"checkpoint: holds another phase than this one of {self.steps} steps")
         try:
@@ -138,7 +139,7 @@ class TrainingPhase:
         except StateError as error:
             raise CheckpointError(f"checkpoint: slot {slot}: {error}") from error
         for name, x in obs.items():
-            self.buffer.obs[name][0].copy_(x)
+            carried[name][:] = x.numpy()
         self.steps_done = int(state["steps_done"])
         self._started = bool(slots)
 
