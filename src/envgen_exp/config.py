@@ -158,6 +158,9 @@ class Stored(Protocol):
 class EnvConfig(Section):
     """An environment family; a family's own settings stand in a subclass."""
 
+    typical_episode: ClassVar[int] = 0
+    """Steps of a typical episode, the median that was observed; 0 where nobody has looked."""
+
     name: str = MISSING
     """The family, as registered."""
     engine: Engine = Engine.native

@@ -31,6 +31,7 @@ from envgen_exp.llm.source import Writing
 from envgen_exp.run import plan
 from envgen_exp.run.films import MAX_STEPS, Camera, film_title, write_films
 from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.paused import Paused
 from envgen_exp.run.pictures import seen_in_pixels, write_pictures
 from envgen_exp.run.preparation import Prepared, open_folder, prepare, tell_messages, tell_plan
 from envgen_exp.run.session import Session
@@ -139,8 +140,14 @@ class Run:
             make_client(llm, folder.llm, self.family, run=folder.path.name, threads=threads, tell=self._writing)
         )
         self.window = Window()
-        parts = {"learner": self.learner, "designer": prepared.designer, "window": self.window}
-        self.session = Session(config, folder, parts)
+        self.paused = Paused()
+        parts = {
+            "learner": self.learner,
+            "designer": prepared.designer,
+            "window": self.window,
+            "paused": self.paused,
+        }
+        self.session = Session(config, folder, parts, saves_games=prepared.saves_games)
         self._began = self.session.seconds
         """The run's wall time when this process began."""
 
@@ -289,9 +296,13 @@ class Run:
             with contextlib.closing(
                 learner.train(slots, seeds, WorldSet.TRAIN, planned.steps, curriculum=curriculum)
             ) as training:
-                if inside is not None:
+                if inside is None:
+                    training.take_up(self.paused.take(slots))
+                else:
                     training.load_state_dict(inside)
                 self._learn(training, [kind_of(design) for design in slots])
+                if session.saves_games and session.steps_left():
+                    self.paused.leave(slots, training.leave())
         episodes = len(session.finished_episodes(planned.name))
         kind = "+".join(sorted({kind_of(design) for design in slots}))
         return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
@@ -302,9 +313,10 @@ class Run:
         kinds = Counter(kind_of_slot)
         session.progress.phase(planned.name, planned.steps, planned.cycle, done=training.steps_done)
         for progress in training:
+            steps = progress.steps // len(kind_of_slot)
             for kind, slots in kinds.items():
-                session.steps[kind] += progress.steps // len(kind_of_slot) * slots
-            session.episodes(progress.episodes)
+                session.steps[kind] += steps * slots
+            session.episodes(progress.episodes, self.paused.count(planned.name, steps, progress.episodes))
             self.window.add(progress.episodes, progress.steps)
             values: dict[str, Any] = dict(progress.metrics)
             values |= {f"steps/{kind}": session.steps[kind] for kind in kinds}

@@ -102,6 +102,19 @@ def validation(config: RunConfig) -> tuple[int, int]:
     return -(-steps // slots) * slots if slots else 0, episodes
 
 
+def short_phase(config: RunConfig) -> str:
+    """Which phase is too short for its slots to see a typical episode to its end, and what would do; empty for none."""
+    typical, slots = config.env.typical_episode, LEARNERS.find(config.agent.name).slots(config)
+    for phase in phases(config):
+        if 0 < phase.steps < typical * slots:
+            fewer = f", or at most {phase.steps // typical} slots" if phase.steps >= typical else ""
+            return (
+                f"{phase.name} has {phase.steps:,} steps for {slots} slots, {phase.steps // slots} each: a typical "
+                f"episode of env={config.env.name} has {typical}; allowed are {typical * slots:,} steps{fewer}"
+            )
+    return ""
+
+
 _EXPECTED_EPISODE = 200
 """Steps of an evaluation episode assumed for the time that a plan names; a random agent's Crafter episode has 170."""
 
@@ -120,6 +133,7 @@ def describe(
     speed: Speed | None,
     expected: Expected | None,
     own: Sequence[str],
+    saves_games: bool,
 ) -> str:
     """The plan as a few lines of text; `expected` is None where no language model is asked.
 
@@ -142,6 +156,7 @@ def describe(
     together = ", side by side" if schedule.mixture is Mixture.blend else ""
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
     steps, episodes = validation(config)
+    short = short_phase(config)
     return "\n".join(
         (
             f"{names}designer={config.designer.name} "
@@ -151,6 +166,8 @@ def describe(
             f"{training_steps(config):,} steps",
             f"evaluation  in the original, counted apart: {feedback:,} episodes after each cycle, "
             f"{evaluation.report_episodes:,} at the end for the score",
+            *([f"phases      {short}"] if short else []),
+            *([] if saves_games else ["games       begin anew in each phase: this family can't save running ones"]),
             *([f"validation  counted apart: {steps:,} training steps and {episodes:,} episodes"] if episodes else []),
             f"LLM calls   {llm}",
             f"machine     {', '.join(f'{key} {value}' for key, value in chosen.items())}",

@@ -97,9 +97,12 @@ def row(
     return made
 
 
-def episode_row(step: int, phase: str, cycle: int, record: EpisodeRecord) -> dict[str, Any]:
-    """A row of episodes.jsonl."""
-    return {"step": step, "phase": phase, "cycle": cycle, **dataclasses.asdict(record)}
+def episode_row(
+    step: int, phase: str, cycle: int, record: EpisodeRecord, earlier: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """A row of episodes.jsonl: the phase is that in which the episode ended; `earlier` names its steps in others."""
+    crossed = {"earlier": dict(earlier)} if earlier else {}
+    return {"step": step, "phase": phase, "cycle": cycle, **dataclasses.asdict(record), **crossed}
 
 
 def episode_record(row: Mapping[str, Any]) -> EpisodeRecord:
