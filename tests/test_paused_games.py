@@ -26,7 +26,7 @@ from envgen_exp.learners.playing import StepLearner, Stepwise
 from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.learners.ppo.training import TrainingPhase
-from envgen_exp.run import checkpoint, loop, plan
+from envgen_exp.run import checkpoint, evaluations, plan
 from envgen_exp.run.paused import Paused
 from envgen_exp.run.preparation import prepare, tell_plan
 from envgen_exp.run.session import Session
@@ -154,7 +154,7 @@ QUICK = (*LENGTHS, "env.observation=symbolic", "verbosity=quiet", "evaluation.re
 @pytest.fixture(autouse=True)
 def unfilmed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Films take half of such a run's time."""
-    monkeypatch.setattr(loop, "FILMS", {"feedback": 0, "report": 0})
+    monkeypatch.setattr(evaluations, "FILMS", {"feedback": 0, "report": 0})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ from envgen_exp.learners.learner import Speed
 from envgen_exp.llm.prices import Expected
 from envgen_exp.tracking.progress import duration
 
+MIDWAY = "report-at-{}"
+"""An evaluation in the midst of training, named for its step."""
+
 REPORT = "report-evaluation"
 """The phase that carries the score."""
 
@@ -24,7 +27,7 @@ class PlannedPhase:
 
     name: str
     kind: str
-    """design, designed, original, blend, feedback or report."""
+    """design, designed, original, blend, feedback or report; midway for what evaluation.report_at asks for."""
     cycle: int
     steps: int = 0
     """Training steps; 0 for phases that don't train."""
@@ -66,6 +69,14 @@ def phases(config: RunConfig) -> list[PlannedPhase]:
 def report_episodes(config: RunConfig) -> int:
     """Episodes of the report evaluation."""
     return int(attrgetter(traits(config.agent.name).report)(config))
+
+
+def check_report_at(config: RunConfig) -> None:
+    """ConfigError where the run never has so many training steps."""
+    steps = training_steps(config)
+    for step in config.evaluation.report_at:
+        if step > steps:
+            raise ConfigError(f"evaluation.report_at: {step}; allowed are training steps of the run, 1 to {steps:,}")
 
 
 def designed_slots(config: RunConfig) -> int:
@@ -123,6 +134,7 @@ def expected_seconds(config: RunConfig, speed: Speed) -> float:
     """Expected time of the whole run without the language model's, from rates measured just before."""
     steps, episodes = validation(config)
     episodes += sum(phase.episodes for phase in phases(config))
+    episodes += len(config.evaluation.report_at) * report_episodes(config)
     return (training_steps(config) + steps) / speed.training + episodes * _EXPECTED_EPISODE / speed.playing
 
 
@@ -165,7 +177,8 @@ def describe(
             f"{schedule.original_steps:,} in the original{together}, then {schedule.final_steps:,} in the original: "
             f"{training_steps(config):,} steps",
             f"evaluation  in the original, counted apart: {feedback:,} episodes after each cycle, "
-            f"{evaluation.report_episodes:,} at the end for the score",
+            f"{evaluation.report_episodes:,} at the end for the score"
+            + "".join(f", as many at {step:,} steps" for step in sorted(evaluation.report_at)),
             *([f"phases      {short}"] if short else []),
             *([] if saves_games else ["games       begin anew in each phase: this family can't save running ones"]),
             *([f"validation  counted apart: {steps:,} training steps and {episodes:,} episodes"] if episodes else []),

@@ -68,6 +68,8 @@ def prepare(config: RunConfig) -> Prepared:
     trains = traits(config.agent.name).trains
     if trains and config.schedule.mixture is Mixture.blend:
         plan.designed_slots(config)
+    if trains:
+        plan.check_report_at(config)
     for planned in plan.phases(config):
         if planned.steps:
             kind.check_steps(planned.steps, config)

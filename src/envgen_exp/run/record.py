@@ -188,6 +188,7 @@ class RunRecord:
             steps=dict(kept["steps"]),
             seconds=float(kept["seconds"]),
             updates=int(kept.get("updates", 0)),
+            midway=tuple(self.midway),
             by_episode=self._takings() if self.learner.asks else {},
         )
 
@@ -269,6 +270,14 @@ class RunRecord:
         return self._evaluation(last) if last.name in self.phases else None
 
     @functools.cached_property
+    def midway(self) -> list[Evaluation]:
+        """The evaluations that evaluation.report_at asked for so far, by their steps."""
+        files = (self.files.midway_file(step) for step in sorted(self.flat.get("evaluation.report_at", [])))
+        found = [read_json(file) for file in files if file.exists()]
+        with understood(self.files.report_at):
+            return [_evaluation(result["cycle"], result["step"], result) for result in found]
+
+    @functools.cached_property
     def starts(self) -> dict[str, int]:
         """The training step at which each planned phase begins."""
         found, steps = {}, 0
@@ -336,14 +345,17 @@ class RunRecord:
         return read_json(facts) if facts.exists() else None
 
     def _evaluation(self, phase: plan.PlannedPhase) -> Evaluation:
-        result = self.result(phase.name)
-        return Evaluation(
-            cycle=phase.cycle,
-            step=self.starts[phase.name],
-            counts=Successes.of(result["skills"]),
-            sd={skill: sd for skill, (_, sd) in SkillReport.from_json(result["skills"]).mean_and_sd().items()},
-            values=result["values"],
-        )
+        return _evaluation(phase.cycle, self.starts[phase.name], self.result(phase.name))
+
+
+def _evaluation(cycle: int, step: int, result: dict[str, Any]) -> Evaluation:
+    return Evaluation(
+        cycle=cycle,
+        step=step,
+        counts=Successes.of(result["skills"]),
+        sd={skill: sd for skill, (_, sd) in SkillReport.from_json(result["skills"]).mean_and_sd().items()},
+        values=result["values"],
+    )
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

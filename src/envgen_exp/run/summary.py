@@ -61,7 +61,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One feedback evaluation, or the report evaluation."""
+    """One feedback evaluation, the report evaluation, or one of evaluation.report_at."""
 
     cycle: int
     step: int
@@ -122,5 +122,7 @@ class RunSummary:
     """Wall time, over all resumes."""
     updates: int = 0
     """Steps of the agent's optimizer."""
+    midway: Sequence[Evaluation] = ()
+    """What evaluation.report_at asked for, by steps."""
     by_episode: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     """What each episode of the report evaluation took, by name, where the learner asked for it (`Learner.takings`)."""
