@@ -1,4 +1,4 @@
-"""Packs: equal bytes, the same tables as from folders, put together or refused by name, and what a stranger may send."""
+"""Packs: equal bytes, the same tables as from folders, merged or refused by name, and what a stranger may send."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_different_configs_are_refused_by_name_unless_the_study_varies_them(swee
 
 def test_one_run_that_came_out_differently_is_refused(sweep: Path, tmp_path: Path) -> None:
     make_run(tmp_path / "other" / "run", changes={"seed": 0, **FIXED}, score=9.5)
-    with pytest.raises(RunFolderError, match="fixed, seed 0 came out differently in .*sweep and in .*other"):
+    with pytest.raises(RunFolderError, match=r"fixed, seed 0 came out differently in .*sweep and in .*other"):
         write(tmp_path / "x.json", sweep, tmp_path / "other")
 
 

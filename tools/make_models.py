@@ -107,7 +107,9 @@ def summary(model: str, env: str, group: Sequence[Transcript]) -> str:
     for one in group:
         family = one.family
         for cycle in one.content["designs"]:
-            made = [family.design_model.model_validate_json(json.dumps(design)) for design in cycle["designs"] if design]
+            made = [
+                family.design_model.model_validate_json(json.dumps(design)) for design in cycle["designs"] if design
+            ]
             count += len(made)
             repeated += len(made) - len({design_key(design) for design in made})
             hopeless += sum(bool({*design.targets} & {*family.check(design).impossible}) for design in made)

@@ -47,6 +47,7 @@ def between(low: float, high: float) -> Range:
 POSITIVE = Range(lambda value: bool(value > 0), "above 0")
 TEXT = Range(lambda value: bool(value.strip()), "a text that is not empty")
 NUM_ENVS = between(1, 4096)
+_STEPS = Range(lambda value: len({n for n in value if n > 0}) == len(value), "different numbers above 0")
 _SEED = Range(lambda value: bool(0 <= value < 2**63), "from 0 to 2**63 - 1")
 
 
@@ -165,6 +166,8 @@ class Stored(Protocol):
 class EnvConfig(Section):
     """An environment family; a family's own settings stand in a subclass."""
 
+    typical_episode: ClassVar[int] = 0
+    """Steps of a typical episode, the median that was observed; 0 where nobody has looked."""
     name: str = MISSING
     """The family, as registered."""
     engine: Engine = Engine.native
@@ -327,6 +330,8 @@ class EvaluationConfig:
     """Episodes of each of those seeds."""
     report_episodes: int = ranged(1000, at_least(1))
     """Episodes of the report evaluation, which carries the score."""
+    report_at: list[int] = field(default_factory=list, metadata={"allowed": _STEPS})
+    """Training steps after which as many are played besides, in other worlds: that changes nothing in the run."""
     num_envs: int = ranged(32, NUM_ENVS)
     """Environments side by side in the report evaluation."""
 
@@ -396,10 +401,6 @@ class RunConfig:
     agent: AgentConfig = field(default_factory=AgentConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracker: TrackerConfig = MISSING
-
-
-OF_TRAINING = ("designer", "ppo", "schedule", "cycles", "evaluation", "device", "design_set")
-"""Keys that change nothing where nothing is trained."""
 
 
 def design_set(config: RunConfig) -> int:

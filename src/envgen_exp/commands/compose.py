@@ -43,6 +43,9 @@ from envgen_exp.run.record import RunRecord
 from envgen_exp.run.schemas import CONF as CONF
 from envgen_exp.run.stored import quoted, structured, told_again
 
+STUDIED = ("laptop", "paper")
+"""Options of `scale` at which an experiment is a study: phases too short for an episode are refused, not only told."""
+
 _ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError)
 """What Hydra and OmegaConf raise for a wrong value, key, option or file."""
 
@@ -115,6 +118,8 @@ class Sweep:
     """The option of hydra/launcher, e.g. 'joblib'."""
     settings: Mapping[str, Any]
     """That launcher's settings."""
+    study: bool
+    """Whether it is an experiment at a scale from which conclusions are drawn."""
     runs: tuple[SweptRun, ...]
     """In the order in which Hydra's basic sweeper launches them."""
 
@@ -124,7 +129,9 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
     parsed = _parse(overrides, conf)
     composed = _with_hydra(parsed, conf)
     with _one_line(parsed, conf):
-        launcher = str(composed.hydra.runtime.choices["hydra/launcher"])
+        chosen = composed.hydra.runtime.choices
+        study = chosen["experiment"] is not None and chosen["scale"] in STUDIED
+        launcher = str(chosen["hydra/launcher"])
         settings = {str(key): value for key, value in composed.hydra.launcher.items()}
         folder = Path(composed.hydra.sweep.dir)
         if launcher == "ray":
@@ -149,7 +156,7 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
         if run.config.designer.wants_source:
             source = _source(run, [other.config for other in runs])
             runs[number] = dataclasses.replace(run, source=folder / identity(source))
-    return Sweep(folder, launcher, settings, tuple(runs))
+    return Sweep(folder, launcher, settings, study, tuple(runs))
 
 
 def spelled_out(overrides: Sequence[str], conf: Path = CONF) -> list[str]:

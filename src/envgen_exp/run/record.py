@@ -24,7 +24,6 @@ from envgen_exp.families.family import Family
 from envgen_exp.guard.frozen import freeze
 from envgen_exp.guard.reading import read_json, understood, within
 from envgen_exp.learners import LEARNERS, traits
-from envgen_exp.learners.skills import SkillReport
 from envgen_exp.llm import ledger
 from envgen_exp.run import plan
 from envgen_exp.run.folder import Files, read_config
@@ -200,6 +199,7 @@ class RunRecord:
             steps=dict(kept["steps"]),
             seconds=float(kept["seconds"]),
             updates=int(kept.get("updates", 0)),
+            midway=tuple(self.midway),
             by_episode=self.takings if self.learner.asks else {},
         )
 
@@ -296,6 +296,14 @@ class RunRecord:
         return self._evaluation(last) if last.name in self.phases else None
 
     @functools.cached_property
+    def midway(self) -> list[Evaluation]:
+        """The evaluations that evaluation.report_at asked for so far, by their steps."""
+        files = (self.files.midway_file(step) for step in sorted(self.flat.get("evaluation.report_at", [])))
+        found = [read_json(file) for file in files if file.exists()]
+        with understood(self.files.report_at):
+            return [Evaluation.of(result["cycle"], result["step"], result) for result in found]
+
+    @functools.cached_property
     def starts(self) -> dict[str, int]:
         """The training step at which each planned phase begins."""
         found, steps = {}, 0
@@ -363,14 +371,7 @@ class RunRecord:
         return read_json(facts) if facts.exists() else None
 
     def _evaluation(self, phase: plan.PlannedPhase) -> Evaluation:
-        result = self.result(phase.name)
-        return Evaluation(
-            cycle=phase.cycle,
-            step=self.starts[phase.name],
-            counts=Successes.of(result["skills"]),
-            sd={skill: sd for skill, (_, sd) in SkillReport.from_json(result["skills"]).mean_and_sd().items()},
-            values=result["values"],
-        )
+        return Evaluation.of(phase.cycle, self.starts[phase.name], self.result(phase.name))
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

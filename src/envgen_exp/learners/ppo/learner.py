@@ -20,7 +20,7 @@ from envgen_exp.families.design import Design
 from envgen_exp.families.family import Mirrored, Playable
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.curriculum import Curriculum
-from envgen_exp.learners.learner import NOBODY, Defaults, Onlooker, Played, Progress, Speed
+from envgen_exp.learners.learner import NOBODY, Defaults, Game, Onlooker, Played, Progress, Speed
 from envgen_exp.learners.ppo.allocator import keep_large_buffers
 from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
@@ -157,6 +157,12 @@ class Phase:
                 readings={f"seconds/{name.removesuffix('_seconds')}": value for name, value in seconds.items()}
                 | {"speed/steps_per_second": rollout.steps / sum(seconds.values())},
             )
+
+    def take_up(self, games: Sequence[Game | None]) -> None:
+        self._training.take_up(games)
+
+    def leave(self) -> list[Game]:
+        return self._training.leave()
 
     def state_dict(self) -> dict[str, Any]:
         return self._training.state_dict()

@@ -177,7 +177,7 @@ class PPO:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`, which is copied. Raises CheckpointError where it is of another kind."""
-        check_version("learner", state)
+        check_version("learner", state, STATE_VERSION)
         if state["network"] != self.config.network:
             raise CheckpointError(
                 f"checkpoint: holds the network {state['network']}, but this run has {self.config.network}"
@@ -301,12 +301,10 @@ def set_gradients(parameters: Sequence[nn.Parameter], parts: Sequence[tuple[Tens
         torch._foreach_add_(own, part)
 
 
-def check_version(what: str, state: Mapping[str, Any]) -> None:
+def check_version(what: str, state: Mapping[str, Any], ours: int) -> None:
     version = state.get("version")
-    if version != STATE_VERSION:
-        raise CheckpointError(
-            f"checkpoint: {what} state of version {version}, this program reads version {STATE_VERSION}"
-        )
+    if version != ours:
+        raise CheckpointError(f"checkpoint: {what} state of version {version}, this program reads version {ours}")
 
 
 def _first_line(error: Exception) -> str:
