@@ -5,7 +5,7 @@ A field's line below it is its documentation, its range its metadata: --help, re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -13,20 +13,13 @@ from typing import Any, ClassVar, Protocol
 
 from omegaconf import MISSING
 
+from envgen_exp.guard.ranges import POSITIVE as POSITIVE
+from envgen_exp.guard.ranges import TEXT as TEXT
+from envgen_exp.guard.ranges import Range as Range
+from envgen_exp.guard.ranges import at_least as at_least
+from envgen_exp.guard.ranges import between as between
+from envgen_exp.guard.ranges import ranged as ranged
 from envgen_exp.registry import Registry
-
-
-@dataclass(frozen=True)
-class Range:
-    """What a field's number or text may be; null is allowed where its type allows it."""
-
-    accepts: Callable[[Any], bool]
-    words: str
-
-
-def ranged(default: Any, allowed: Range) -> Any:
-    """A field of a config class with this default whose value is checked before a run."""
-    return field(default=default, metadata={"allowed": allowed})
 
 
 def named(default: str, registry: Registry[Any]) -> Any:
@@ -34,18 +27,6 @@ def named(default: str, registry: Registry[Any]) -> Any:
     return field(default=default, metadata={"registry": registry})
 
 
-def at_least(low: float, why: str = "") -> Range:
-    """`low` and everything above."""
-    return Range(lambda value: bool(value >= low), f"{low} or more" + (f", {why}" if why else ""))
-
-
-def between(low: float, high: float) -> Range:
-    """Both ends included."""
-    return Range(lambda value: bool(low <= value <= high), f"from {low:g} to {high:g}")
-
-
-POSITIVE = Range(lambda value: bool(value > 0), "above 0")
-TEXT = Range(lambda value: bool(value.strip()), "a text that is not empty")
 NUM_ENVS = between(1, 4096)
 _STEPS = Range(lambda value: len({n for n in value if n > 0}) == len(value), "different numbers above 0")
 _SEED = Range(lambda value: bool(0 <= value < 2**63), "from 0 to 2**63 - 1")
