@@ -202,9 +202,12 @@ def gap(data: RunRecord) -> Markup:
     items = [("training, designed", 2, True), ("training, original", 1, True)]
     return joined(
         [
-            element("p", note, class_="note"),
-            element("div", chart, class_="one"),
-            legend(items),
+            element(
+                "div",
+                element("div", element("div", chart, class_="one"), legend(items)),
+                element("p", note, class_="note"),
+                class_="beside",
+            ),
             table("Success in designed worlds against the original, ± half a 95 % interval", headers, rows),
         ]
     )
