@@ -133,11 +133,6 @@ class TrackerKind(Enum):
     both = "both"
     none = "none"
 
-    @property
-    def is_wandb(self) -> bool:
-        """Whether W&B is one of them."""
-        return self in (TrackerKind.wandb, TrackerKind.both)
-
 
 class TrackerMode(Enum):
     """W&B's mode; auto is online with a key and offline without."""
