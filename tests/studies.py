@@ -130,9 +130,10 @@ def phase(name: str, found: RunSummary) -> dict[str, Any]:
         return {"skills": skills(found.report), "values": values}
     if name.endswith("-evaluate"):
         cycle = int(name.removeprefix("cycle").removesuffix("-evaluate"))
+        which = (cycle - 1) % len(found.feedback)
         return {
-            "skills": skills(found.feedback[cycle - 1]),
-            "values": {"score/feedback": found.feedback_scores[cycle - 1]},
+            "skills": skills(found.feedback[which]),
+            "values": {"score/feedback": found.feedback_scores[which]},
         }
     return {}
 

@@ -29,11 +29,11 @@ def needs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     (earlier / "phases").mkdir()
     for cycle in (1, 2, 3):
         (earlier / "phases" / f"{cycle - 1:03d}-cycle{cycle}-evaluate.json").write_text('{"skills": {"seeds": [0, 1]}}')
-    placebo, human = [f"designer.placebo_from={earlier}"], [f"designer.file={FILE}"]
+    placebo, human = ["designer.placebo=another", f"designer.placebo_from={earlier}"], [f"designer.file={FILE}"]
     return {
         "llm=replay": ["llm.replay_from=runs/earlier"],
         "designer=placebo": placebo,
-        "arm=placebo": placebo,
+        "arm=placebo_another": placebo,
         "designer=human": human,
         "arm=human": human,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import opensimplex
@@ -11,7 +13,9 @@ import pytest
 
 from envgen_exp import seeding
 from envgen_exp.families.crafter import upstream
+from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import CrafterDesign
+from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.crafter.observation import OBJECTS
 from envgen_exp.families.crafter.ordered import OrderedWorld, make_world
 from envgen_exp.families.design import Design
@@ -128,11 +132,15 @@ def test_known_traps() -> None:
             assert not absent & {upstream.MATERIALS[i - 1] for i in np.unique(cells)}
 
 
-def test_designed_default_has_several_times_the_originals_iron() -> None:
+def test_designed_default_has_as_much_of_the_originals_iron_as_the_docs_say() -> None:
     """'original' is always the stock game: the generator's defaults are another world."""
-    iron = upstream.MATERIALS.index("iron") + 1
-    ours, stock = (sum((make_world(d, s)[0] == iron).sum() for s in range(20)) for d in (CrafterDesign(), None))
-    assert 4 < ours / stock < 12
+    family = CrafterFamily(CrafterConfig())
+    ours, stock = (family._survey(design, 200).counts for design in (CrafterDesign(), None))
+    docs = (Path(__file__).parents[1] / "docs" / "designers.md").read_text()
+    told = re.search(r"([\d.]+) times stock's iron", docs)
+    assert told is not None
+    assert ours["iron"] / stock["iron"] == pytest.approx(float(told[1]), rel=0.08)
+    assert ours["coal"] / stock["coal"] == pytest.approx(88.0 / 51.1, rel=0.05)  # of 2,000 worlds each
 
 
 def test_world_sets_share_no_world_even_for_neighbouring_roots() -> None:

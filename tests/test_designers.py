@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from llm_server import LLMServer
 
 from envgen_exp.config import DesignerConfig, Engine, LLMConfig, LLMKind, Prompt
 from envgen_exp.designers import Designer, Feedback, Means, Proposal, make_designer
+from envgen_exp.designers.config import PlaceboConfig
+from envgen_exp.designers.placebo import Placebo
 from envgen_exp.errors import ConfigError, UnavailableError
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
@@ -372,6 +375,42 @@ def test_a_preview_shows_both_kinds_of_message() -> None:
 
 
 # The others
+
+
+def test_permuted_rates_are_the_same_ones_and_say_nothing_of_a_skill() -> None:
+    """Over many cycles a skill's told rate does not go with its true one; mean and spread stay together."""
+    placebo = make_designer(PlaceboConfig(name="placebo"), Means(FAMILY, cycles=400, seed=3))
+    assert isinstance(placebo, Placebo)
+    rng = np.random.default_rng(0)
+    own = {
+        skill: float(rate) for skill, rate in zip(FAMILY.skills, rng.beta(0.5, 0.5, len(FAMILY.skills)), strict=True)
+    }
+    told = []
+    for cycle in range(1, 401):
+        before = tuple(own for _ in range(min(cycle - 1, 2)))
+        found = placebo._own(
+            Feedback(
+                cycle=cycle,
+                designs=(),
+                mean=own,
+                sd={s: r / 10 for s, r in own.items()},
+                episodes=1,
+                steps_left=0,
+                history=before,
+            )
+        )
+        assert sorted(found.mean.values()) == sorted(own.values())
+        assert all(found.sd[skill] == pytest.approx(found.mean[skill] / 10) for skill in own)
+        told.append([found.mean[skill] for skill in own])
+        if cycle > 1:
+            assert list(found.history[0].values()) == told[0]  # as it was told then
+    truth = list(own.values())
+    correlations = [np.corrcoef(one, truth)[0, 1] for one in told]
+    assert np.mean(correlations) == pytest.approx(0, abs=0.05)  # 400 of them have an error of .011
+    assert len({tuple(one) for one in told}) > 390
+    again = make_designer(PlaceboConfig(name="placebo"), Means(FAMILY, cycles=4, seed=4))
+    assert isinstance(again, Placebo)
+    assert again._exchanged(own, 1) != placebo._exchanged(own, 1)
 
 
 def test_original_trains_in_the_original_and_asks_nobody() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -77,7 +78,6 @@ SHORT = ("env.designed_length=30", "env.original_length=30", "evaluation.report_
 def arm_words(arm: str, earlier: Path) -> list[str]:
     """What an arm is typed as at smoke scale."""
     needs = {
-        "placebo": [f"designer.placebo_from={earlier}"],
         "human": [f"designer.file={DESIGNS}"],
         "plr": ["designer.population=3", "designer.worlds_per_design=2"],
         "blend": ["designer.num_designs=2"],
@@ -235,7 +235,7 @@ def test_killed_and_resumed_it_ends_the_same(
 def test_a_placebo_is_told_the_other_run_s_rates_and_resumes_without_it(earlier: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(earlier, source)
-    words = [f"designer.placebo_from={source}", "arm=placebo", *SHORT]
+    words = [f"designer.placebo_from={source}", "arm=placebo_another", *SHORT]
     folder = run(tmp_path / "run", *words)
     report = json.loads(next((source / "phases").glob("*-cycle1-evaluate.json")).read_text())["skills"]
     told = next(text for text in calls(folder) if "noop" not in text and "± " in text)
@@ -247,6 +247,19 @@ def test_a_placebo_is_told_the_other_run_s_rates_and_resumes_without_it(earlier:
     config = composed(f"resume={folder}")
     assert identity(config) == before
     assert len(config.designer.told) == 1  # type: ignore[attr-defined]
+
+
+def test_a_placebo_is_told_its_own_rates_for_the_wrong_skills(finished: Finished) -> None:
+    folder = finished("placebo")[0]
+    report = json.loads(next((folder / "phases").glob("*-cycle1-evaluate.json")).read_text())["skills"]
+    told = next(text for text in calls(folder) if "noop" not in text and "± " in text)
+    own = [
+        round(100 * sum(row[index] for row in report["successes"]) / sum(report["episodes"]))
+        for index in range(len(report["skills"]))
+    ]
+    read = [int(re.findall(rf"- {skill}: (\d+)% ±", told)[0]) for skill in report["skills"]]
+    assert sorted(read) == sorted(own)
+    assert read != own
 
 
 def calls(folder: Path) -> list[str]:
@@ -274,7 +287,7 @@ def test_a_person_s_designs_are_in_the_config_and_count(tmp_path: Path) -> None:
 
 
 def test_a_resume_takes_the_words_of_the_first_command_again(finished: Finished, earlier: Path) -> None:
-    for arm, words in (("placebo", arm_words("placebo", earlier)), ("human", ["arm=human"]), ("blend", ["arm=blend"])):
+    for arm, words in (("placebo", ["arm=placebo"]), ("human", ["arm=human"]), ("blend", ["arm=blend"])):
         folder, _ = finished(arm)
         assert identity(composed(f"resume={folder}", *words)) == read_config(folder)["identity"]
 
@@ -293,11 +306,12 @@ def test_an_arm_s_name_is_a_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["arm=placebo"], "designer=placebo needs the run whose rates it is told"),
-        (["arm=placebo", "designer.placebo_from=nowhere"], "nowhere is not a folder"),
-        (["arm=placebo", "seed=7", "designer.placebo_from={earlier}"], "its seed is 7 too"),
-        (["arm=placebo", "cycles=4", "designer.placebo_from={earlier}"], "has finished 2 feedback evaluations"),
-        (["arm=placebo", "env=heist", "designer.placebo_from={earlier}"], "its family is crafter"),
+        (["arm=placebo", "designer.placebo_from={earlier}"], "it wants designer.placebo=another too"),
+        (["arm=placebo_another"], "designer.placebo=another needs the run whose rates it is told"),
+        (["arm=placebo_another", "designer.placebo_from=nowhere"], "nowhere is not a folder"),
+        (["arm=placebo_another", "seed=7", "designer.placebo_from={earlier}"], "its seed is 7 too"),
+        (["arm=placebo_another", "cycles=4", "designer.placebo_from={earlier}"], "has finished 2 feedback evaluations"),
+        (["arm=placebo_another", "env=heist", "designer.placebo_from={earlier}"], "its family is crafter"),
         (["arm=human"], "designer=human needs the file"),
         (["arm=human", "designer.file=nowhere"], "designer.file=nowhere: can't be read"),
         (["arm=human", "designer.file={file}", "designer.num_designs=2"], "cycle 1: needs designer.num_designs=2"),

@@ -102,7 +102,9 @@ def replay(folder: Path) -> int:
 
 def placebo(folder: Path) -> int:
     new = folder.parent / "new"
-    return cli.main([*SMOKE, "cycles=2", "seed=1", "arm=placebo", f"designer.placebo_from={folder}", f"folder={new}"])
+    return cli.main(
+        [*SMOKE, "cycles=2", "seed=1", "arm=placebo_another", f"designer.placebo_from={folder}", f"folder={new}"]
+    )
 
 
 def reported(folder: Path) -> int:

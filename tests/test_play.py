@@ -302,11 +302,13 @@ CASES = [(network, Precision.float32) for network in NETWORKS.names] + [("tiny",
 def test_an_export_gives_the_same_logits_without_us(tmp_path: Path) -> None:
     expected = {}
     for network, precision in CASES:
-        observe = Observe.symbolic if network == "symbolic" else Observe.pixels
+        observe = Observe.symbolic if network in ("symbolic", "symmetric") else Observe.pixels
         family = make_family(dataclasses.replace(runs.composed().env, observation=observe))
-        config = dataclasses.replace(runs.composed().ppo, network=network, precision=precision)
+        memory = 32 * (network == "symmetric")
+        config = dataclasses.replace(runs.composed().ppo, network=network, precision=precision, memory=memory)
         spec = family.observation_spec
-        learner = PPO.create(config, spec, family.num_actions, seed=2, device=torch.device("cpu"))
+        cpu = torch.device("cpu")
+        learner = PPO.create(config, spec, family.num_actions, seed=2, device=cpu, symmetry=family.symmetry)
         generator = torch.Generator().manual_seed(1)
         obs = {
             name: torch.from_numpy(

@@ -46,7 +46,7 @@ SMALL = (
 
 NEEDS = {
     "human": (f"designer.file={ROOT / 'examples' / 'designs.yaml'}",),
-    "placebo": ("designer.placebo_from={whole}", "seed=1"),
+    "placebo": ("designer.placebo=another", "designer.placebo_from={whole}", "seed=1"),
     "blend": ("designer.num_designs=2",),
     "plr": ("designer.population=2", "designer.worlds_per_design=2"),
     "adversarial": ("designer.num_candidates=6", "designer.validation_episodes=1"),
@@ -113,7 +113,9 @@ def killed_at_random(folder: Path, overrides: Sequence[str], kills: int, rng: ra
     met = 0
     for _ in range(kills):
         child = fork(lambda: run(folder, *overrides))
-        time.sleep(rng.uniform(0.0, longest))
+        moment = time.monotonic() + rng.uniform(0.0, longest)
+        while time.monotonic() < moment and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            time.sleep(0.005)  # one that has ended is not waited for
         os.kill(child, signal.SIGKILL)
         met += wait(child) == -signal.SIGKILL
     assert wait(fork(lambda: run(folder, *overrides))) == 0

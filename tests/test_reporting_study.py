@@ -21,7 +21,6 @@ from studies import crafter_report, edit, make_arm, make_run
 
 from envgen_exp.commands.report import main
 from envgen_exp.errors import RunFolderError
-from envgen_exp.reporting.study import analysis as numbers
 from envgen_exp.reporting.study import collect as collecting
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import collect
@@ -106,30 +105,75 @@ def test_what_draws_no_designs_has_no_sets(tmp_path: Path) -> None:
     assert Analysis(collect(tmp_path)).arms[0].n == "4"
 
 
-def test_differences_are_tested_and_corrected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    adaptive, fixed, plain = [14.0, 15.0, 16.5, 15.2], [12.0, 13.0, 12.5, 14.5], [15.0, 14.0, 16.0, 15.5]
-    monkeypatch.setattr(collecting, "CONTRASTS", ("adaptive - fixed", "adaptive - original", "adaptive - nothing"))
+def test_differences_go_by_seed_and_are_corrected_for_their_family(tmp_path: Path) -> None:
+    adaptive, fixed, told = [14.0, 15.0, 16.5, 15.2], [12.0, 13.0, 12.5, 14.5], [15.0, 14.0, 16.0, 15.5]
     make_arm(tmp_path, "a", adaptive, changes={"arm": "adaptive"})
     make_arm(tmp_path, "f", fixed, changes={"designer.name": "fixed"})
-    make_arm(tmp_path, "o", plain, "designer=original")
-    monkeypatch.setattr(numbers, "CONTRASTS", collecting.CONTRASTS)
+    make_arm(tmp_path, "p", told, changes={"designer.name": "random", "arm": "placebo"})
     analysis = Analysis(collect(tmp_path))
-    files = write_tables(analysis)
-    found = records(files[4])
-    assert [one["contrast"] for one in found] == ["adaptive - fixed", "adaptive - original"]
-    tests = [stats.ttest_ind(adaptive, other, equal_var=False) for other in (fixed, plain)]
+    found = records(write_tables(analysis)[4])
+    assert [one["contrast"] for one in found] == ["adaptive - placebo", "adaptive - fixed"]
+    tests = [stats.ttest_rel(adaptive, other) for other in (told, fixed)]
     assert [float(one["p"]) for one in found] == pytest.approx([test.pvalue for test in tests])
-    assert float(found[0]["p_holm"]) == pytest.approx(min(1, 2 * tests[0].pvalue))
-    assert float(found[1]["p_holm"]) == pytest.approx(max(2 * tests[0].pvalue, tests[1].pvalue))
-    assert float(found[0]["difference"]) == pytest.approx(np.mean(adaptive) - np.mean(fixed))
-    assert float(found[0]["p_better"]) == pytest.approx(stats.mannwhitneyu(adaptive, fixed).statistic / 16)
-    assert int(found[0]["runs_needed_for_2_points"]) >= 2
-    monkeypatch.setattr(numbers, "CONTRASTS", ("adaptive - fixed",))  # two families, each of one
-    apart = [one.holm for one in Analysis(collect(tmp_path)).contrasts]
-    assert apart == pytest.approx([test.pvalue for test in tests])
+    ends = tests[1].confidence_interval(0.95)
+    assert (float(found[1]["low"]), float(found[1]["high"])) == pytest.approx((ends.low, ends.high))
+    beside = stats.ttest_ind(adaptive, fixed, equal_var=False)
+    assert float(found[1]["welch_p"]) == pytest.approx(beside.pvalue)
+    assert [one["pairs"] for one in found] == ["4", "4"]
+    # The main contrast is tested alone; the rivals are one family, of which this study has a part.
+    assert float(found[0]["p_corrected"]) == pytest.approx(tests[0].pvalue)
+    assert float(found[1]["p_corrected"]) == pytest.approx(min(1, len(collecting.RIVALS) * tests[1].pvalue))
+    assert float(found[1]["difference"]) == pytest.approx(np.mean(adaptive) - np.mean(fixed))
+    assert float(found[1]["p_better"]) == pytest.approx(stats.mannwhitneyu(adaptive, fixed).statistic / 16)
+    flipped = stats.permutation_test(
+        (adaptive, fixed), lambda x, y: np.mean(x) - np.mean(y), permutation_type="samples"
+    )
+    assert float(found[1]["p_permutation"]) == pytest.approx(flipped.pvalue)
+    assert float(found[1]["p_permutation_smallest"]) == pytest.approx(2 / 16)
+    assert int(found[1]["runs_needed_for_2_points"]) >= 2
     text = markdown(analysis)
     assert "## Differences" in text
-    assert "P(better)" in text
+    assert f"multiplied by its size, {len(collecting.RIVALS)}" in text
+
+
+def test_one_contrast_has_one_corrected_p_in_every_study(tmp_path: Path) -> None:
+    adaptive, fixed = [14.0, 15.0, 16.5, 15.2], [12.0, 15.1, 16.0, 14.5]
+    for study, rivals in (("small", ["fixed"]), ("large", ["fixed", "original", "random", "resample"])):
+        make_arm(tmp_path / study, "a", adaptive)
+        for rival in rivals:
+            scores = fixed if rival == "fixed" else [20.0, 21.5, 20.4, 23.0]
+            make_arm(tmp_path / study, rival, scores, changes={"designer.name": rival})
+    found = [
+        {one.theirs.name: one.corrected for one in Analysis(collect(tmp_path / study)).contrasts}
+        for study in ("small", "large")
+    ]
+    assert found[0]["fixed"] == found[1]["fixed"]
+    assert len(found[1]) == 4
+
+
+def test_runs_without_a_partner_are_tested_by_welch(tmp_path: Path) -> None:
+    make_arm(tmp_path, "a", [14.0, 15.0, 16.5])
+    for seed, score in ((5, 12.0), (6, 13.5), (7, 12.2)):
+        make_run(tmp_path / f"f{seed}", changes={"seed": seed, "designer.name": "fixed"}, score=score)
+    one = Analysis(collect(tmp_path)).contrasts[0]
+    beside = stats.ttest_ind([14.0, 15.0, 16.5], [12.0, 13.5, 12.2], equal_var=False)
+    assert one.difference.pairs == 0
+    assert one.comparison is not None
+    assert one.comparison.p == pytest.approx(beside.pvalue)
+
+
+def test_pairs_that_share_designs_are_tested_by_set(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(14, 1, (3, 4)), rng.normal(12, 1, (3, 4))
+    for seed in range(12):
+        where = divmod(seed, 4)
+        same = {"seed": seed, "design_set": where[0]}
+        make_run(tmp_path / f"a{seed}", changes=same, score=float(ours[where]))
+        make_run(tmp_path / f"o{seed}", "designer=original", changes=same, score=float(theirs[where]))
+    one = Analysis(collect(tmp_path)).contrasts[0]
+    assert one.comparison is not None
+    assert one.comparison.p == pytest.approx(stats.ttest_1samp((ours - theirs).mean(axis=1), 0).pvalue)
+    assert (one.difference.pairs, one.difference.count) == (12, 3)
 
 
 def test_unequal_budgets_are_not_compared(tmp_path: Path) -> None:
@@ -145,7 +189,8 @@ def test_unequal_budgets_are_not_compared(tmp_path: Path) -> None:
 def test_the_config_names_more_contrasts(tmp_path: Path) -> None:
     make_run(tmp_path / "a", changes={"contrasts": ["fixed - original", "nonsense"]})
     study = collect(tmp_path)
-    assert study.contrasts == (("adaptive", "fixed"), ("adaptive", "placebo"), ("fixed", "original"))
+    assert study.contrasts[0] == ("adaptive", "placebo")
+    assert study.contrasts[-1] == ("fixed", "original")
     assert "'nonsense' is not written as 'arm - arm'" in "".join(study.notes)
 
 
@@ -177,8 +222,32 @@ def test_skills_have_both_rates_and_intervals(tmp_path: Path) -> None:
     )
     over_runs = stats.t.interval(0.95, 2, 35, stats.sem([30, 40, 35]))
     assert (float(coal["mean_low"]), float(coal["mean_high"])) == pytest.approx(over_runs)
-    assert (float(diamond["mean"]), float(diamond["mean_high"])) == (0, 0)
-    assert float(diamond["pooled_high"]) > 0
+    # 0 of 3,000 is not never; runs that agree in it say nothing of others.
+    never = stats.binomtest(0, 3000).proportion_ci(0.95, method="wilson")
+    assert (diamond["mean"], diamond["mean_low"], diamond["mean_high"]) == ("0.0", "", "")
+    assert float(diamond["pooled_high"]) == pytest.approx(100 * never.high)
+    text = markdown(Analysis(collect(tmp_path)))
+    assert row(text, "collect_diamond")[1] == "0.00 [0.00, 0.13]*"
+    assert row(text, "wake_up")[1] == "100.00 [99.87, 100.00]*"
+
+
+def test_runs_that_agree_have_no_interval_and_are_not_one_run(tmp_path: Path) -> None:
+    make_arm(tmp_path, "a", [10.0] * 5)
+    make_arm(tmp_path, "f", [9.0] * 5, changes={"designer.name": "fixed"})
+    text = markdown(Analysis(collect(tmp_path)))
+    assert row(text[text.index("## Results") :], "adaptive")[3] == "10.00 (n=5, no spread)"
+    found = row(text[text.index("## Differences") :], "adaptive")
+    assert found[1] == "+1.00 (n=5, no spread)"
+    assert "n=1" not in text
+
+
+@pytest.mark.parametrize("name", ["score", "score_low", "score_high", "reward", "training_score"])
+def test_a_run_whose_result_is_no_number_is_passed_over(name: str, tmp_path: Path) -> None:
+    make_arm(tmp_path, "a", [10.0, 11.0, 12.0])
+    make_run(tmp_path / "b", changes={"seed": 3}, **{name: math.nan})
+    study = collect(tmp_path)
+    assert [len(arm.runs) for arm in study.arms] == [3]
+    assert f"its {name} is nan, not a number" in "".join(study.notes)
 
 
 # What stands apart, and what is refused

@@ -94,13 +94,13 @@ def test_runs_side_by_side_share_the_cores(
 
 def test_a_placebo_is_told_the_rates_of_its_sweeps_next_lower_seed(tmp_path: Path) -> None:
     def sources(seeds: str) -> dict[int, int]:
-        planned = swept("arm=adaptive,placebo", f"seed={seeds}", f"hydra.sweep.dir={tmp_path}")
+        planned = swept("arm=adaptive,placebo_another", f"seed={seeds}", f"hydra.sweep.dir={tmp_path}")
         seed_of = {tmp_path / identity(r.config): r.config.seed for r in planned.runs if r.source is None}
         return {r.config.seed: seed_of[r.source] for r in planned.runs if r.source is not None}
 
     assert sources("3,5,9") == {3: 5, 5: 3, 9: 5}
     assert sources("3,5,9,11") == {3: 5, 5: 3, 9: 5, 11: 9}
-    for typed in (["arm=adaptive,placebo", "seed=0"], ["arm=original,placebo", "seed=0,1"]):
+    for typed in (["arm=adaptive,placebo_another", "seed=0"], ["arm=original,placebo_another", "seed=0,1"]):
         with pytest.raises(ConfigError, match="needs an adaptive run with another seed"):
             swept(*typed)
 
@@ -121,7 +121,8 @@ def test_a_placebo_waits_for_its_source_and_runs_when_all_others_have(
 
     monkeypatch.setattr(sweep, "run_once", stand_in)
     monkeypatch.setattr(sweep, "tell_tables", lambda folder: None)
-    assert cli.main(["-m", *SMOKE, "arm=adaptive,placebo", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]) == 0
+    typed = ["arm=adaptive,placebo_another", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    assert cli.main(["-m", *SMOKE, *typed]) == 0
     adaptive, placebo = "adaptive", "placebo"
     assert [(c.designer.name, c.seed) for c in ran] == [(adaptive, 0), (adaptive, 1), (placebo, 1), (placebo, 0)]
     told = [c.designer.told for c in ran if isinstance(c.designer, PlaceboConfig)]

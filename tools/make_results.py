@@ -3,14 +3,15 @@
     python tools/make_results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
         --studies multirun/table2-laptop multirun/controls-laptop
 
-Each folder is a sweep. A random policy is played beside plain PPO, --random-episodes whole episodes in worlds that no
-training sees. Unfinished runs are named and count in no number.
+Each folder is a sweep, or the pack of one. A random policy is played beside plain PPO, --random-episodes whole episodes
+in worlds that no training sees. Unfinished runs are named and count in no number.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,22 +26,17 @@ from envgen_exp import seeding
 from envgen_exp.config import Observe
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
-from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
 from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis
-from envgen_exp.reporting.study.collect import Arm, FoundRun, Study, collect
+from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
+from envgen_exp.reporting.study.packs import open_study
 from envgen_exp.reporting.study.tables import sheets, skill_sheets
-from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import RunSummary
 from envgen_exp.seeding import WorldSet
 
-POINTS = 20
-"""Of a curve, each made of the training episodes that ended since the one before."""
-FEWEST = 20
-"""Episodes of a point, at least."""
 COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a")
 
 
@@ -84,30 +80,8 @@ class Random:
 
 
 def curves(run: FoundRun) -> dict[str, list[float]]:
-    """Score and mean return of the training episodes in the original by windows of so many steps as POINTS have apart.
-
-    NaN where fewer than FEWEST episodes ended, as in a phase of designed worlds.
-    """
-    data, steps = RunRecord(run.folder), run.training_steps
-    rows = [
-        row
-        for phase in data.planned
-        if phase.steps
-        for row in data.episodes.get(phase.name, [])
-        if row["design"] == design_key(None)
-    ]
-    at = np.array([row["step"] for row in rows])
-    shown = np.array([row["skills"] for row in rows]) > 0
-    returns = np.array([row["episode_return"] for row in rows])
-    found: dict[str, list[float]] = {"steps": [], "score": [], "return": []}
-    for x in np.linspace(0, steps, POINTS + 1)[1:]:
-        inside = (at > x - steps / POINTS) & (at <= x)
-        enough = inside.sum() >= FEWEST
-        rates = dict(zip(data.skills, shown[inside].mean(axis=0), strict=True)) if enough else {}
-        found["steps"].append(float(x))
-        found["score"].append(data.family.score(rates) if enough else math.nan)
-        found["return"].append(float(returns[inside].mean()) if enough else math.nan)
-    return found
+    """Its windows, with NaN where there is no point."""
+    return {name: [math.nan if value is None else value for value in line] for name, line in run.windows.items()}
 
 
 def draw(arms: Sequence[Arm], random: Random, file: Path) -> None:
@@ -289,12 +263,21 @@ def learning_section(
     return lines
 
 
+def typed(page: Path) -> list[str]:
+    """What a person has written into the page on what was found: it is kept, marks and all."""
+    text = page.read_text() if page.exists() else ""
+    found = re.search(f"{TYPED[0]}.*?{TYPED[1]}", text, re.DOTALL)
+    return [found[0] if found else "\n\n".join(TYPED), ""]
+
+
+TYPED = ("<!-- typed by hand from here -->", "<!-- to here -->")
+
 INTRODUCTION = """\
 # Results
 
-Written by `tools/make_results.py` from the folders of finished runs; nothing here is typed by hand. **No language model
-had a part in any of it**: where worlds are designed, `llm=offline` does it, a rule-based stand-in, so that no number
-here is one of EnvGen. After the sweeps, whose commands stand in each section:
+Written by `tools/make_results.py` from the folders of finished runs; what was found is typed by hand. **No
+language model had a part in any of it**: where worlds are designed, `llm=offline` does it, a rule-based stand-in, so
+that no number here is one of EnvGen. After the sweeps, whose commands stand in each section:
 
 ```
 python tools/make_results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
@@ -373,15 +356,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pictures = Path("pictures")
     (options.out.parent / pictures).mkdir(parents=True, exist_ok=True)
 
-    learning = [collect(folder) for folder in options.learning]
+    learning = [open_study([folder]) for folder in options.learning]
     arms = [arm for study in learning for arm in study.arms]
     unfinished = [run for study in learning for run in study.unfinished]
     family = make_family(CrafterConfig(observation=Observe.symbolic))  # the same games as in pixels
     random = Random.play(family, options.random_episodes)
     if arms:
         draw(arms, random, options.out.parent / pictures / "learning.svg")
-    lines = [INTRODUCTION, *learning_section(arms, unfinished, family, random, pictures / "learning.svg")]
-    studies = [collect(folder) for folder in options.studies]
+    lines = [
+        INTRODUCTION,
+        *typed(options.out),
+        *learning_section(arms, unfinished, family, random, pictures / "learning.svg"),
+    ]
+    studies = [open_study([folder]) for folder in options.studies]
     for study in studies:
         picture = pictures / f"{study.folder.name}.svg"
         draw_study(study.arms, options.out.parent / picture)

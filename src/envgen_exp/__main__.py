@@ -11,9 +11,10 @@ from envgen_exp.errors import ConfigError
 from envgen_exp.registry import nearest
 
 COMMANDS = {
-    "report": "tables and the page of a run or a sweep; the paper's claims judged by sweeps",
+    "report": "tables and the page of a run, a sweep or packs; the paper's claims judged by sweeps",
     "play": "play with a run's agent: success rates, films, its weights to take away",
     "preview": "see designs before anything is trained: their worlds, and what can't be done in them",
+    "pack": "pack finished runs into one small file, or packs of a study together; report makes tables of it",
     "transcript": "pack what a run asked and was answered into one file, which llm=replay serves from",
     "waiting": "the messages of llm=paste that wait for a reply",
     "model": "fetch the language model that runs inside",

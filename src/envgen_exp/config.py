@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -47,6 +47,7 @@ def between(low: float, high: float) -> Range:
 POSITIVE = Range(lambda value: bool(value > 0), "above 0")
 TEXT = Range(lambda value: bool(value.strip()), "a text that is not empty")
 NUM_ENVS = between(1, 4096)
+_STEPS = Range(lambda value: len({n for n in value if n > 0}) == len(value), "different numbers above 0")
 _SEED = Range(lambda value: bool(0 <= value < 2**63), "from 0 to 2**63 - 1")
 
 
@@ -149,17 +150,16 @@ class Section:
         """ConfigError where the section contradicts another one."""
 
 
-class Stored(Protocol):
-    """What another run's folder is asked for."""
-
-    def __call__(self, folder: Path) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-        """Its config as plain values, and its feedback evaluations so far."""
+Stored = Callable[[Path], tuple[Mapping[str, Any], list[dict[str, Any]]]]
+"""What another run's folder is asked for: its config as plain values, and its feedback evaluations so far."""
 
 
 @dataclass(frozen=True)
 class EnvConfig(Section):
     """An environment family; a family's own settings stand in a subclass."""
 
+    typical_episode: ClassVar[int] = 0
+    """Steps of a typical episode, the median that was observed; 0 where nobody has looked."""
     name: str = MISSING
     """The family, as registered."""
     engine: Engine = Engine.native
@@ -322,6 +322,8 @@ class EvaluationConfig:
     """Episodes of each of those seeds."""
     report_episodes: int = ranged(1000, at_least(1))
     """Episodes of the report evaluation, which carries the score."""
+    report_at: list[int] = field(default_factory=list, metadata={"allowed": _STEPS})
+    """Training steps after which as many are played besides, in other worlds: that changes nothing in the run."""
     num_envs: int = ranged(32, NUM_ENVS)
     """Environments side by side in the report evaluation."""
 
@@ -391,10 +393,6 @@ class RunConfig:
     agent: AgentConfig = field(default_factory=AgentConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracker: TrackerConfig = MISSING
-
-
-OF_TRAINING = ("designer", "ppo", "schedule", "cycles", "evaluation", "device", "design_set")
-"""Keys that change nothing where nothing is trained."""
 
 
 def design_set(config: RunConfig) -> int:

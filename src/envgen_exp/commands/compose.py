@@ -22,10 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
+from hydra import compose
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
@@ -42,10 +40,11 @@ from envgen_exp.guard.secrets import refuse_secrets_in, use
 from envgen_exp.run import schemas
 from envgen_exp.run.identity import identity
 from envgen_exp.run.record import RunRecord
+from envgen_exp.run.schemas import CONF as CONF
 from envgen_exp.run.stored import quoted, structured, told_again
 
-CONF = Path(__file__).resolve().parents[3] / "conf"
-"""conf/ of the clone that this file lies in."""
+STUDIED = ("laptop", "paper")
+"""Options of `scale` at which an experiment is a study: phases too short for an episode are refused, not only told."""
 
 _ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError)
 """What Hydra and OmegaConf raise for a wrong value, key, option or file."""
@@ -119,6 +118,8 @@ class Sweep:
     """The option of hydra/launcher, e.g. 'joblib'."""
     settings: Mapping[str, Any]
     """That launcher's settings."""
+    study: bool
+    """Whether it is an experiment at a scale from which conclusions are drawn."""
     runs: tuple[SweptRun, ...]
     """In the order in which Hydra's basic sweeper launches them."""
 
@@ -128,7 +129,9 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
     parsed = _parse(overrides, conf)
     composed = _with_hydra(parsed, conf)
     with _one_line(parsed, conf):
-        launcher = str(composed.hydra.runtime.choices["hydra/launcher"])
+        chosen = composed.hydra.runtime.choices
+        study = chosen["experiment"] is not None and chosen["scale"] in STUDIED
+        launcher = str(chosen["hydra/launcher"])
         settings = {str(key): value for key, value in composed.hydra.launcher.items()}
         folder = Path(composed.hydra.sweep.dir)
         if launcher == "ray":
@@ -153,7 +156,7 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
         if run.config.designer.wants_source:
             source = _source(run, [other.config for other in runs])
             runs[number] = dataclasses.replace(run, source=folder / identity(source))
-    return Sweep(folder, launcher, settings, tuple(runs))
+    return Sweep(folder, launcher, settings, study, tuple(runs))
 
 
 def spelled_out(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
@@ -260,26 +263,14 @@ def _compose(parsed: Sequence[Override], conf: Path, *, with_hydra: bool = False
     choosing = _groups(parsed, conf)
     words = tuple(str(o.input_line) for o in parsed if o in choosing or o.key_or_group.startswith("hydra"))
     if not with_hydra:
-        config = copy.deepcopy(_composed(words, conf, _stamp(conf), schemas.registered()))
+        config = copy.deepcopy(schemas.composed(words, conf, schemas.stamp(conf), schemas.registered()))
         with contextlib.suppress(*_ERRORS):  # Hydra's own words for them follow
             for override in parsed:
                 if override.input_line not in words:
                     OmegaConf.update(config, override.key_or_group, override.value())
             return config
-    with _hydra(conf):
+    with schemas.hydra(conf):
         return compose("config", overrides=[str(o.input_line) for o in parsed], return_hydra_config=with_hydra)
-
-
-@functools.lru_cache(64)
-def _composed(words: tuple[str, ...], conf: Path, stamp: int, registered: object) -> DictConfig:
-    with _hydra(conf):
-        return compose("config", overrides=list(words))
-
-
-def _stamp(conf: Path) -> int:
-    """A number that is another one once a file of conf/ has changed."""
-    files = [file for folder, _, names in os.walk(conf) for file in (os.stat(f"{folder}/{name}") for name in names)]
-    return hash(tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files))
 
 
 @contextmanager
@@ -287,6 +278,10 @@ def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
+        for group, registry, common in schemas.PLUG_INS:
+            for override in parsed:
+                if override.key_or_group == group and override.value() in registry.names:
+                    registry.config(str(override.value()), common)  # one that does not load has no keys to be found
         raise ConfigError(explain(error, parsed, conf)) from error
 
 
@@ -298,25 +293,13 @@ def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
 def _options(key: str, conf: Path) -> list[str]:
     """What a config group may be, schemas included; nothing for what is none."""
     schemas.register()
-    return _listed(key, conf, _stamp(conf), schemas.registered())
+    return _listed(key, conf, schemas.stamp(conf), schemas.registered())
 
 
 @functools.lru_cache(256)
 def _listed(key: str, conf: Path, stamp: int, registered: object) -> list[str]:
-    with _hydra(conf) as loader:
+    with schemas.hydra(conf) as loader:
         return list(loader.get_group_options(key))
-
-
-@contextmanager
-def _hydra(conf: Path) -> Iterator[ConfigLoader]:
-    """Hydra on `conf`, set aside for as long where one is running already: a sweep's run composes inside of one."""
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
-            yield GlobalHydra.instance().config_loader()
-    finally:
-        GlobalHydra.instance().hydra = running
 
 
 def _as_hydra_reads(text: str) -> str:

@@ -1,4 +1,4 @@
-"""``python -m envgen_exp report FOLDER`` writes report.html of a run or a sweep, and prints its tables.
+"""``python -m envgen_exp report FOLDER`` writes report.html of a run, a sweep or packs, and prints its tables.
 
 A sweep's tables are also written as Markdown, CSV and LaTeX beside it. With ``--claims multirun`` the paper's claims
 are judged by all sweeps in that folder, into docs/claims.md. Only files are read, so it can be called at any time,
@@ -26,7 +26,8 @@ from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.run.page_of_run import make_report
 from envgen_exp.reporting.run.terminal import next_commands, print_summary
 from envgen_exp.reporting.study.analysis import Analysis
-from envgen_exp.reporting.study.collect import collect, read_run
+from envgen_exp.reporting.study.collect import read_run
+from envgen_exp.reporting.study.packs import open_study
 from envgen_exp.reporting.study.page_of_study import make_sweep_report
 from envgen_exp.reporting.study.table_files import write_tables
 from envgen_exp.reporting.study.terminal import print_study
@@ -44,7 +45,8 @@ def main(argv: Sequence[str]) -> int:
     """Write the page, print the table and return the exit status: 2 with one line for a folder that holds no run."""
     parser = argparse.ArgumentParser(prog="python -m envgen_exp report", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("folder", type=Path, nargs="?", help="a run's folder, or a sweep's: multirun/<sweep>")
+    found = "a run's folder, a sweep's (multirun/<sweep>), or packs of finished runs"
+    what.add_argument("folder", type=Path, nargs="*", default=[], help=found)
     what.add_argument(
         "--claims", type=Path, metavar="SWEEPS", help="judge the paper's claims by the sweeps in this folder"
     )
@@ -54,25 +56,26 @@ def main(argv: Sequence[str]) -> int:
     )
     asked = parser.parse_args(argv)
     if asked.csv is not None:
-        if asked.folder is None or os.path.lexists(asked.csv):
+        if len(asked.folder) != 1 or os.path.lexists(asked.csv):
             raise ConfigError(f"--csv {asked.csv}: needs a run's folder, and a file that is not there yet")
-        write_curves(asked.folder, asked.csv)
+        write_curves(asked.folder[0], asked.csv)
     elif asked.claims is None:
-        show(asked.folder)
+        show(*asked.folder)
     else:
         show_claims(asked.claims, asked.out)
     return 0
 
 
-def show(folder: Path) -> None:
-    """Print the tables of the run or the sweep in `folder` and write its page; RunFolderError where there is none."""
+def show(folder: Path, *more: Path) -> None:
+    """Print the tables of the run or the sweep in `folder`, or of packs, and write its page; else RunFolderError."""
     with understood(folder):
-        _show(folder, make_console())
+        _show([folder, *more], make_console())
 
 
-def _show(folder: Path, console: Console) -> None:
-    if not os.path.lexists(folder / "config.yaml"):
-        analysis = Analysis(collect(folder))
+def _show(paths: Sequence[Path], console: Console) -> None:
+    folder = paths[0]
+    if len(paths) > 1 or not os.path.lexists(folder / "config.yaml"):
+        analysis = Analysis(open_study(paths))
         files = write_tables(analysis)
         print_study(analysis, console)
         console.print(Text("tables", style="bold"))

@@ -34,10 +34,11 @@ from omegaconf import DictConfig
 from envgen_exp.commands.compose import CONF, Sweep, SweptRun, compose_run, compose_sweep, register_plain, spelled_out
 from envgen_exp.commands.failure import tell
 from envgen_exp.config import RunConfig
-from envgen_exp.errors import EnvGenError, MemoryFullError, RunFolderError
+from envgen_exp.errors import ConfigError, EnvGenError, MemoryFullError, RunFolderError
 from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.reading import read_json
 from envgen_exp.guard.writing import write_atomic, write_json
+from envgen_exp.run import plan
 from envgen_exp.run.folder import is_finished
 from envgen_exp.run.identity import identity, identity_of
 from envgen_exp.run.pasted import pasted
@@ -56,10 +57,14 @@ class SweepError(Exception):
 
 def run_once(config: RunConfig, argv: Sequence[str]) -> int:
     """One run in this process; its exit status."""
+    _set_waiting()
+    return _pipeline()(config, argv)
+
+
+def _set_waiting() -> None:
     # OpenMP's waiting threads spin, which on a machine with other work costs most of the speed. libgomp reads this
     # once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return _pipeline()(config, argv)
 
 
 @contextmanager
@@ -98,6 +103,7 @@ def run_sweep(overrides: Sequence[str]) -> int:
     if any(run.config.dry_run for run in sweep.runs):
         return _tell_plans(sweep)
     check_folder(sweep)
+    check_phases(sweep)
     shared = threads(sweep)
     sweep = dataclasses.replace(
         sweep, runs=tuple(dataclasses.replace(run, overrides=(*run.overrides, *shared)) for run in sweep.runs)
@@ -164,6 +170,16 @@ def check_folder(sweep: Sweep) -> None:
         f"{where}: holds another sweep, none of its {len(runs)} runs has a config (but for the seed) of this one; "
         "choose another name"
     )
+
+
+def check_phases(sweep: Sweep) -> None:
+    """Refuse a study in which slots see how worlds begin and no more."""
+    if not sweep.study:
+        return
+    _set_waiting()  # the learner that is asked for its slots loads torch
+    for run in sweep.runs:
+        if short := plan.short_phase(run.config):
+            raise ConfigError(f"{short} (in the run {run.name})")
 
 
 def threads(sweep: Sweep) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,28 @@ from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.families.forms import listed, load, read_file
 
 
+class Told(Enum):
+    """What a placebo is told: its own rates, permuted over skills anew in each cycle, or another run's."""
+
+    permuted = "permuted"
+    another = "another"
+
+
 @dataclass(frozen=True)
 class PlaceboConfig(DesignerConfig):
-    """Feedback that is another run's."""
+    """Feedback without information."""
 
+    placebo: Told = Told.permuted
+    """What it is told: its own rates, permuted over skills anew in each cycle, or those of another run."""
     placebo_from: str | None = None
-    """Run folder whose feedback evaluations are told in place of this run's own; copied into this run's config."""
+    """Of placebo=another: run folder whose feedback evaluations are told; copied into this run's config."""
     told: list[Any] = field(default_factory=list)
     """What was copied: the feedback evaluation of each cycle but the last."""
 
     @property
     def wants_source(self) -> str:
         """Whose rates it is told, where no run is named."""
-        if self.placebo_from is not None or self.told:
+        if self.placebo is Told.permuted or self.placebo_from is not None or self.told:
             return ""
         pair = "an adaptive run with another seed in its sweep (arm=adaptive,placebo and two seeds or more)"
         return f"{pair}, or designer.placebo_from=FOLDER"
@@ -34,12 +44,18 @@ class PlaceboConfig(DesignerConfig):
 
     def enclosed(self, run: RunConfig, old: DesignerConfig | None, read: Stored) -> DesignerConfig:
         """With the other run's evaluations."""
+        if self.placebo is Told.permuted:
+            if self.placebo_from is not None:
+                raise ConfigError(f"designer.placebo_from={self.placebo_from}: it wants designer.placebo=another too")
+            return self
         if isinstance(old, PlaceboConfig) and self.placebo_from in (None, old.placebo_from):
             return replace(self, told=old.told)
         if self.placebo_from is not None:
             return replace(self, told=_told(Path(self.placebo_from), run, read))
         if not self.told:
-            raise ConfigError("designer=placebo needs the run whose rates it is told: designer.placebo_from=FOLDER")
+            raise ConfigError(
+                "designer.placebo=another needs the run whose rates it is told: designer.placebo_from=FOLDER"
+            )
         return self
 
 

@@ -1,15 +1,19 @@
-"""The adaptive designer, told another run's success rates: the same calls, as much variety, no information.
+"""The adaptive designer, told rates that say nothing of its agent: the same calls, as much variety, no information.
 
-If it does as well as `adaptive`, it is not the feedback that helps.
+`permuted` tells the run's own rates for the wrong skills, permuted anew in each cycle, so that any correlation with the
+true ones is chance; another run's rates are much like one's own. If it does as well as `adaptive`, it is not the
+feedback that helps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from envgen_exp import seeding
 from envgen_exp.config import DesignerConfig
 from envgen_exp.designers.adaptive import Adaptive
-from envgen_exp.designers.config import PlaceboConfig
+from envgen_exp.designers.config import PlaceboConfig, Told
 from envgen_exp.designers.means import Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.errors import ConfigError
@@ -24,20 +28,36 @@ class Placebo(Adaptive):
         """Raises ConfigError where the other run's skills are not the family's."""
         assert isinstance(config, PlaceboConfig)
         super().__init__(config, means)
+        self._permuted = config.placebo is Told.permuted
+        self._root = means.seed
         self._told = [SkillReport.from_json(report) for report in config.told]
         if any(report.skills != means.family.skills for report in self._told):
             raise ConfigError(f"designer.placebo_from={config.placebo_from}: its skills are not {means.family.name}'s")
 
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
-        """What the adaptive designer makes of the other run's rates; designs and steps left are this run's."""
+        """What the adaptive designer makes of the exchanged rates; designs and steps left are this run's."""
         if feedback is not None:
-            report, earlier = self._told[feedback.cycle - 1], self._told[: feedback.cycle - 1]
-            rates = report.mean_and_sd()
-            feedback = replace(
-                feedback,
-                mean={skill: mean for skill, (mean, _) in rates.items()},
-                sd={skill: sd for skill, (_, sd) in rates.items()},
-                episodes=sum(report.episodes),
-                history=tuple(one.success_rates() for one in earlier),
-            )
+            feedback = self._own(feedback) if self._permuted else self._other(feedback)
         return super().design(cycle, feedback)
+
+    def _own(self, feedback: Feedback) -> Feedback:
+        """A skill is told another one's mean and spread; earlier cycles' rates as they were told then."""
+        mean, sd = (self._exchanged(rates, feedback.cycle) for rates in (feedback.mean, feedback.sd))
+        history = tuple(self._exchanged(rates, cycle) for cycle, rates in enumerate(feedback.history, start=1))
+        return replace(feedback, mean=mean, sd=sd, history=history)
+
+    def _exchanged(self, rates: Mapping[str, float], cycle: int) -> dict[str, float]:
+        skills = self._family.skills
+        others = seeding.generator(self._root, "placebo", cycle).permutation(len(skills))
+        return {skill: rates[skills[other]] for skill, other in zip(skills, others.tolist(), strict=True)}
+
+    def _other(self, feedback: Feedback) -> Feedback:
+        report, earlier = self._told[feedback.cycle - 1], self._told[: feedback.cycle - 1]
+        rates = report.mean_and_sd()
+        return replace(
+            feedback,
+            mean={skill: mean for skill, (mean, _) in rates.items()},
+            sd={skill: sd for skill, (_, sd) in rates.items()},
+            episodes=sum(report.episodes),
+            history=tuple(one.success_rates() for one in earlier),
+        )

@@ -186,6 +186,10 @@ class VectorEnv(Protocol):
         its design, the design and world set for the next episode, its seed and episode count. Versioned and checked."""
 
     def set_state(self, slot: int, state: bytes) -> None:
-        """Put a slot into a state of `get_state`; it plays on exactly as the original would."""
+        """Put a slot into a state of `get_state`; it plays on exactly as the original would.
+
+        A run does without the two where an environment has neither: then no game waits between phases, and a phase that
+        is cut off begins anew.
+        """
 
     def close(self) -> None: ...

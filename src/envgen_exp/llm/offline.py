@@ -89,12 +89,18 @@ def answer(messages: Sequence[Message], rules: Sequence[SkillRule], seed: int | 
     said, barred = _complaints(messages, rules)
     designs = {slot: said[slot] for slot in range(count) if barred and slot not in barred and slot < len(said)}
     ranking = _ranking(rules, rates, count, seed)
+    others = sorted(
+        (rule for rule in rules if rule not in ranking),
+        key=lambda rule: (rates.get(rule.skill, 0.0) >= MASTERED, rates.get(rule.skill, 0.0)),
+    )
     for slot in range(count):
         if slot in designs:
             continue
         order = ranking[slot % len(ranking) :] + ranking[: slot % len(ranking)]
         order = [rule for rule in order if rule.skill not in barred.get(slot, set())] or order
         made = [_design(order[start:], vocabulary, rates) for start in range(len(order))]
+        # Where few skills are weak: those out of reach, then the mastered ones, each alone.
+        made += [_design([rule], vocabulary, rates) for rule in others if rule.skill not in barred.get(slot, set())]
         taken = [_settings_of(design) for design in designs.values()]
         # Two equal worlds teach no more than one: take the next skill instead.
         designs[slot] = next((design for design in made if _settings_of(design) not in taken), made[0])

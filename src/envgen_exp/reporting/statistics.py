@@ -77,10 +77,19 @@ _MOST_RUNS = 100_000
 
 
 def units(groups: Groups) -> NDArray[np.float64]:
-    """What is independent: the design sets' means, or the runs where there is a single set."""
-    if len(groups) == 1:
-        return np.asarray(groups[0], float)
-    return np.array([float(np.mean(group)) for group in groups], float)
+    """What is independent: the design sets' means, or the runs where there is a single set.
+
+    Raises ValueError for what is no number: each comparison with it is false, which a test would read as evidence.
+    """
+    found = np.asarray(groups[0] if len(groups) == 1 else [float(np.mean(group)) for group in groups], float)
+    if not np.isfinite(found).all():
+        raise ValueError("a value that is not a number has no statistics")
+    return found
+
+
+def has_spread(groups: Groups) -> bool:
+    """Whether there are two independent units or more that differ, without which nothing is known of others."""
+    return bool(np.ptp(units(groups)) > 0) if groups else False
 
 
 def iqm(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,13 +144,13 @@ def bootstrap_interval(
     rng: np.random.Generator,
     count: int = BOOTSTRAPS,
 ) -> tuple[float, float] | None:
-    """95 % interval of a statistic over all runs, by the nested bootstrap; None for fewer than two independent units.
+    """95 % interval of a statistic over all runs, by the nested bootstrap; None as in `mean_interval`.
 
     `statistic` reduces the last axis. The percentiles' distances from the estimate are widened by t / z for the few
     independent units, without which three sets would cover far less than 95 %.
     """
     free = len(units(groups)) - 1
-    if free < 1:
+    if not has_spread(groups):
         return None
     samples = statistic(resample(groups, rng, count).reshape(count, -1))
     estimate = float(statistic(np.concatenate([np.asarray(group, float) for group in groups])))
@@ -151,13 +160,12 @@ def bootstrap_interval(
 
 
 def mean_interval(groups: Groups) -> tuple[float, float] | None:
-    """95 % t interval of the mean over independent units; None for fewer than two."""
-    values = units(groups)
-    if len(values) < 2:
-        return None
-    mean = float(values.mean())
-    half = t_quantile(len(values) - 1, 0.975) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return mean - half, mean + half
+    """95 % t interval of the mean over independent units; None for fewer than two, or none that differ.
+
+    Runs that agree are no proof that others would: an interval without width would say that.
+    """
+    found = against_number(groups, 0.0)
+    return (found.low, found.high) if found else None
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,7 @@ def welch(ours: Groups, theirs: Groups) -> Comparison | None:
 def against_number(groups: Groups, number: float) -> Comparison | None:
     """The mean minus a number that is taken as exact; None as in `welch`."""
     values = units(groups)
-    if len(values) < 2 or values.std() == 0:
+    if not has_spread(groups):
         return None
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     return _comparison(float(values.mean()) - number, error, len(values) - 1)
@@ -232,6 +240,25 @@ def permutation(ours: Groups, theirs: Groups, rng: np.random.Generator) -> tuple
     as_large = int(np.sum(differences >= seen - 1e-9 * max(1.0, seen)))
     if shuffles <= _ALL_SHUFFLES:
         return as_large / shuffles, (2 if len(a) == len(b) else 1) / shuffles
+    return (as_large + 1) / (PERMUTATIONS + 1), 1 / (PERMUTATIONS + 1)
+
+
+def flips(differences: Groups, rng: np.random.Generator) -> tuple[float, float] | None:
+    """Two-sided p of a permutation test on paired differences, whose signs are exchanged, and the smallest it can give.
+
+    As `permutation`, else.
+    """
+    values = units(differences) if differences else np.zeros(0)
+    if len(values) < 2:
+        return None
+    seen, shuffles = abs(values.mean()), 2 ** len(values)
+    if shuffles <= _ALL_SHUFFLES:
+        signs = np.array(list(itertools.product((1, -1), repeat=len(values))))
+    else:
+        signs = 1 - 2 * rng.integers(2, size=(PERMUTATIONS, len(values)))
+    as_large = int(np.sum(np.abs((signs * values).mean(axis=1)) >= seen - 1e-9 * max(1.0, seen)))
+    if shuffles <= _ALL_SHUFFLES:
+        return as_large / shuffles, 2 / shuffles
     return (as_large + 1) / (PERMUTATIONS + 1), 1 / (PERMUTATIONS + 1)
 
 
@@ -329,14 +356,17 @@ def equivalence_power(count: int, sd: float, margin: float) -> float:
     return float(np.where(room > 0, 2 * special.ndtr(room) - 1, 0.0).mean())
 
 
-def difference_power(count: int, sd: float, true_difference: float) -> float:
-    """Power of a two-sided t test at 5 % between two arms of `count` normal values with this spread."""
+def difference_power(count: int, sd: float, true_difference: float, *, paired: bool = False) -> float:
+    """Power of a two-sided t test at 5 % between two arms of `count` normal values with this spread.
+
+    With `paired` the values are the differences of so many pairs.
+    """
     from scipy import special
 
     if sd == 0:
         return 1.0
-    free = 2 * (count - 1)
-    shift, critical = abs(true_difference) / sd * math.sqrt(count / 2), t_quantile(free, 0.975)
+    free, share = (count - 1, count) if paired else (2 * (count - 1), count / 2)
+    shift, critical = abs(true_difference) / sd * math.sqrt(share), t_quantile(free, 0.975)
     if shift > critical + 8:
         return 1.0
     return float(1 - special.nctdtr(free, shift, critical) + special.nctdtr(free, shift, -critical))

@@ -9,6 +9,7 @@ episodes.jsonl   one line for each finished training or evaluation episode
 checkpoints/     the last two
 pictures/        sampled worlds of each cycle's designs
 videos/          films of evaluation episodes
+report_at/       one JSON for each evaluation of evaluation.report_at
 summary.json     steps, seconds and updates; all else that tables show is read from the files above
 report.html      its page
 wandb/           a published view
@@ -67,12 +68,17 @@ class Files:
         self.checkpoints = path / "checkpoints"
         self.pictures = path / "pictures"
         self.videos = path / "videos"
+        self.report_at = path / "report_at"
         self.summary = path / "summary.json"
         self.report = path / REPORT
 
     def phase_file(self, index: int, name: str) -> Path:
         """The result of a phase."""
         return self.phases / f"{index:03d}-{name}.json"
+
+    def midway_file(self, step: int) -> Path:
+        """The result of the evaluation that evaluation.report_at asks for after so many training steps."""
+        return self.report_at / f"{step}.json"
 
     def finished_phase(self, index: int, name: str) -> dict[str, Any]:
         """What a finished phase left; RunFolderError where it is missing."""
@@ -184,6 +190,11 @@ def read_config(path: Path) -> dict[str, Any]:
         document = load_yaml(read_text(file, MAX_YAML), aliases=True)  # earlier versions wrote some
     except ValueError as error:
         raise RunFolderError(f"can't read {file}: {error}") from error
+    return checked_config(document, file, path)
+
+
+def checked_config(document: Any, file: Path, path: Path) -> dict[str, Any]:
+    """What `read_config` takes from a file, however it was come by."""
     if not isinstance(document, dict) or "format" not in document:
         raise RunFolderError(f"{file} is not a run's config: it has no format")
     if document["format"] != FORMAT:

@@ -20,7 +20,7 @@ from envgen_exp.config import Mixture, RunConfig, design_set
 from envgen_exp.designers import DESIGNERS, Designer, Means, make_designer
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
-from envgen_exp.families.family import Family
+from envgen_exp.families.family import Family, Playable
 from envgen_exp.learners import LEARNERS, traits
 from envgen_exp.learners.learner import Learner, check_needs
 from envgen_exp.llm.client import LateClient
@@ -31,6 +31,7 @@ from envgen_exp.run.folder import RunFolder, check_new
 from envgen_exp.run.pasted import SCRIPT
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.trial import Trials
+from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.wandb import check_ready as check_tracker
 
 
@@ -45,6 +46,8 @@ class Prepared:
     trials: Trials
     designer: Designer | None
     """None for a learner that does not train."""
+    saves_games: bool
+    """Whether the family's running games can be saved, so that they wait between phases."""
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -70,6 +73,8 @@ def prepare(config: RunConfig) -> Prepared:
     trains = traits(config.agent.name).trains
     if trains and config.schedule.mixture is Mixture.blend:
         plan.designed_slots(config)
+    if trains:
+        plan.check_report_at(config)
     for planned in plan.phases(config):
         if planned.steps:
             kind.check_steps(planned.steps, config)
@@ -83,12 +88,20 @@ def prepare(config: RunConfig) -> Prepared:
     trials = Trials(config, learner, client)
     means = Means(family, client, config.cycles, design_set(config), config.seed, trials)
     designer = make_designer(config.designer, means) if trains else None
-    prepared = Prepared(config, family, client, learner, trials, designer)
+    prepared = Prepared(config, family, client, learner, trials, designer, saves_games=not trains or saves(family))
     if designer is not None:
         check_designer(config, designer)
     if prepared.uses_llm and not config.dry_run:  # which asks nobody
         check_llm(llm)
     return prepared
+
+
+def saves(family: Family) -> bool:
+    """Whether running games of a family can be saved; those that nobody steps are their learner's to keep."""
+    if not isinstance(family, Playable):
+        return True
+    with contextlib.closing(family.vector([None], [0], WorldSet.VALIDATION)) as env:
+        return hasattr(env, "get_state") and hasattr(env, "set_state")
 
 
 def check_designer(config: RunConfig, designer: Designer) -> None:
@@ -107,7 +120,12 @@ def tell_plan(prepared: Prepared, *, measured: bool = True) -> Iterator[str]:
     """The plan in words, and then, where it is `measured`, the line that takes a measurement of speed."""
     expected = expected_calls(prepared.config, prepared.designer)
     describe = functools.partial(
-        plan.describe, prepared.config, chosen=prepared.chosen, expected=expected, own=prepared.learner.plan()
+        plan.describe,
+        prepared.config,
+        chosen=prepared.chosen,
+        expected=expected,
+        own=prepared.learner.plan(),
+        saves_games=prepared.saves_games,
     )
     known, _, time = (whole := describe(speed=None)).rpartition("\n")
     if not measured or not time.startswith("time "):

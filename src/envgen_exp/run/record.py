@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from envgen_exp.families.family import Family
 from envgen_exp.guard.frozen import freeze
 from envgen_exp.guard.reading import read_json, understood, within
 from envgen_exp.learners import LEARNERS, traits
-from envgen_exp.learners.skills import SkillReport
 from envgen_exp.llm import ledger
 from envgen_exp.run import plan
 from envgen_exp.run.folder import Files, read_config
@@ -55,7 +55,7 @@ class RunRecord:
     @functools.cached_property
     def flat(self) -> dict[str, Any]:
         """The stored config: 'env.name' -> 'crafter'."""
-        return dict(_flat("", self.document["config"]))
+        return flattened(self.document["config"])
 
     @functools.cached_property
     def learner(self) -> type[AgentConfig]:
@@ -134,7 +134,7 @@ class RunRecord:
         """What the finished feedback evaluations left, cycle by cycle."""
         return [self.result(name) for name in self.phases if name.endswith("-evaluate")]
 
-    @property
+    @functools.cached_property
     def finished(self) -> bool:
         """Whether every phase is done and the summary written."""
         return os.path.lexists(self.files.summary)
@@ -144,7 +144,7 @@ class RunRecord:
         """What a finished run came to, put together from its files; RunFolderError where one does not say."""
         if not self.finished:
             return None
-        kept = read_json(self.files.summary)
+        kept = self._kept()
         if not isinstance(kept, dict) or not {"steps", "seconds"} <= kept.keys():
             raise RunFolderError(f"{self.files.summary} is no run's summary: it needs steps and seconds")
         if plan.REPORT not in self.phases:
@@ -153,12 +153,23 @@ class RunRecord:
                 "another version"
             )
         with understood(self.folder):
-            return self._summary(kept)
+            found = self._summary(kept)
+        for name in ("score", "score_low", "score_high", "reward", "training_score", "training_reward"):
+            value = getattr(found, name)
+            if value is None and name.startswith("training"):
+                continue
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise RunFolderError(f"{self.folder}: its {name} is {value}, not a number")
+        return found
+
+    def _kept(self) -> Any:
+        """summary.json."""
+        return read_json(self.files.summary)
 
     def _summary(self, kept: Mapping[str, Any]) -> RunSummary:
         flat, report, feedback = self.flat, self.result(plan.REPORT), self.feedback_results
         values = report["values"]
-        spent = ledger.totals(self.events) if self.uses_llm else ledger.Totals()
+        spent = self.spent if self.uses_llm else ledger.Totals()
         return RunSummary(
             folder=str(self.folder),
             command=str(self.document["command"]),
@@ -179,7 +190,7 @@ class RunRecord:
             reward=values["return/report"],
             training_score=values.get("score/training_last_phase"),
             training_reward=values.get("return/training_last_phase"),
-            training_episodes=self._last_training_episodes(),
+            training_episodes=self.last_training_episodes,
             llm_calls=spent.calls,
             prompt_tokens=spent.prompt_tokens,
             completion_tokens=spent.completion_tokens,
@@ -188,10 +199,12 @@ class RunRecord:
             steps=dict(kept["steps"]),
             seconds=float(kept["seconds"]),
             updates=int(kept.get("updates", 0)),
-            by_episode=self._takings() if self.learner.asks else {},
+            midway=tuple(self.midway),
+            by_episode=self.takings if self.learner.asks else {},
         )
 
-    def _last_training_episodes(self) -> int:
+    @functools.cached_property
+    def last_training_episodes(self) -> int:
         """Episodes of the original that ended in the last phase that trained."""
         results = ((name, self.result(name)) for name in reversed(self.phases))
         name, last = next(((name, result) for name, result in results if result.get("steps")), ("", {"episodes": 0}))
@@ -199,7 +212,9 @@ class RunRecord:
             return int(last["episodes"])
         return sum(row["design"] == design_key(None) for row in self.episodes.get(name, []))
 
-    def _takings(self) -> Mapping[str, list[float | None]]:
+    @functools.cached_property
+    def takings(self) -> Mapping[str, list[float | None]]:
+        """What each episode of the report evaluation took, where the learner asks for it."""
         records = [metrics.episode_record(row) for row in self.episodes.get(plan.REPORT, [])]
         totals = functools.partial(ledger.totals, self.events)
         return LEARNERS.find(self._agent).takings(self.config, self.result(plan.REPORT), records, totals)
@@ -281,6 +296,14 @@ class RunRecord:
         return self._evaluation(last) if last.name in self.phases else None
 
     @functools.cached_property
+    def midway(self) -> list[Evaluation]:
+        """The evaluations that evaluation.report_at asked for so far, by their steps."""
+        files = (self.files.midway_file(step) for step in sorted(self.flat.get("evaluation.report_at", [])))
+        found = [read_json(file) for file in files if file.exists()]
+        with understood(self.files.report_at):
+            return [Evaluation.of(result["cycle"], result["step"], result) for result in found]
+
+    @functools.cached_property
     def starts(self) -> dict[str, int]:
         """The training step at which each planned phase begins."""
         found, steps = {}, 0
@@ -319,7 +342,7 @@ class RunRecord:
         """The ledger's requests in order, each with what became of it."""
         return ledger.requests(self.events)
 
-    @property
+    @functools.cached_property
     def spent(self) -> ledger.Totals:
         """What real language models were asked so far."""
         return ledger.totals(self.events)
@@ -348,22 +371,15 @@ class RunRecord:
         return read_json(facts) if facts.exists() else None
 
     def _evaluation(self, phase: plan.PlannedPhase) -> Evaluation:
-        result = self.result(phase.name)
-        return Evaluation(
-            cycle=phase.cycle,
-            step=self.starts[phase.name],
-            counts=Successes.of(result["skills"]),
-            sd={skill: sd for skill, (_, sd) in SkillReport.from_json(result["skills"]).mean_and_sd().items()},
-            values=result["values"],
-        )
+        return Evaluation.of(phase.cycle, self.starts[phase.name], self.result(phase.name))
 
 
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config as plain values, flat: 'env.name' -> 'crafter'."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
+        found |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,20 +1,31 @@
-"""The schemas in Hydra's store: ours, and those of every plug-in with settings of its own."""
+"""The schemas in Hydra's store, ours and those of every plug-in, and what Hydra composes by them."""
 
 from __future__ import annotations
 
+import copy
 import functools
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from envgen_exp.config import DesignerConfig, EnvConfig, LLMConfig, RunConfig, TrackerConfig
 from envgen_exp.designers import DESIGNERS
 from envgen_exp.errors import ConfigError, SecretError
 from envgen_exp.families import FAMILIES
-from envgen_exp.guard.frozen import schema
+from envgen_exp.guard.frozen import freeze, schema
 from envgen_exp.learners import GROUPS
 from envgen_exp.registry import Registry
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+"""conf/ of the clone that this file lies in."""
 
 PLUG_INS: tuple[tuple[str, Registry[Any], type], ...] = (
     ("env", FAMILIES, EnvConfig),
@@ -64,6 +75,40 @@ def store(registered: tuple[object, ...]) -> None:
             if not registry.is_built_in(name):
                 named = {"name": name, registry.key.rpartition(".")[2]: name}
                 schemas.store(name=name, group=group, node=schema(own)(**named))
+
+
+@functools.lru_cache(64)
+def composed(words: tuple[str, ...], conf: Path, stamp: int, registered: object) -> DictConfig:
+    """What Hydra makes of these words; whoever changes it copies it first."""
+    with hydra(conf):
+        return compose("config", overrides=list(words))
+
+
+def preset(words: tuple[str, ...], values: Mapping[str, Any]) -> RunConfig:
+    """The config that these options stand for, with these values, unchecked."""
+    register()
+    config = copy.deepcopy(composed(words, CONF, stamp(CONF), registered()))
+    for key, value in values.items():
+        OmegaConf.update(config, key, value)
+    return freeze(config, RunConfig)
+
+
+def stamp(conf: Path) -> int:
+    """A number that is another one once a file of conf/ has changed."""
+    files = [file for folder, _, names in os.walk(conf) for file in (os.stat(f"{folder}/{name}") for name in names)]
+    return hash(tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files))
+
+
+@contextmanager
+def hydra(conf: Path) -> Iterator[ConfigLoader]:
+    """Hydra on `conf`, set aside for as long where one is running already: a sweep's run composes inside of one."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _steps(at_scale_one: int, parts: int = 1, *, _root_: DictConfig) -> int:

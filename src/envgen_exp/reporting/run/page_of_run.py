@@ -21,7 +21,7 @@ from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.run.conversation import conversation, stand_in
 from envgen_exp.reporting.run.lineage import lineage
 from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
-from envgen_exp.reporting.run.terminal import answers_line, episode_line, steps_line
+from envgen_exp.reporting.run.terminal import answers_line, episode_line, midway_line, steps_line
 from envgen_exp.run.films import FRAMES_PER_SECOND, MAX_STEPS
 from envgen_exp.run.folder import REPORT
 from envgen_exp.run.pasted import pasted
@@ -115,6 +115,8 @@ def _tiles(data: RunRecord) -> list[Markup]:
         note = f"{ends}; report evaluation, {data.report.counts.episodes:,} episodes in the original"
         tiles.append(_tile("Score", f"{values['score/report']:.2f} %", note, main=True))
         tiles.append(_tile("Reward", f"{values['return/report']:.2f}", "mean return of the same episodes"))
+        for e in data.midway:
+            tiles.append(_tile(f"Score at {e.step:,} steps", f"{e.values['score/midway']:.2f} %", midway_line(e)))
         if (training := values.get("score/training_last_phase")) is not None:
             tiles.append(_tile("Training-episode score", f"{training:.2f} %", "last phase, as the paper reads it"))
     elif latest is not None:
@@ -183,9 +185,14 @@ def score_chart(data: RunRecord) -> Markup:
         v = data.report.values
         ends = [(v["score/report_low"], v["score/report_high"])]
         series.append(Series("report evaluation", [(data.report.step, v["score/report"])], 4, dots=True, ends=ends))
+    if data.midway:
+        points = [(e.step, e.values["score/midway"]) for e in data.midway]
+        spans = [(e.values["score/midway_low"], e.values["score/midway_high"]) for e in data.midway]
+        series.append(Series("report evaluation on the way", points, 5, dots=True, ends=spans))
     if not series or not data.total_steps:
         return Markup("")
     words = [f"cycle {e.cycle}: {e.values['score/feedback']:.2f} %" for e in found]
+    words += [f"at {e.step:,} steps: {e.values['score/midway']:.2f} %" for e in data.midway]
     if data.report is not None:
         words.append(f"report: {data.report.values['score/report']:.2f} %")
     chart = line_chart(

@@ -13,7 +13,7 @@ from rich.text import Text
 from envgen_exp.config import AgentConfig
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.reporting.statistics import changed, mean_sd
-from envgen_exp.run.summary import RunSummary
+from envgen_exp.run.summary import Evaluation, RunSummary
 from envgen_exp.tracking.progress import duration
 
 _OF_ALL = ("llm.max_", "designer.num_designs", "designer.prompt")
@@ -103,6 +103,8 @@ def facts(summary: RunSummary) -> Table:
         table.add_row(Text(name), Text(words))
 
     add("score", score_line(summary))
+    for one in summary.midway:
+        add(f"at {one.step:,}", midway_line(one))
     if summary.trains:
         add("training", training_line(summary))
     add("LLM calls", llm_line(summary))
@@ -120,6 +122,15 @@ def score_line(summary: RunSummary) -> str:
     return (
         f"{summary.score:.2f} % [{summary.score_low:.2f}, {summary.score_high:.2f}], report evaluation,"
         f" {summary.report.episodes:,} episodes in the original; mean return {summary.reward:.2f}"
+    )
+
+
+def midway_line(one: Evaluation) -> str:
+    """An evaluation in the midst of training in words."""
+    low, high = one.values["score/midway_low"], one.values["score/midway_high"]
+    return (
+        f"{one.values['score/midway']:.2f} % [{low:.2f}, {high:.2f}], after {one.step:,} training steps,"
+        f" {one.counts.episodes:,} episodes in the original; mean return {one.values['return/midway']:.2f}"
     )
 
 

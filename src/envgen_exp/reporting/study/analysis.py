@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,20 +13,16 @@ from envgen_exp.reporting.statistics import (
     Comparison,
     Equivalence,
     bootstrap_interval,
-    difference_power,
     equivalence,
-    holm,
     iqm,
     mean_interval,
     mean_sd,
-    permutation,
     probability_of_improvement,
-    smallest,
     units,
-    welch,
 )
 from envgen_exp.reporting.study.claims import MARGIN, paper_score
-from envgen_exp.reporting.study.collect import CONTRASTS, Arm, Study, comparable
+from envgen_exp.reporting.study.collect import MAIN, RIVALS, Arm, Study, comparable
+from envgen_exp.reporting.study.contrasts import Difference, difference
 from envgen_exp.run.summary import RunSummary
 
 
@@ -60,15 +55,19 @@ class ContrastResult:
 
     ours: Arm
     theirs: Arm
+    difference: Difference
     comparison: Comparison | None
-    """None where there are too few runs for one."""
-    holm: float | None
+    """The main test: over pairs of one seed where the arms have them. None where there are too few runs for one."""
+    welch: Comparison | None
+    """Beside it, as if no run had a partner."""
+    corrected: float | None
+    """p of the main test, for as many as its family has."""
     permutation: tuple[float, float] | None
     improvement: float
     """Probability that a run of ours is above one of theirs."""
     improvement_interval: tuple[float, float] | None
     needed: int | None
-    """Independent runs an arm that would show a difference of MARGIN points with 80 % power."""
+    """Independent runs an arm, or pairs, that would show a difference of MARGIN points with 80 % power."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class SkillResult:
     """Wilson's, as if all episodes were independent: of these agents."""
     mean: float
     mean_interval: tuple[float, float] | None
-    """Over runs: of the arm."""
+    """Over runs: of the arm; None for one run, and where the runs don't differ, as with a skill that none showed."""
 
 
 class Analysis:
@@ -106,24 +105,22 @@ class Analysis:
     def contrasts(self) -> list[ContrastResult]:
         """Of all pairs of arms that a contrast names and that can be compared.
 
-        Holm's correction goes over the preregistered ones, and apart from them over the others.
+        The main one stands alone. All others are one family: p is multiplied by the number of RIVALS, whichever of
+        them a study has, so that a contrast has one corrected p in all tables; by more only where more are tested.
         """
         by_name: dict[str, list[Arm]] = {}
         for arm in self.study.arms:
             by_name.setdefault(arm.name, []).append(arm)
-        found = [
-            _contrast(a, b)
+        pairs = [
+            (a, b)
             for ours, theirs in self.study.contrasts
             for a in by_name.get(ours, [])
             for b in by_name.get(theirs, [])
             if a is not b and comparable(a.runs[0], b.runs[0])
         ]
-        for preregistered in (True, False):
-            family = [i for i, one in enumerate(found) if _preregistered(one) == preregistered]
-            tested = [(i, one.p) for i in family if (one := found[i].comparison) is not None]
-            for (i, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
-                found[i] = dataclasses.replace(found[i], holm=p)
-        return found
+        main = sum(map(_is_main, pairs))
+        others = max(len(RIVALS), len(pairs) - main)
+        return [_contrast(*pair, main if _is_main(pair) else others) for pair in pairs]
 
     @functools.cached_property
     def skills(self) -> list[tuple[Arm, list[SkillResult]]]:
@@ -174,28 +171,26 @@ def _pooled(arm: Arm) -> float | None:
     return arm.score_of(rates)
 
 
-def _contrast(ours: Arm, theirs: Arm) -> ContrastResult:
-    a, b = ours.groups(lambda s: s.score), theirs.groups(lambda s: s.score)
-    comparison = welch(a, b)
-    needed = None
-    if comparison is not None:
-        sd = ((units(a).var(ddof=1) + units(b).var(ddof=1)) / 2) ** 0.5
-        needed = smallest(lambda n: difference_power(n, float(sd), MARGIN) >= 0.8)
-    seen, interval = probability_of_improvement(a, b)
+def _contrast(ours: Arm, theirs: Arm, family: int) -> ContrastResult:
+    found = difference(ours, theirs, lambda s: s.score)
+    comparison = found.test
+    seen, interval = probability_of_improvement(found.ours, found.theirs)
     return ContrastResult(
         ours=ours,
         theirs=theirs,
+        difference=found,
         comparison=comparison,
-        holm=None,
-        permutation=permutation(a, b, seeding.generator(0, "report", "permutation", ours.label, theirs.label)),
+        welch=found.welch,
+        corrected=min(1.0, family * comparison.p) if comparison else None,
+        permutation=found.shuffled(seeding.generator(0, "report", "permutation", ours.label, theirs.label)),
         improvement=seen,
         improvement_interval=interval,
-        needed=needed,
+        needed=found.needed(MARGIN) if comparison else None,
     )
 
 
-def _preregistered(one: ContrastResult) -> bool:
-    return f"{one.ours.name} - {one.theirs.name}" in CONTRASTS
+def _is_main(pair: tuple[Arm, Arm]) -> bool:
+    return f"{pair[0].name} - {pair[1].name}" == MAIN
 
 
 def _skills(arm: Arm) -> list[SkillResult]:
@@ -222,11 +217,6 @@ def _skills(arm: Arm) -> list[SkillResult]:
 
 def _percent(skill: str, summary: RunSummary) -> float:
     return 100 * summary.report.rate(skill)
-
-
-def mean_of(arm: Arm) -> float:
-    """Mean score over independent units, as tests take it."""
-    return float(units(arm.groups(lambda s: s.score)).mean())
 
 
 def steps_of(kind: str) -> Callable[[RunSummary], float | None]:

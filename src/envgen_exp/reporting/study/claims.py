@@ -6,19 +6,36 @@ Numbers are those of Zala et al. 2024 (arXiv 2403.12014v2), Tables 1 to 7, Secti
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from envgen_exp.designers import asks
-from envgen_exp.reporting.study.collect import FoundRun
+from envgen_exp.guard.frozen import plain
+from envgen_exp.reporting.study.collect import NOT_OF_THE_ARM, FoundRun
+from envgen_exp.run import schemas
+from envgen_exp.run.record import flattened
 from envgen_exp.run.summary import RunSummary
 
 MARGIN = 2.0
 """Points of score within which two numbers count as the same; the smallest difference of the paper's Table 2 is 2.3."""
 
-PAPER_STEPS = 1_960_000
-"""Training steps of a run in the paper's main study."""
+_FREE = (
+    *NOT_OF_THE_ARM,
+    *("device", "env.engine"),  # the games are the same
+    # The paper's models are gone; how another one is spoken to is its own.
+    *("llm.name", "llm.kind", "llm.model", "llm.seed", "llm.structured", "llm.max_tokens"),
+)
+"""What may differ from the paper's preset in a run at the paper's scale."""
+
+_AT_LEAST = ("evaluation.report_episodes",)
+"""What may be more than there."""
+
+_NAMED = 4
+"""Differences that a line names, at most."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +46,6 @@ class Side:
     paper: float
     designer: str
     family: str = "crafter"
-    steps: int = PAPER_STEPS
-    """Training steps at the paper's scale."""
     cycles: int | None = None
     num_designs: int = 4
     designed_share: float = 0.5
@@ -66,20 +81,48 @@ class Side:
             and re.search(self.model, f"{config['llm.name']} {config['llm.model']}") is not None
         )
 
-    def at_scale(self, run: FoundRun) -> bool:
-        """Whether the run also has the paper's game, network and number of steps."""
-        config = run.flat
-        crafter = ("env.observation", "pixels"), ("env.designed_length", 1024), ("env.original_length", 10_000)
-        game = all(config.get(key) == value for key, value in (crafter if self.family == "crafter" else ()))
-        return game and config["ppo.name"] == "paper" and run.training_steps == self.steps
+    def departures(self, run: FoundRun, experiment: str) -> list[str]:
+        """What of a run's config is not as the experiment's at the paper's scale, as 'key=ours (paper: theirs)'."""
+        theirs, ours = self.preset(experiment), run.flat
+        idle = (*run.learner.without_effect, *(() if self.asks else ("llm", "designer")))
+        found = []
+        for key, value in theirs.items():
+            if any(key == name or key.startswith(f"{name}.") for name in (*_FREE, *idle)) or key not in ours:
+                continue  # an older run's config lacks keys that came later
+            enough = key in _AT_LEAST and isinstance(ours[key], int) and ours[key] >= value
+            if ours[key] != value and not enough:
+                found.append(f"{key}={ours[key]} (paper: {value})")
+        return found
+
+    def preset(self, experiment: str) -> Mapping[str, Any]:
+        """The flat config of this arm at the paper's scale."""
+        ratios = {2: "ratio_2_to_1", 5: "ratio_5_to_1"}
+        arm = ratios.get(round(self.designed_share / (1 - self.designed_share)), self.designer)
+        values: dict[str, Any] = {"designer.num_designs": self.num_designs}
+        if self.obfuscated:
+            values["designer.prompt"] = "obfuscated"
+        if self.cycles is not None:
+            values["cycles"] = self.cycles
+        return _preset((f"experiment={experiment}", "scale=paper", f"arm={arm}", "llm=gpt4"), tuple(values.items()))
+
+
+@functools.cache
+def _preset(words: tuple[str, ...], values: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
+    return flattened(plain(schemas.preset(words, dict(values))))
+
+
+def named(departures: Sequence[str]) -> str:
+    """The first of them in words, and how many there are."""
+    more = len(departures) - _NAMED
+    return ", ".join(departures[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _adaptive(name: str, paper: float, **changes: object) -> Side:
     return dataclasses.replace(Side(name, paper, "adaptive", cycles=4), **changes)  # type: ignore[arg-type]
 
 
-def _plain(paper: float, steps: int = PAPER_STEPS) -> Side:
-    return Side("PPO alone", paper, "original", steps=steps)
+def _plain(paper: float, cycles: int = 4) -> Side:
+    return Side("PPO alone", paper, "original", cycles=cycles)
 
 
 ENVGEN = _adaptive("EnvGen", 32.2)
@@ -149,9 +192,9 @@ class Claim:
 
 def _budget(cycles: int, ours: float, theirs: float) -> Claim:
     steps = 1_000_000 + cycles * 240_000
-    side = _adaptive(f"EnvGen, {cycles} cycles", ours, cycles=cycles, steps=steps)
+    side = _adaptive(f"EnvGen, {cycles} cycles", ours, cycles=cycles)
     text = f"At a total of {steps / 1e6:.2f} M steps EnvGen is above PPO alone"
-    return Claim("Table 4", text, "table4", side, _plain(theirs, steps))
+    return Claim("Table 4", text, "table4", side, _plain(theirs, cycles))
 
 
 def _designs(count: int, paper: float) -> Claim:
@@ -184,8 +227,8 @@ OBFUSCATED = _adaptive("obfuscated", 28.5, obfuscated=True)
 BY_GPT4 = dataclasses.replace(FIXED, name="GPT-4", model="gpt-?4")
 BY_GPT35 = dataclasses.replace(FIXED, name="GPT-3.5", paper=21.5, model="gpt-?3")
 BY_DEEPSEEK = dataclasses.replace(FIXED, name="DeepSeek", paper=26.3, model="deepseek")
-HEIST = Side("EnvGen", 37.7, "adaptive", family="heist", steps=25_000_000, cycles=1)
-PLAIN_HEIST = Side("PPO alone", 25.9, "original", family="heist", steps=25_000_000)
+HEIST = Side("EnvGen", 37.7, "adaptive", family="heist", cycles=1)
+PLAIN_HEIST = Side("PPO alone", 25.9, "original", family="heist", cycles=1)
 
 CLAIMS = (
     Claim("Table 1", "PPO alone on 1.96 M steps scores 26.4", "table1", PLAIN, kind="number", number=26.4),
@@ -228,7 +271,7 @@ CLAIMS = (
         PLAIN_HEIST,
         impossible="the paper's settings, mode and level count are unpublished: our own comparison alone",
     ),
-    _control("It is the feedback: adaptive is better than being fed another run's rates", "placebo"),
+    _control("It is the feedback: adaptive is better than being told its rates for the wrong skills", "placebo"),
     _control("It is more than variety: adaptive is better than new designs without feedback", "resample"),
     _control("It is the designs: adaptive is better than the designed generator's defaults", "generator"),
     _control("It is more than the starting gifts", "gifts_only"),
@@ -238,9 +281,15 @@ CLAIMS = (
 
 def paper_score(run: FoundRun) -> float | None:
     """The paper's score of the arm of a run at the paper's scale; None where it has none."""
-    sides = [side for claim in CLAIMS for side in (claim.ours, claim.theirs) if side is not None and side.paper]
-    for side in sides:
+    if run.flat["ppo.name"] != "paper":
+        return None  # known without composing anything
+    sides: dict[Side, str] = {}
+    for claim in CLAIMS:
+        for side in (claim.ours, claim.theirs):
+            if side is not None and side.paper and side.family == "crafter" and claim.experiment:
+                sides.setdefault(side, claim.experiment)
+    for side, experiment in sides.items():
         real = not side.asks or run.flat["llm.kind"] == "litellm"
-        if side.family == "crafter" and real and side.matches(run) and side.at_scale(run):
+        if real and side.matches(run) and not side.departures(run, experiment):
             return side.paper
     return None

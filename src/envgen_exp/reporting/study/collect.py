@@ -15,15 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
+from envgen_exp.families.design import design_key
 from envgen_exp.guard.reading import understood
 from envgen_exp.reporting.statistics import Groups
 from envgen_exp.run.identity import NOT_IDENTITY, identity_of
 from envgen_exp.run.record import RunRecord
-from envgen_exp.run.summary import RunSummary
+from envgen_exp.run.summary import Episodes, RunSummary
 
-CONTRASTS = ("adaptive - fixed", "adaptive - placebo")
-"""Differences that every study with these arms reports, fixed before any run: does design adapt, and is it that?"""
+MAIN = "adaptive - placebo"
+"""The main contrast, fixed before any run: is it what the feedback says? It is tested alone, at 5 %."""
+
+RIVALS = (
+    *("original", "fixed", "resample", "random", "generator", "gifts_only", "terrain_only"),
+    *("easy_to_hard", "adversarial", "plr", "archive", "sfl"),
+)
+"""What else `adaptive` is compared with, fixed before any run: one family, of which a study has those that it runs."""
+
+CONTRASTS = (MAIN, *(f"adaptive - {rival}" for rival in RIVALS))
+"""Differences that every study with these arms reports."""
 
 _DRAW_NOTHING = ("original", "generator", "human")
 """Designers whose runs are the same whatever the design set."""
@@ -34,8 +46,15 @@ _NEEDED = (
 )
 """Keys without which a config is none of this program's."""
 
-_NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
+NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
 """What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
+
+
+WINDOWS = 20
+"""Points of a curve over training, each made of the training episodes that ended since the one before."""
+
+FEWEST = 20
+"""Episodes of such a point, at least."""
 
 
 class FoundRun(RunRecord):
@@ -78,7 +97,7 @@ class FoundRun(RunRecord):
     @functools.cached_property
     def treatment(self) -> dict[str, Any]:
         """What makes the arm: all of the config that can change a result, without seed and design set."""
-        ignored = (*_NOT_OF_THE_ARM, *self.learner.without_effect, *(() if self.asks else ("llm",)))
+        ignored = (*NOT_OF_THE_ARM, *self.learner.without_effect, *(() if self.asks else ("llm",)))
         return {
             key: value
             for key, value in self.flat.items()
@@ -91,6 +110,30 @@ class FoundRun(RunRecord):
         ours = ("designer.", "schedule.", "llm.", "cycles")
         common = {key: value for key, value in self.treatment.items() if not key.startswith(ours)}
         return {**common, "training steps": self.training_steps}
+
+    @functools.cached_property
+    def windows(self) -> dict[str, list[float | None]]:
+        """Score and mean return of the training episodes in the original, by twentieths of the training steps.
+
+        None where few episodes ended, as in a phase of designed worlds.
+        """
+        rows = [
+            row
+            for phase in self.planned
+            if phase.steps
+            for row in self.episodes.get(phase.name, [])
+            if row["design"] == design_key(None)
+        ]
+        at, found = np.array([row["step"] for row in rows]), Episodes.of(rows, len(self.skills))
+        curve: dict[str, list[float | None]] = {"steps": [], "score": [], "return": []}
+        for x in np.linspace(0, self.training_steps, WINDOWS + 1)[1:]:
+            inside = (at > x - self.training_steps / WINDOWS) & (at <= x)
+            enough = inside.sum() >= FEWEST
+            rates = dict(zip(self.skills, found.shown[inside].mean(axis=0).tolist(), strict=True)) if enough else {}
+            curve["steps"].append(float(x))
+            curve["score"].append(self.family.score(rates) if enough else None)
+            curve["return"].append(float(found.returns[inside].mean()) if enough else None)
+        return curve
 
     @property
     def training_steps(self) -> int:
@@ -186,6 +229,11 @@ def collect(folder: Path) -> Study:
             raise RunFolderError(f"{folder} holds {len(inside)} sweeps ({names}): name one, e.g. {folder / inside[0]}")
         reason = f" ({passed_over[0]})" if passed_over else ""
         raise RunFolderError(f"{folder} is neither a run nor a sweep: no folder in it holds a run{reason}")
+    return make_study(folder, found, passed_over)
+
+
+def make_study(folder: Path, found: Sequence[FoundRun], passed_over: Sequence[str]) -> Study:
+    """What these runs make; `folder` is where its tables go."""
     finished = [run for run in found if run.summary is not None]
     arms, repeats = make_arms(finished)
     usual = tuple(arm for arm in arms if not arm.runs[0].diagnostic)
@@ -209,7 +257,7 @@ def find_runs(folder: Path) -> tuple[list[FoundRun], list[str]]:
         try:
             run = read_run(file.parent)
             with understood(run.folder):
-                _check_identity(run)
+                check_identity(run)
         except EnvGenError as error:
             passed_over.append(f"passed over: {error}")
         else:
@@ -219,7 +267,12 @@ def find_runs(folder: Path) -> tuple[list[FoundRun], list[str]]:
 
 def read_run(folder: Path) -> FoundRun:
     """One run's folder; RunFolderError where it is none, its files don't belong together or don't say what it found."""
-    run = FoundRun(folder)
+    return checked_run(FoundRun(folder))
+
+
+def checked_run(run: FoundRun) -> FoundRun:
+    """A run of which all is read that tables need; RunFolderError as `read_run`."""
+    folder = run.folder
     try:
         for key in _NEEDED:
             run.flat[key]
@@ -233,7 +286,8 @@ def read_run(folder: Path) -> FoundRun:
     return run
 
 
-def _check_identity(run: FoundRun) -> None:
+def check_identity(run: FoundRun) -> None:
+    """RunFolderError where a run's config is not what it ran with."""
     config, identity = run.document["config"], run.document["identity"]
     if identity not in (identity_of(config, all_of_asked=whole) for whole in (False, True)):
         raise RunFolderError(
@@ -245,7 +299,7 @@ def make_arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]
     """The arms of finished runs, by label, and a line for each run that repeats another."""
     by_treatment: dict[str, list[FoundRun]] = defaultdict(list)
     for run in finished:
-        by_treatment[json.dumps([run.treatment, _versions(run)], sort_keys=True)].append(run)
+        by_treatment[json.dumps([run.treatment, versions_of(run)], sort_keys=True)].append(run)
     firsts: dict[str, list[FoundRun]] = defaultdict(list)
     for runs in by_treatment.values():
         firsts[runs[0].label].append(runs[0])
@@ -269,7 +323,7 @@ def comparable(ours: FoundRun, theirs: FoundRun, *, any_model: bool = False) -> 
     return ours.setting == theirs.setting and (same_model or any_model)
 
 
-def _versions(run: FoundRun) -> dict[str, Any]:
+def versions_of(run: FoundRun) -> dict[str, Any]:
     """Versions whose runs are never one arm; the Python and the machine change no game."""
     return {
         f"version of {key}": value
@@ -280,10 +334,10 @@ def _versions(run: FoundRun) -> dict[str, Any]:
 
 def _distinction(run: FoundRun, others: Iterable[FoundRun]) -> list[str]:
     """What tells an arm from those with the same label, as key=value."""
-    mine = {**run.treatment, **_versions(run)}
+    mine = {**run.treatment, **versions_of(run)}
     keys = set()
     for other in others:
-        theirs = {**other.treatment, **_versions(other)}
+        theirs = {**other.treatment, **versions_of(other)}
         keys |= {key for key in {**theirs, **mine} if theirs.get(key) != mine.get(key)}
     return [f"{key}={mine.get(key)}" for key in sorted(keys)]
 

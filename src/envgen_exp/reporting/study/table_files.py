@@ -11,7 +11,7 @@ from typing import Any
 
 from envgen_exp.guard.writing import write_over
 from envgen_exp.reporting.statistics import mean_sd, units
-from envgen_exp.reporting.study.analysis import Analysis, mean_of, steps_of, updates
+from envgen_exp.reporting.study.analysis import Analysis, steps_of, updates
 from envgen_exp.reporting.study.claims import MARGIN
 from envgen_exp.reporting.study.tables import sheets, skill_sheets, unfinished
 from envgen_exp.run.summary import STEP_KINDS
@@ -156,10 +156,12 @@ def contrast_records(analysis: Analysis) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"contrast": f"{one.ours.name} - {one.theirs.name}"}
         row |= {"ours": one.ours.label, "theirs": one.theirs.label}
         row |= {"ours_runs": len(one.ours.runs), "theirs_runs": len(one.theirs.runs)}
-        row["difference"] = mean_of(one.ours) - mean_of(one.theirs)
+        row |= {"pairs": one.difference.pairs, "difference": one.difference.points}
         for field in ("low", "high", "p", "free"):
             row[field] = getattr(one.comparison, field) if one.comparison else None
-        row["p_holm"] = one.holm
+        row["p_corrected"] = one.corrected
+        for field in ("difference", "low", "high", "p", "free"):
+            row[f"welch_{field}"] = getattr(one.welch, field) if one.welch else None
         row["p_permutation"], row["p_permutation_smallest"] = one.permutation or (None, None)
         row["p_better"] = one.improvement
         row["p_better_low"], row["p_better_high"] = one.improvement_interval or (None, None)

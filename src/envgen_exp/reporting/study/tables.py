@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from envgen_exp.reporting.statistics import mean_sd
-from envgen_exp.reporting.study.analysis import Analysis, ArmResult, SkillResult, mean_of, steps_of, updates
+from envgen_exp.reporting.statistics import mean_sd, units
+from envgen_exp.reporting.study.analysis import (
+    Analysis,
+    ArmResult,
+    SkillResult,
+    steps_of,
+    updates,
+)
 from envgen_exp.reporting.study.claims import MARGIN
-from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
+from envgen_exp.reporting.study.collect import MAIN, RIVALS, Arm, FoundRun, Study
 from envgen_exp.run.summary import STEP_KINDS
 from envgen_exp.tracking.progress import duration
 
@@ -51,7 +57,8 @@ def _results(results: Sequence[ArmResult], words: str = "") -> Sheet:
                 one.arm.label,
                 one.n,
                 spread(one.arm.values(lambda s: s.score)),
-                _number(one.iqm) + (_ends(one.iqm_interval) or " (n=1)"),
+                _number(one.iqm)
+                + (_ends(one.iqm_interval) or _no_spread(len(units(one.arm.groups(lambda s: s.score))))),
                 _number(one.pooled),
                 spread(one.arm.values(lambda s: s.training_score)),
                 spread(one.arm.values(lambda s: s.reward)),
@@ -67,19 +74,26 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
     return [
         Sheet(
             "Differences",
-            "Points of report score with Welch's 95 % interval; p, also after Holm. Shuffled: a "
-            "permutation test; ≥ is the smallest p it can give, where that is above 0.05. P(better): probability that "
-            "a run of the first is above one of the second. The last column: independent runs an arm that would show "
-            f"{MARGIN:g} points with 80 % power.",
-            ("difference", "points [95 %]", "p", "p (Holm)", "shuffled", "P(better) [95 %]", f"n for {MARGIN:g}"),
+            "Points of report score with their 95 % interval and p, by pairs of runs with one seed (a t test, over "
+            "design sets where runs share them); with 0 pairs, and beside it, Welch's. Corrected: one main contrast is "
+            f"fixed before any run and tested alone, {MAIN}; all others are one family, fixed too, and their p is "
+            f"multiplied by its size, {len(RIVALS)}. Shuffled: a permutation test; ≥ is the smallest p it can give, "
+            "where that is above 0.05. P(better): probability that a run of the first is above one of the second. The "
+            f"last column: independent pairs, or runs an arm, that would show {MARGIN:g} points with 80 % power.",
+            (
+                *("difference", "points [95 %]", "pairs", "p", "corrected", "Welch's p", "shuffled"),
+                *("P(better) [95 %]", f"n for {MARGIN:g}"),
+            ),
             [
                 [
                     f"{one.ours.label} - {one.theirs.label}",
-                    f"{mean_of(one.ours) - mean_of(one.theirs):+.2f} (n=1)"
+                    f"{one.difference.points:+.2f}{_no_spread(one.difference.count)}"
                     if one.comparison is None
                     else f"{one.comparison.difference:+.2f}{_ends((one.comparison.low, one.comparison.high))}",
+                    str(one.difference.pairs),
                     _p(one.comparison.p if one.comparison else None),
-                    _p(one.holm),
+                    _p(one.corrected),
+                    _p(one.welch.p if one.welch else None),
                     _shuffled(one.permutation),
                     f"{one.improvement:.2f}{_ends(one.improvement_interval)}",
                     "-" if one.needed is None else f"{one.needed:,}",
@@ -88,6 +102,11 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
             ],
         )
     ]
+
+
+def _no_spread(count: int) -> str:
+    """Why a number has no interval."""
+    return " (n=1)" if count == 1 else f" (n={count}, no spread)"
 
 
 def _shuffled(found: tuple[float, float] | None) -> str:
@@ -184,8 +203,8 @@ def skill_sheet(part: Sequence[SkillsOfArm]) -> Sheet:
     """Success by skill of these arms."""
     return Sheet(
         _title(DIAGNOSTICS if part[0][0].runs[0].diagnostic else "", "Success by skill"),
-        "Percent of the report evaluation's episodes that showed the skill: mean over runs with its 95 % interval; one "
-        "run has the interval over its episodes, marked *.",
+        "Percent of the report evaluation's episodes that showed the skill: mean over runs with its 95 % interval; "
+        "where runs don't differ, or there is one, the interval over their episodes, marked *.",
         ("skill", *(arm.label for arm, _ in part)),
         [[one.skill, *(_rate(results[row]) for _, results in part)] for row, one in enumerate(part[0][1])],
     )
@@ -193,7 +212,8 @@ def skill_sheet(part: Sequence[SkillsOfArm]) -> Sheet:
 
 def _rate(one: SkillResult) -> str:
     if one.mean_interval is None:
-        return f"{one.pooled:.1f}{_ends(one.pooled_interval, 1)}*"
+        digits = 2 if one.pooled_interval[1] < 1 or one.pooled_interval[0] > 99 else 1
+        return f"{one.pooled:.{digits}f}{_ends(one.pooled_interval, digits)}*"
     return f"{one.mean:.1f}{_ends(one.mean_interval, 1)}"
 
 

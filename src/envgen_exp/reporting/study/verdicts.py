@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from envgen_exp.errors import RunFolderError
 from envgen_exp.guard.writing import write_over
-from envgen_exp.reporting.statistics import (
-    Comparison,
-    Groups,
-    against_number,
-    difference_power,
-    equivalence_power,
-    holm,
-    smallest,
-    units,
-    welch,
-)
-from envgen_exp.reporting.study.claims import CLAIMS, MARGIN, Claim
+from envgen_exp.reporting.statistics import holm
+from envgen_exp.reporting.study.claims import CLAIMS, MARGIN, Claim, named
 from envgen_exp.reporting.study.collect import Arm, comparable, find_runs, make_arms
+from envgen_exp.reporting.study.contrasts import Difference, against, difference
 from envgen_exp.reporting.study.table_files import MARK
 
 
@@ -32,7 +22,7 @@ class Verdict:
 
     claim: Claim
     word: str
-    """replicated, not replicated, underpowered, or why there is no verdict."""
+    """replicated, smaller, not replicated, underpowered, or why there is no verdict."""
     detail: str
 
 
@@ -40,57 +30,57 @@ class Verdict:
 class _Evidence:
     """The runs that come nearest to a claim."""
 
+    claim: Claim
     ours: Arm
     theirs: Arm | None
     is_llm: bool
-    at_scale: bool
-    comparison: Comparison | None
-    sd: float
-    """Of one run, over both sides."""
-    unit: str
+    departures: tuple[str, ...]
+    """What is not as at the paper's scale."""
+    difference: Difference
 
     @property
-    def rank(self) -> tuple[bool, bool, int]:
+    def rank(self) -> tuple[bool, bool, int, int]:
         """Which evidence counts first."""
-        return self.is_llm, self.at_scale, len(self.ours.runs) + (len(self.theirs.runs) if self.theirs else 0)
+        runs = len(self.ours.runs) + (len(self.theirs.runs) if self.theirs else 0)
+        return self.is_llm, not self.departures, runs, -len(self.departures)
+
+    @property
+    def decides(self) -> bool:
+        """Whether a verdict can be given."""
+        asked = self.is_llm or not self.claim.asks
+        tested = self.difference.test is not None
+        return asked and tested and not self.departures and not self.claim.impossible
+
+    @property
+    def p_values(self) -> tuple[float, float]:
+        """p of what would have to be true if the claim were false, and if it were shown not to hold."""
+        test = self.difference.test
+        assert test is not None
+        if self.claim.kind in ("same", "number"):
+            away = 2 * min(test.above(MARGIN), test.below(-MARGIN))
+            return max(test.below(MARGIN), test.above(-MARGIN)), min(1.0, away)
+        return min(1.0, 2 * test.above(0.0)), test.below(self.claim.size / 2)
 
     def told(self) -> str:
         """Difference with interval and n."""
-        sides = [arm for arm in (self.ours, self.theirs) if arm is not None]
-        n = ", ".join(f"n={len(arm.runs)}" for arm in sides)
-        c = self.comparison
+        n = ", ".join(f"n={len(arm.runs)}" for arm in (self.ours, self.theirs) if arm is not None)
+        pairs = f"{self.difference.pairs} pairs; {n}" if self.theirs and self.difference.pairs else n
+        c = self.difference.test
         if c is None:
             return f"no interval ({n})"
-        return f"{c.difference:+.2f} [{c.low:+.2f}, {c.high:+.2f}] points ({n})"
+        return f"{c.difference:+.2f} [{c.low:+.2f}, {c.high:+.2f}] points ({pairs})"
 
 
 def judge(arms: Sequence[Arm]) -> list[Verdict]:
-    """A verdict for every claim, in order."""
+    """A verdict for every claim, in order; both sides of all that are decided are one family of tests."""
     found = [_evidence(claim, arms) for claim in CLAIMS]
-    tested: dict[str, list[int]] = defaultdict(list)
-    for number, (claim, evidence) in enumerate(zip(CLAIMS, found, strict=True)):
-        if evidence is not None and evidence.comparison is not None and _can_decide(claim, evidence):
-            tested[claim.experiment].append(number)
-    corrected: dict[int, float] = {}
-    for numbers in tested.values():
-        p_values = [_p_of(CLAIMS[number], found[number]) for number in numbers]
-        corrected |= dict(zip(numbers, holm(p_values), strict=True))
-    return [_verdict(claim, found[number], corrected.get(number)) for number, claim in enumerate(CLAIMS)]
+    tested = [number for number, evidence in enumerate(found) if evidence is not None and evidence.decides]
+    corrected = iter(holm([p for number in tested if (one := found[number]) is not None for p in one.p_values]))
+    p_values = {number: (next(corrected), next(corrected)) for number in tested}
+    return [_verdict(claim, found[number], p_values.get(number)) for number, claim in enumerate(CLAIMS)]
 
 
-def _can_decide(claim: Claim, evidence: _Evidence) -> bool:
-    return evidence.at_scale and (evidence.is_llm or not claim.asks) and not claim.impossible
-
-
-def _p_of(claim: Claim, evidence: _Evidence | None) -> float:
-    """p of what would have to be true if the claim were false."""
-    assert evidence is not None
-    assert evidence.comparison is not None
-    c = evidence.comparison
-    return max(c.below(MARGIN), c.above(-MARGIN)) if claim.kind in ("same", "number") else c.p
-
-
-def _verdict(claim: Claim, evidence: _Evidence | None, p: float | None) -> Verdict:
+def _verdict(claim: Claim, evidence: _Evidence | None, p: tuple[float, float] | None) -> Verdict:
     if evidence is None:
         return Verdict(claim, "not run", claim.impossible)
     told = evidence.told()
@@ -99,28 +89,28 @@ def _verdict(claim: Claim, evidence: _Evidence | None, p: float | None) -> Verdi
         return Verdict(claim, "no verdict possible", f"{claim.impossible}; ours: {told}")
     if claim.asks and not evidence.is_llm:
         return Verdict(claim, "not run with a language model", f"with a stand-in, {steps}: {told}; decides nothing")
-    if not evidence.at_scale:
-        return Verdict(claim, "not run at the paper's scale", f"{steps}: {told}; decides nothing")
-    c = evidence.comparison
-    if c is None or p is None:
+    if evidence.departures:
+        if claim.theirs is None:  # a number of the paper says nothing at another scale
+            told = f"n={len(evidence.ours.runs)}"
+        where = f"{steps}: {told}; decides nothing, since {named(evidence.departures)}"
+        return Verdict(claim, "not run at the paper's scale", where)
+    if p is None:
         return Verdict(
             claim, "underpowered", f"{told}: at least 2 independent runs an arm are needed, with some spread"
         )
-    told = f"{told}, p={p:.2g} after Holm"
+    told = f"{told}; p={p[0]:.2g} for, {p[1]:.2g} against, after Holm"
+    for_it, against_it = (one < 0.05 for one in p)
+    if for_it and against_it:
+        return Verdict(claim, "smaller", f"{told}; above zero and below half of {claim.size:g}")
+    if for_it or against_it:
+        return Verdict(claim, "replicated" if for_it else "not replicated", told)
     if claim.kind in ("same", "number"):
-        yes, no = p < 0.05, c.low > MARGIN or c.high < -MARGIN
-        spread = evidence.sd * (math.sqrt(2) if claim.theirs else 1)
-        needed = smallest(lambda n: equivalence_power(n, spread, MARGIN) >= 0.8)
+        needed = evidence.difference.needed_for_equality(MARGIN)
     else:
-        half = claim.size / 2
-        yes, no = p < 0.05 and c.low > 0, c.below(half) < 0.05
-        spread = evidence.sd / (1 if claim.theirs else math.sqrt(2))
-        needed = smallest(lambda n: difference_power(n, spread, half) >= 0.8)
-    if yes:
-        return Verdict(claim, "replicated", told)
-    if no:
-        return Verdict(claim, "not replicated", told)
-    would = f"{needed:,} {evidence.unit} an arm would do" if needed else "no reasonable number of runs would do"
+        needed = evidence.difference.needed(claim.size / 2)
+    sets = any(len(arm.sets) > 1 for arm in (evidence.ours, evidence.theirs) if arm is not None)
+    unit = "design sets" if sets else "runs"
+    would = f"{needed:,} {unit} an arm would do" if needed else "no reasonable number of runs would do"
     return Verdict(claim, "underpowered", f"{told}; {would}")
 
 
@@ -131,8 +121,7 @@ def _evidence(claim: Claim, arms: Sequence[Arm]) -> _Evidence | None:
         if not claim.ours.matches(ours.runs[0]):
             continue
         if claim.theirs is None:
-            if claim.ours.at_scale(ours.runs[0]):  # a number of the paper says nothing at another scale
-                found.append(_pair(claim, ours, None))
+            found.append(_pair(claim, ours, None))
             continue
         for theirs in arms:
             if (
@@ -141,34 +130,28 @@ def _evidence(claim: Claim, arms: Sequence[Arm]) -> _Evidence | None:
                 and comparable(ours.runs[0], theirs.runs[0], any_model=bool(claim.ours.model))
             ):
                 found.append(_pair(claim, ours, theirs))
-    return max(found, key=lambda evidence: evidence.rank, default=None)
+    return max((one for one in found if one), key=lambda evidence: evidence.rank, default=None)
 
 
-def _pair(claim: Claim, ours: Arm, theirs: Arm | None) -> _Evidence:
-    groups = ours.groups(claim.value)
+def _pair(claim: Claim, ours: Arm, theirs: Arm | None) -> _Evidence | None:
     sides = [(claim.ours, ours)]
     if theirs is None:
-        samples = [groups]
-        comparison = against_number(groups, claim.number) if groups else None
+        found = against(ours, claim.value, claim.number)
     else:
         assert claim.theirs is not None
         sides.append((claim.theirs, theirs))
-        samples = [groups, theirs.groups(claim.value)]
-        comparison = welch(*samples) if all(samples) else None
+        found = difference(ours, theirs, claim.value)
+    if not found.ours or (theirs is not None and not found.theirs):
+        return None
+    departures = [line for side, arm in sides for line in side.departures(arm.runs[0], claim.experiment)]
     return _Evidence(
+        claim=claim,
         ours=ours,
         theirs=theirs,
         is_llm=all(arm.runs[0].flat["llm.kind"] == "litellm" for side, arm in sides if side.asks),
-        at_scale=all(side.at_scale(arm.runs[0]) for side, arm in sides),
-        comparison=comparison,
-        sd=_pooled_sd(samples),
-        unit="runs" if all(len(sample) <= 1 for sample in samples) else "design sets",
+        departures=tuple(dict.fromkeys(departures)),
+        difference=found,
     )
-
-
-def _pooled_sd(samples: Iterable[Groups]) -> float:
-    variances = [float(units(sample).var(ddof=1)) for sample in samples if sample and len(units(sample)) > 1]
-    return math.sqrt(sum(variances) / len(variances)) if variances else 0.0
 
 
 def write_claims(folder: Path, out: Path) -> list[Verdict]:
@@ -187,22 +170,28 @@ def _all_arms(folder: Path) -> tuple[Arm, ...]:
 
 
 RULE = f"""\
-Each claim is tested by a difference of two arms on the same number of training steps, or against a number of the paper.
+Each claim is tested by a difference of two arms on the same number of training steps, or against a number of the
+paper. The test is a t test over pairs of runs with one seed, which share first weights and report worlds, or Welch's
+where runs have no partner. **One family**: both sides of every claim that is decided on this page are corrected
+together, after Holm, and a side is shown where its corrected p is below 0.05. The verdicts exclude each other:
 
-- **replicated**: the difference is above zero at 5 % (Welch's test, corrected after Holm over the claims of the same
-  experiment). For "as good as" and for the paper's own scores: two one-sided tests put it within {MARGIN:g} points.
-- **not replicated**: the difference is shown to be below half the paper's (one-sided, 5 %). For "as good as" and for
-  scores: the 95 % interval lies more than {MARGIN:g} points away.
-- **underpowered**: neither. The number of runs an arm that would do has 80 % power at the spread seen, for half the
-  paper's difference or for equivalence.
-- **not run**: no sweep has the arms. Only finished runs with the paper's game, network (`ppo=paper`) and steps
-  decide; smaller ones are told and decide nothing. `llm=offline` is not a language model and decides no claim about
-  one.
+- **replicated**: the difference is shown to be above zero, and is not shown to be below half the paper's. For "as
+  good as" and for the paper's own scores: two one-sided tests put it within {MARGIN:g} points.
+- **smaller**: both are shown: above zero, and below half the paper's.
+- **not replicated**: the difference is shown to be below half the paper's, and not to be above zero. For "as good as"
+  and for scores: it is shown to be more than {MARGIN:g} points away.
+- **underpowered**: nothing is shown. The number of runs an arm that would do has 80 % power at the spread seen, for
+  half the paper's difference or for equivalence.
+- **not run**: no sweep has the arms. **Not run at the paper's scale**: the whole config of finished runs is compared
+  with that of the command at `scale=paper`, from the network and its hyper-parameters to prompt, temperature and
+  report episodes; what differs is named, and such runs decide nothing. Free are seed and design set, device and
+  engine, which language model it is and how it is spoken to, and more report episodes. `llm=offline` is not a
+  language model and decides no claim about one.
 
-Differences are of the report evaluation's score, in worlds that no training and no feedback saw; the paper's own scores
-are compared with the training-episode score, which is how the paper reads its runs. Runs that share designs are not
-independent: tests then go over design sets. "Its argument" rows are what the explanation needs without a number;
-{MARGIN:g} points stand in for one. How the tests work: [statistics.md](statistics.md).
+Differences are of the report evaluation's score, in worlds that no training and no feedback saw; the paper's own
+scores are compared with the training-episode score, which is how the paper reads its runs. Runs that share designs
+are not independent: tests then go over design sets. "Its argument" rows are what the explanation needs without a
+number; {MARGIN:g} points stand in for one. How the tests work: [statistics.md](statistics.md).
 """
 
 

@@ -1,0 +1,272 @@
+"""Finished runs in one small file, which tables and curves are made of without the runs' folders.
+
+A pack is one JSON file with a run on each line: config, versions, phases, summary, calls and cost, curve, and the
+report evaluation's episodes in short. Equal runs give equal bytes; the hash of all is part of it, and what was changed,
+or cut, is no pack any more. Nothing in it names a place on a machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from envgen_exp.errors import RunFolderError
+from envgen_exp.guard.reading import MAX_JSON, read_json, understood
+from envgen_exp.guard.redaction import redact
+from envgen_exp.llm.ledger import Totals, digest
+from envgen_exp.reporting.study.collect import (
+    FoundRun,
+    Study,
+    check_identity,
+    checked_run,
+    collect,
+    find_runs,
+    make_study,
+    versions_of,
+)
+from envgen_exp.run import plan
+from envgen_exp.run.folder import Files, checked_config
+
+FORMAT = 1
+"""Version of a pack's form."""
+
+MAX_RUNS = 10_000
+"""Runs of a pack; its bytes are at most those of any JSON file that is read."""
+
+_PLACES = {
+    **dict.fromkeys(("folder", "resume", "llm.api_base", "llm.weights", "tracker.entity")),
+    **dict.fromkeys(("designer.placebo_from", "designer.file")),
+    "runs_dir": "runs",
+}
+"""Keys that name a place and change no result, and what stands there in a pack."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class _Run(_Part):
+    document: dict[str, JsonValue]
+    phases: dict[str, dict[str, JsonValue]]
+    summary: dict[str, JsonValue]
+    spent: dict[str, JsonValue]
+    training_episodes: int
+    takings: dict[str, list[float | None]]
+    windows: dict[str, list[float | None]]
+    episodes: dict[str, list[float | str]]
+    """Of the report evaluation: each one's steps and return, and the skills it showed as bits in hexadecimal."""
+
+
+class _Pack(_Part):
+    format: Literal[1]
+    hash: Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")]
+    runs: Annotated[list[_Run], Field(min_length=1, max_length=MAX_RUNS)]
+
+
+class PackedRun(FoundRun):
+    """A finished run out of a pack."""
+
+    def __init__(self, pack: Path, values: Mapping[str, Any]) -> None:
+        """Raises RunFolderError where the values are no run's of this version."""
+        document = checked_config(values["document"], pack, pack)
+        self.folder = pack / str(document["identity"])  # a name: nothing lies there
+        self.files = Files(self.folder)
+        self.document = document
+        self.values = values
+        self._results = dict(values["phases"])
+        # What a run's folder has in files.
+        self.phases = {name: number for number, name in enumerate(self._results)}
+        self.finished = True
+        self.spent = Totals(**values["spent"])
+        self.last_training_episodes = values["training_episodes"]
+        self.takings = values["takings"]
+        self.windows = values["windows"]
+
+    def _kept(self) -> Any:
+        return self.values["summary"]
+
+
+Source = tuple[str, list[FoundRun]]
+
+
+def open_study(paths: Sequence[Path], out: Path | None = None) -> Study:
+    """The study in a sweep's folder, or in packs together; its tables go to `out`, else beside the first pack.
+
+    RunFolderError where there is none, or packs don't go together.
+    """
+    if len(paths) == 1 and os.path.isdir(paths[0]):
+        return collect(paths[0])
+    return make_study(out or paths[0].with_suffix(""), merged([opened(path) for path in paths]), ())
+
+
+def opened(path: Path) -> Source:
+    """The finished runs in a sweep's folder, in a run's, or in a pack."""
+    if not os.path.isdir(path):
+        return str(path), list(_read(path))
+    found, passed_over = (
+        ([checked_run(FoundRun(path))], []) if os.path.lexists(path / "config.yaml") else find_runs(path)
+    )
+    finished = [run for run in found if run.summary is not None]
+    if not finished:
+        reason = passed_over[0] if passed_over else f"{len(found)} runs are not finished" if found else "no run"
+        raise RunFolderError(f"{path}: holds no finished run ({reason})")
+    return str(path), finished
+
+
+def merged(sources: Sequence[Source], across: Sequence[str] = ()) -> list[FoundRun]:
+    """All runs of all sources, each once, in an order of their own.
+
+    RunFolderError, with names, for different versions, for arms of one name whose configs differ from source to source
+    in a key that no source varies and `across` does not name, and for one run that came out differently.
+    """
+    _check_versions(sources)
+    once: dict[tuple[str, int], tuple[str, FoundRun]] = {}
+    for where, runs in sources:
+        for run in runs:
+            key = str(run.document["identity"]), int(run.flat["seed"])
+            other, first = once.setdefault(key, (where, run))
+            if first is not run and _result(first) != _result(run):
+                raise RunFolderError(
+                    f"{run.arm}, seed {key[1]} came out differently in {other} and in {where}: one is another version's"
+                )
+    for number, source in enumerate(sources):
+        for earlier in sources[:number]:
+            _check_alike(earlier, source, across)
+    return [run for _, (_, run) in sorted(once.items())]
+
+
+def pack(runs: Sequence[FoundRun]) -> bytes:
+    """These runs as a pack; RunFolderError where it would be too large to be read again."""
+    lines = [json.dumps(_packed(run), separators=(",", ":")) for run in runs]
+    found = digest([json.loads(line) for line in lines])
+    text = ",\n".join(lines)
+    data = f'{{"format":{FORMAT},"hash":"{found}","runs":[\n{text}\n]}}\n'.encode()
+    if len(data) > MAX_JSON or len(runs) > MAX_RUNS:
+        raise RunFolderError(
+            f"a pack of {len(runs):,} runs and {len(data):,} bytes is too large: allowed are {MAX_RUNS:,} runs and "
+            f"{MAX_JSON:,} bytes; make several"
+        )
+    return data
+
+
+def _result(run: FoundRun) -> Any:
+    report = run.result(plan.REPORT)
+    return report["skills"], report["values"]
+
+
+def _packed(run: FoundRun) -> Any:
+    if isinstance(run, PackedRun):
+        return run.values
+    with understood(run.folder):
+        words = str(run.document["command"]).split()
+        config = json.loads(json.dumps(run.document["config"]))
+        for key, value in _PLACES.items():
+            *parents, last = key.split(".")
+            section = config
+            for name in parents:
+                section = section.get(name, {})
+            if last in section:
+                section[last] = value
+        document = {name: run.document[name] for name in ("format", "identity", "versions", "chosen")}
+        document |= {"command": " ".join(word for word in words if "/" not in word), "config": config}
+        rows = run.episodes.get(plan.REPORT, [])
+        value = {
+            "document": document,
+            "phases": {name: run.result(name) for name in run.phases},
+            "summary": run._kept(),
+            "spent": asdict(run.spent),
+            "training_episodes": run.last_training_episodes,
+            "takings": run.takings if run.learner.asks else {},
+            "windows": run.windows if run.trains else {},
+            "episodes": {
+                "steps": [row["length"] for row in rows],
+                "return": [round(row["episode_return"], 4) for row in rows],
+                "skills": [_bits(row["skills"]) for row in rows],
+            },
+        }
+    return _plain(value)
+
+
+def _bits(counts: Sequence[int]) -> str:
+    return f"{sum((count > 0) << place for place, count in enumerate(counts)):x}"
+
+
+def _plain(value: Any) -> Any:
+    """Without secrets, and null for what is no number."""
+    if isinstance(value, Mapping):
+        return {redact(str(name)): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return redact(value) if isinstance(value, str) else value
+
+
+def _read(path: Path) -> Sequence[FoundRun]:
+    value = read_json(path)
+    if not isinstance(value, dict) or "runs" not in value or not isinstance(value.get("format"), int):
+        raise RunFolderError(f"{path} is no pack of runs: `python -m envgen_exp pack FOLDER FILE` makes one")
+    if value["format"] != FORMAT:
+        raise RunFolderError(f"{path} is a pack in format {value['format']}; this version reads format {FORMAT}")
+    try:
+        found = _Pack.model_validate(value)
+    except (ValidationError, RecursionError) as error:
+        wrong = error.errors()[0] if isinstance(error, ValidationError) else None
+        where = ".".join(str(part)[:40] for part in wrong["loc"][:6]) if wrong else "it"
+        raise RunFolderError(
+            redact(f"{path} is no whole pack: {where}: {wrong['msg'] if wrong else 'too deep'}")
+        ) from error
+    with understood(path):
+        if digest(value["runs"]) != found.hash:
+            raise RunFolderError(f"{path} was changed since it was packed: its content does not fit its hash")
+        runs = []
+        for values in value["runs"]:
+            run = checked_run(PackedRun(path, values))
+            check_identity(run)
+            runs.append(run)
+        return runs
+
+
+def _check_versions(sources: Sequence[Source]) -> None:
+    seen: dict[str, tuple[Any, str]] = {}
+    for where, runs in sources:
+        for run in runs:
+            for name, value in versions_of(run).items():
+                first, other = seen.setdefault(name, (value, where))
+                if first != value:
+                    raise RunFolderError(
+                        f"the {name} is {first} in {other} and {value} in {where}: what they found is not put together"
+                    )
+
+
+def _check_alike(one: Source, other: Source, across: Sequence[str]) -> None:
+    arms: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = defaultdict(lambda: ([], []))
+    for side, (_, runs) in enumerate((one, other)):
+        for run in runs:
+            arms[run.arm][side].append(run.treatment)
+    for arm, (ours, theirs) in arms.items():
+        for name, (here, there) in _differences(ours, theirs).items():
+            if name not in across:
+                raise RunFolderError(
+                    f"{arm} has {name}={here} in {one[0]} and {name}={there} in {other[0]}: these are different arms; "
+                    f"if the study varies it, say so by --across {name}"
+                )
+
+
+def _differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Keys that have one value on each side, and not the same one."""
+    found = {}
+    if ours and theirs:
+        for key in sorted({key for values in (*ours, *theirs) for key in values}):
+            here, there = ({json.dumps(values.get(key), sort_keys=True) for values in side} for side in (ours, theirs))
+            if here != there and len(here) == len(there) == 1:
+                found[key] = (here.pop(), there.pop())
+    return found
