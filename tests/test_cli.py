@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -425,6 +426,11 @@ def test_a_dry_sweep_tells_each_plan_and_writes_nothing(
     assert printed.out.count("LLM calls") == 2
     assert printed.out.count("whose rates its designer is told") == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str], pipeline: Pipeline) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"envgen_exp {metadata.version('envgen-exp')}\n"
 
 
 def test_whatever_help_names_has_help(capsys: pytest.CaptureFixture[str], pipeline: Pipeline) -> None:

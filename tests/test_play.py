@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import runs
 import torch
+import yaml
 from batch import Batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ from envgen_exp.learners.ppo.config import NETWORKS
 from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.run import films as recording
 from envgen_exp.run.films import BAR, SHOWN_FRAMES, SIZE, FilmedEnv
+from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet, world_seed
 
 FAMILY = make_family(runs.composed().env)
@@ -325,7 +327,7 @@ def test_an_export_gives_the_same_logits_without_us(tmp_path: Path) -> None:
         arrays = {name: x.numpy() for name, x in obs.items()}
         actions = export.act(learner.agent, arrays, torch.Generator().manual_seed(7))
         expected[str(folder)] = {"logits": logits, "values": values, "actions": torch.from_numpy(actions)}
-        assert {path.name for path in folder.iterdir()} == {"weights.pt", "agent.py", "README.md", "obs.pt"}
+        assert {path.name for path in folder.iterdir()} == {"weights.safetensors", "agent.py", "README.md", "obs.pt"}
     command = [sys.executable, "-c", LOADER, str(tmp_path / "found.pt"), *expected]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": ""})
     assert done.returncode == 0, done.stderr
@@ -337,9 +339,30 @@ def test_an_export_gives_the_same_logits_without_us(tmp_path: Path) -> None:
 def test_an_export_of_a_run(folder: Path, player: Player, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(folder), "--episodes", "0", "--export", str(tmp_path / "out")]) == 0
     assert "exported" in capsys.readouterr().out
-    loaded = export.load(tmp_path / "out" / "weights.pt")
+    loaded = export.load(tmp_path / "out" / "weights.safetensors")
     assert runs.flat(dict(loaded.state_dict())) == runs.flat(dict(player.learner.ppo.agent.state_dict()))
-    assert player.origin in (tmp_path / "out" / "README.md").read_text()
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert player.origin in readme
+    document = yaml.safe_load((folder / "config.yaml").read_text())
+    found = RunRecord(folder).summary
+    assert found is not None
+    assert f"Score {found.score:.2f} % (95 % interval {found.score_low:.2f} to {found.score_high:.2f})" in readme
+    assert all(f"| {skill} |" in readme for skill in found.skills)
+    assert f"- processor: {document['origin']['processor']}" in readme
+    assert yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0]) == document["config"]
+    assert yaml.safe_load(readme.split("---")[1])["tags"] == ["reinforcement-learning", "crafter"]
+
+
+def test_safetensors_are_as_the_format_says() -> None:
+    data = export.safetensors({"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor(3)}, {"agent": "{}"})
+    size = int.from_bytes(data[:8], "little")
+    assert size % 8 == 0
+    assert json.loads(data[8 : 8 + size]) == {
+        "__metadata__": {"agent": "{}"},
+        "a": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
+        "b": {"dtype": "I64", "shape": [], "data_offsets": [8, 16]},
+    }
+    assert data[8 + size :] == np.array([1, 2], np.float32).tobytes() + np.int64(3).tobytes()
 
 
 # What can't be

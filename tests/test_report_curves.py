@@ -15,6 +15,7 @@ from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.typed import read_design
 from envgen_exp.reporting.plots import POINTS, Series, line_chart
 from envgen_exp.reporting.run.page_of_run import render
+from envgen_exp.reporting.run.skills import by_tree
 from envgen_exp.run import preparation
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.record import RunRecord
@@ -104,3 +105,10 @@ def test_the_tutorial_s_designs_claim_what_their_worlds_allow() -> None:
         design = read_design(settings, family)
         assert design.targets
         assert not set(family.check(design).impossible) & set(design.targets)
+
+
+def test_skills_stand_in_the_order_in_which_they_come_in_reach(record: RunRecord) -> None:
+    order, rules = by_tree(record), record.family.skill_rules
+    assert sorted(order) == sorted(record.skills)
+    assert all(order.index(before) < order.index(rule.skill) for rule in rules for before in rule.requires)
+    assert order[-1] == "collect_diamond"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -115,11 +115,6 @@ class TrackerKind(Enum):
     both = "both"
     none = "none"
 
-    @property
-    def is_wandb(self) -> bool:
-        """Whether W&B is one of them."""
-        return self in (TrackerKind.wandb, TrackerKind.both)
-
 
 class TrackerMode(Enum):
     """W&B's mode; auto is online with a key and offline without."""
@@ -136,11 +131,8 @@ class Section:
         """ConfigError where the section contradicts another one."""
 
 
-class Stored(Protocol):
-    """What another run's folder is asked for."""
-
-    def __call__(self, folder: Path) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-        """Its config as plain values, and its feedback evaluations so far."""
+Stored = Callable[[Path], tuple[Mapping[str, Any], list[dict[str, Any]]]]
+"""What another run's folder is asked for: its config as plain values, and its feedback evaluations so far."""
 
 
 @dataclass(frozen=True)

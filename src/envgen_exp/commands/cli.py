@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import yaml
 
+from envgen_exp import __version__
 from envgen_exp.commands import help as usage
 from envgen_exp.commands import sweep
 from envgen_exp.commands.compose import CONF, compose_run, compose_sweep, hydra_settings
@@ -25,7 +26,7 @@ from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.secrets import refuse_secrets
 from envgen_exp.registry import nearest
 
-_FLAGS = ("--help", "--multirun", "--cfg", "--info", "--shell-completion")
+_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--info", "--shell-completion")
 
 
 @told
@@ -38,6 +39,9 @@ def main(argv: Sequence[str]) -> int:
         config = compose_run(overrides)
         sections = [word for word in asked.overrides if "=" not in word]
         print("\n".join(usage.usage_of(section, config, CONF) for section in sections) or usage.usage(config, CONF))
+        return 0
+    if asked.version:
+        print(f"envgen_exp {__version__}")
         return 0
     if asked.cfg:
         print("---\n".join(_configs(asked)), end="")
@@ -82,6 +86,7 @@ def _flags() -> argparse.ArgumentParser:
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--version", action="store_true")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"])
     parser.add_argument("-i", "--info", nargs="?", const="all")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +29,7 @@ from envgen_exp.families.family import Family
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
+from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import LEARNERS
 from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.learner import Learner, Onlooker
@@ -54,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
     design = None if asked.design is None else parse_design(asked.design, player.family)
     if asked.export is not None:
         player.learner.export(asked.export, origin=player.origin)
-        _tell(console, f"exported: weights.pt, agent.py and README.md in {asked.export}")
+        write_card(RunRecord(asked.folder), asked.export / "README.md")
+        _tell(console, f"exported: weights.safetensors, agent.py and README.md in {asked.export}")
     if asked.episodes:
         play(player, design, asked.episodes, asked.seed, asked.videos, console)
     return 0
@@ -101,6 +104,26 @@ class Player:
                 f"steps; {progress}"
             )
             return cls(folder, config, family, learner, origin, tuple(f"passed over: {line}" for line in damaged))
+
+
+def write_card(record: RunRecord, readme: Path) -> None:
+    """Add to an exported agent's README what a model card has: its scores, and how it was trained."""
+    document, summary = record.document, record.summary
+    said = ["## Scores", "", "None yet: the run is not finished.", ""]
+    if summary is not None:
+        interval = f"95 % interval {summary.score_low:.2f} to {summary.score_high:.2f}"
+        episodes = f"{summary.report.episodes:,} episodes in worlds that it was not trained in"
+        said[2] = f"Score {summary.score:.2f} % ({interval}), mean return {summary.reward:.2f}, over {episodes}."
+        said += ["| skill | percent of episodes | 95 % interval |", "|---|---|---|"]
+        for skill in summary.skills:
+            low, high = wilson(summary.report.successes[skill], summary.report.episodes)
+            said.append(f"| {skill} | {percent(summary.report.rate(skill))} | {percent(low)} to {percent(high)} |")
+    known = {**document["versions"], **document["chosen"], **document.get("origin", {})}
+    config = yaml.safe_dump(document["config"], sort_keys=False, allow_unicode=True)
+    said += ["", "## How it was trained", "", f"    {document['command']}", ""]
+    said += [*(f"- {name}: {value}" for name, value in known.items()), "", "```yaml", config.rstrip(), "```", ""]
+    front = f"---\nlibrary_name: pytorch\ntags: [reinforcement-learning, {record.config.env.name}]\n---\n"
+    write_atomic(readme, (front + readme.read_text() + "\n".join(["", *said])).encode())
 
 
 def play(
@@ -191,7 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--videos", type=_count, default=2, metavar="N", help="episodes to film, into FOLDER/videos; 0 films none [2]"
     )
-    parser.add_argument("--export", type=Path, metavar="DIR", help="write weights.pt, agent.py and README.md there")
+    parser.add_argument(
+        "--export", type=Path, metavar="DIR", help="write weights.safetensors, agent.py and README.md there"
+    )
     parser.add_argument("--device", choices=[device.name for device in Device], default="auto", help="[auto]")
     return parser
 

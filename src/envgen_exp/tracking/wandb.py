@@ -39,6 +39,8 @@ MEDIA_BYTES = 64 * 2**20
 AGENTS = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
 """By what W&B's agent tells a process which run of its sweep it is."""
 
+_WANDB = (TrackerKind.wandb, TrackerKind.both)
+
 _agent_served = False
 """Whether a run of this process has taken the agent's id."""
 
@@ -66,7 +68,7 @@ class Tracker(Protocol):
 
 def check_ready(config: TrackerConfig) -> None:
     """Raise ConfigError where a person asked for W&B online and there is no key for it."""
-    if config.kind.is_wandb and config.mode is TrackerMode.online and not _has_key():
+    if config.kind in _WANDB and config.mode is TrackerMode.online and not _has_key():
         raise ConfigError(
             "tracker.mode=online needs W&B's key: set WANDB_API_KEY, run `wandb login`, or choose tracker.mode=offline"
         )
@@ -78,7 +80,7 @@ def make_tracker(config: RunConfig, folder: Path, warn: Callable[[str], None], r
     `read` reads the folder as it is at that moment, `total_steps` are the run's training steps.
     """
     kind, chosen = config.tracker.kind, list[Tracker]()
-    if kind.is_wandb:
+    if kind in _WANDB:
         chosen.append(WandbTracker(config, folder, warn, read, total_steps))
     if kind in (TrackerKind.tensorboard, TrackerKind.both):
         chosen.append(TensorBoardTracker(folder, warn))

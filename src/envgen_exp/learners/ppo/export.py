@@ -1,4 +1,4 @@
-"""A trained agent as plain files: its weights, a loader that needs torch and numpy alone, and a README.
+"""A trained agent as plain files: its weights as safetensors, a loader that needs torch and numpy alone, and a README.
 
 The loader is not written twice: agent.py is the networks' own file, with `load`, `act` and what both need of this
 package.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.families import symmetry
@@ -33,13 +34,12 @@ BUILT_IN = {name: NETWORKS.find(name) for name in NETWORKS.built_in}
 
 
 def load(file: str | Path | None = None, device: str = "cpu") -> Agent:
-    """The agent whose weights are in `file` (None: weights.pt beside this file), on `device`.
+    """The agent whose weights are in `file` (None: weights.safetensors beside this file), on `device`.
 
     Called with observations {name: (B, *shape) tensor}, it returns logits (B, num_actions) and values (B,), which are
     normalised: a return is value * value_std + value_mean, both in `file`.
     """
-    path = Path(__file__).with_name("weights.pt") if file is None else Path(file)
-    saved = torch.load(path, weights_only=True, map_location="cpu")
+    saved, weights = read(Path(__file__).with_name("weights.safetensors") if file is None else Path(file))
     spec = {
         name: ArraySpec(tuple(part["shape"]), np.dtype(part["dtype"]), part["low"], part["high"])
         for name, part in saved["observation"].items()
@@ -48,9 +48,24 @@ def load(file: str | Path | None = None, device: str = "cpu") -> Agent:
     mirrored = {"symmetry": Symmetry(**saved["symmetry"])} if network.symmetric else {}
     encoder = network(None, spec, torch.Generator(), **mirrored)
     agent = Agent(encoder, saved["num_actions"], torch.Generator(), saved["memory"])
-    agent.load_state_dict(saved["agent"])
+    agent.load_state_dict(weights)
     agent.autocast_dtype = torch.bfloat16 if saved["precision"] == "bfloat16" else None
     return agent.to(device).eval()
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a file of safetensors says of the agent, and its weights by name."""
+    data = path.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    saved = json.loads(header.pop("__metadata__")["agent"])
+    kinds = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64}
+    weights = {}
+    for name, part in header.items():
+        first, last = part["data_offsets"]
+        flat = torch.frombuffer(bytearray(data[begin + first : begin + last]), dtype=kinds[part["dtype"]])
+        weights[name] = flat.reshape(part["shape"])
+    return saved, weights
 
 
 @torch.inference_mode()
@@ -77,7 +92,7 @@ def act(
 
 
 def export(learner: PPO, family: Playable, folder: Path, *, origin: str) -> None:
-    """Write weights.pt, agent.py and README.md into `folder`; RunFolderError where it can't.
+    """Write weights.safetensors, agent.py and README.md into `folder`; RunFolderError where it can't.
 
     ConfigError for a network of another package: its code is not ours to copy. `origin` is a line
     that says which run's agent it is, and of which moment.
@@ -98,20 +113,35 @@ def export(learner: PPO, family: Playable, folder: Path, *, origin: str) -> None
         },
         "symmetry": dataclasses.asdict(family.symmetry) if isinstance(family, Mirrored) else None,
         "precision": "float32" if learner.agent.autocast_dtype is None else "bfloat16",
-        "agent": {name: weight.cpu() for name, weight in learner.agent.state_dict().items()},
         "value_mean": float(mean),
         "value_std": float(std),
         "family": family.name,
         "skills": list(family.skills),
         "origin": origin,
     }
-    buffer = io.BytesIO()
-    torch.save(saved, buffer)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "weights.pt", buffer.getvalue())
+    weights = {name: weight.cpu() for name, weight in learner.agent.state_dict().items()}
+    write_atomic(folder / "weights.safetensors", safetensors(weights, {"agent": json.dumps(saved)}))
     write_atomic(folder / "agent.py", loader_source().encode())
     write_atomic(folder / "README.md", readme(learner, family, origin).encode())
+
+
+def safetensors(weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Tensors in the format of the package of this name: the length of a JSON header, the header, the numbers."""
+    kinds = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    numbers = b""
+    for name, weight in weights.items():
+        first, numbers = len(numbers), numbers + weight.contiguous().numpy().tobytes()
+        header[name] = {
+            "dtype": kinds[weight.dtype],
+            "shape": list(weight.shape),
+            "data_offsets": [first, len(numbers)],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + numbers
 
 
 def readme(learner: PPO, family: Playable, origin: str) -> str:
@@ -155,7 +185,8 @@ and gives one of {family.num_actions} actions for each, in the game's own order.
 {remembering if learner.agent.remembers else ""}"""
 
 
-THEIRS = """from dataclasses import dataclass
+THEIRS = """import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from numpy.typing import NDArray
@@ -170,7 +201,7 @@ def loader_source() -> str:
     )
     future = "from __future__ import annotations\n"
     networks = ", ".join(f"{name!r}: {network.__name__}" for name, network in BUILT_IN.items())
-    parts: tuple[Any, ...] = (EnvGenError, ConfigError, ArraySpec, load, act)
+    parts: tuple[Any, ...] = (EnvGenError, ConfigError, ArraySpec, load, read, act)
     return "\n\n".join(
         [
             head.replace(future, future + THEIRS),

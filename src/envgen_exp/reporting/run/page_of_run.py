@@ -101,7 +101,9 @@ def _notice(data: RunRecord) -> str:
 
 def headline(data: RunRecord) -> Markup:
     """Score, reward, calls, dollars, steps and time as tiles, and the score's curve."""
-    return joined([element("ul", *_tiles(data), class_="tiles"), *_words(data), score_chart(data)])
+    words = element("div", element("ul", *_tiles(data), class_="tiles"), *_words(data))
+    chart = score_chart(data)
+    return element("div", words, element("div", chart), class_="beside") if chart else words
 
 
 def _tiles(data: RunRecord) -> list[Markup]:

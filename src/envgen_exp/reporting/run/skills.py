@@ -14,13 +14,19 @@ from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import Episodes, Evaluation, Successes
 
 
+def by_tree(data: RunRecord) -> list[str]:
+    """The skills in the order in which they come in reach: each after those that it requires, easy ones first."""
+    known = [rule.skill for rule in data.family.skill_rules]
+    return sorted(data.skills, key=lambda skill: known.index(skill) if skill in known else len(known))
+
+
 def heat_map(data: RunRecord) -> Markup:
     """Skills by evaluations: the rate as the cell's colour, the change from the one before with its significance."""
     evaluations = [*data.feedback.values(), *([data.report] if data.report else [])]
     if not evaluations:
         return element("p", "No evaluation has ended yet.", class_="note")
     if not data.feedback and data.report:
-        return _report_alone(data.skills, data.report)
+        return _report_alone(by_tree(data), data.report)
     names = [f"cycle {e.cycle}" for e in data.feedback.values()] + (["report"] if data.report else [])
     headers = [
         "skill",
@@ -30,7 +36,7 @@ def heat_map(data: RunRecord) -> Markup:
         ),
     ]
     rows: list[list[object]] = []
-    for skill in data.skills:
+    for skill in by_tree(data):
         cells: list[object] = [skill]
         for number, one in enumerate(evaluations):
             before = evaluations[number - 1].counts if number else None
@@ -88,7 +94,7 @@ def skill_curves(data: RunRecord) -> Markup:
         return Markup("")
     spans, ends = data.designed_spans, data.cycle_ends
     charts = []
-    for skill in data.skills:
+    for skill in by_tree(data):
         series = [
             Series(f"training, {kind}", [(x, y and 100 * y) for x, y in data.curve(f"skill/{kind}/{skill}")], colour)
             for kind, colour in (("designed", 2), ("original", 1))
@@ -202,9 +208,12 @@ def gap(data: RunRecord) -> Markup:
     items = [("training, designed", 2, True), ("training, original", 1, True)]
     return joined(
         [
-            element("p", note, class_="note"),
-            element("div", chart, class_="one"),
-            legend(items),
+            element(
+                "div",
+                element("div", element("div", chart, class_="one"), legend(items)),
+                element("p", note, class_="note"),
+                class_="beside",
+            ),
             table("Success in designed worlds against the original, ± half a 95 % interval", headers, rows),
         ]
     )
