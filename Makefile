@@ -120,7 +120,7 @@ check: $(STAMP) ## ruff, mypy --strict, the floors, clang-format
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
 test: $(STAMP) ## the tests that every change must pass
-	$(BIN)/pytest -n 2 --dist worksteal -m "not ($(SLOW))" $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal -m "not ($(SLOW))" $(ARGS)
 
 test-all: $(STAMP) ## every test, the slow ones included, but for those of make test-model
 	$(BIN)/pytest -n 2 --dist worksteal -m "not model" $(ARGS)

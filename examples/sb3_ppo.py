@@ -12,11 +12,12 @@ import warnings
 
 import gymnasium
 import numpy as np
+from sb3_vec_env import EngineVecEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 import envgen_exp.families.gymnasium  # noqa: F401  registers the environments
 
@@ -30,9 +31,8 @@ def train(total_timesteps: int, num_envs: int = 8, num_episodes: int = 10, seed:
         warnings.simplefilter("error")
         check_env(gymnasium.make(ENV_ID).unwrapped)
 
-    # One environment in the design, one in the original, and so on.
-    designs = [DESIGN if slot % 2 == 0 else None for slot in range(num_envs)]
-    envs = DummyVecEnv([lambda design=design: gymnasium.make(ENV_ID, design=design) for design in designs])
+    # One environment in the design, one in the original, and so on; the engine steps them all at once.
+    envs = EngineVecEnv(ENV_ID, num_envs, designs=[DESIGN, None])
     envs.seed(seed)
     original = make_vec_env(ENV_ID, n_envs=num_envs, seed=seed + 1000, env_kwargs={"max_episode_steps": 500})
 
@@ -50,7 +50,7 @@ def train(total_timesteps: int, num_envs: int = 8, num_episodes: int = 10, seed:
     return before[0], after[0]
 
 
-def evaluate(model: PPO, envs: DummyVecEnv, num_episodes: int, seed: int) -> tuple[float, float]:
+def evaluate(model: PPO, envs: VecEnv, num_episodes: int, seed: int) -> tuple[float, float]:
     envs.seed(seed)
     mean, deviation = evaluate_policy(model, envs, n_eval_episodes=num_episodes, deterministic=False)
     return float(np.mean(mean)), float(np.mean(deviation))

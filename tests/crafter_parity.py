@@ -50,17 +50,19 @@ def designs() -> list[Design | None]:
 
 
 class Games:
-    """One engine's games of a round, played by the same players as any other engine's."""
+    """One engine's games of a round, all or some, played by the same players as any other engine's."""
 
-    def __init__(self, make: Callable[..., Any], observe: Observe, round_: int) -> None:
+    def __init__(
+        self, make: Callable[..., Any], observe: Observe, round_: int, games: Sequence[int] = range(SLOTS)
+    ) -> None:
         config = CrafterConfig(observation=observe, designed_length=700, original_length=2_000, num_threads=1)
         every = designs()
-        worlds = [every[slot % len(every)] for slot in range(SLOTS)]
+        worlds = [every[game % len(every)] for game in games]
         first = 1_000 * round_ + 100 * (observe is Observe.symbolic)
-        self.batch = Batch(make(config, worlds, [first + slot for slot in range(SLOTS)]))
+        self.batch = Batch(make(config, worlds, [first + game for game in games]))
         # 24 designs and 9 players share the factor 3: in the next round everyone is somewhere else.
-        self._players = [PLAYERS[(slot + round_) % len(PLAYERS)]() for slot in range(SLOTS)]
-        self._rngs = [np.random.default_rng([round_, slot]) for slot in range(SLOTS)]
+        self._players = [PLAYERS[(game + round_) % len(PLAYERS)]() for game in games]
+        self._rngs = [np.random.default_rng([round_, game]) for game in games]
         self.batch.reset()
 
     def step(self) -> list[EpisodeRecord]:
@@ -73,7 +75,7 @@ class Games:
         ]
         records = self.batch.step(actions)
         weak = env.inventory()[:, :4].min(axis=1) < 4
-        for slot in range(3, SLOTS, 4):
+        for slot in range(3, env.num_envs, 4):
             if weak[slot]:
                 _restore(env, slot)
         return records
@@ -110,7 +112,7 @@ def _restore(env: Any, slot: int) -> None:
 def digests(games: Games, steps: int) -> Iterator[tuple[list[str], list[str], list[EpisodeRecord]]]:
     """For each block of steps: a digest of each slot's states, one of its light, and the episodes that ended."""
     for _ in range(0, steps, BLOCK):
-        state, light = ([hashlib.blake2b(digest_size=8) for _ in range(SLOTS)] for _ in range(2))
+        state, light = ([hashlib.blake2b(digest_size=8) for _ in range(games.batch.env.num_envs)] for _ in range(2))
         ended: list[EpisodeRecord] = []
         for _ in range(BLOCK):
             records = games.step()

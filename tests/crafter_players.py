@@ -7,6 +7,7 @@ actions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class Walker:
         x, y = CENTER[0] + facing[0], CENTER[1] + facing[1]
         if careful and (ground[x][y] in ids or things[x][y] in creatures):
             return ACTION["do"]
-        wanted = np.isin(view[0], list(ids)) | np.isin(view[1], list(creatures))
+        wanted = among(frozenset(ids))[view[0]] | among(frozenset(creatures))[view[1]]
         if wanted.any() and rng.random() < 0.85:
             offsets = np.argwhere(wanted) - CENTER
             dx, dy = offsets[np.abs(offsets).sum(axis=1).argmin()].tolist()
@@ -137,7 +138,7 @@ class Gardener(Walker):
         if inventory[ITEM["stone"]] and rng.random() < 0.1:
             return ACTION["place_stone"]
         threats = view[1][CENTER[0] - 2 : CENTER[0] + 3, CENTER[1] - 2 : CENTER[1] + 3]
-        if np.isin(threats, [LOOK["zombie"], LOOK["cow"]]).any():
+        if sees_in(threats, "zombie", "cow"):
             return self.seek(view, rng, looks=["zombie", "cow"])
         if inventory[ITEM["drink"]] < 4 and sees(view, ["water"]):
             return self.seek(view, rng, materials=["water"])
@@ -150,7 +151,7 @@ class Settler(Walker):
     def act(self, view: NDArray, inventory: NDArray, rng: np.random.Generator) -> int:
         has = {name: int(inventory[index]) for name, index in ITEM.items()}
         near = view[1][CENTER[0] - 1 : CENTER[0] + 2, CENTER[1] - 1 : CENTER[1] + 2]
-        if np.isin(near, [LOOK["zombie"], LOOK["skeleton"]]).any():
+        if sees_in(near, "zombie", "skeleton"):
             return self.seek(view, rng, looks=["zombie", "skeleton"])
         asleep = view[1, CENTER[0], CENTER[1]] == LOOK["player-sleep"]
         if asleep or has["energy"] < 3:
@@ -193,6 +194,18 @@ def craft(rng: np.random.Generator) -> int:
 
 def sees(view: NDArray, materials: Sequence[str] = (), looks: Sequence[str] = ()) -> bool:
     """Whether any of this is in view."""
-    return bool(np.isin(view[0], [MATERIAL[name] for name in materials]).any()) or bool(
-        np.isin(view[1], [LOOK[name] for name in looks]).any()
-    )
+    found = among(frozenset(MATERIAL[name] for name in materials))[view[0]].any()
+    return bool(found) or bool(looks and sees_in(view[1], *looks))
+
+
+def sees_in(things: NDArray, *looks: str) -> bool:
+    """Whether any of these is in a part of the view."""
+    return bool(among(frozenset(LOOK[name] for name in looks))[things].any())
+
+
+@cache
+def among(ids: frozenset[int]) -> NDArray:
+    """(256,) bool: which numbers are among these; np.isin takes ten times as long for so few."""
+    table = np.zeros(256, bool)
+    table[list(ids)] = True
+    return table

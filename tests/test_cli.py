@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import runs
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,8 +19,9 @@ from envgen_exp.commands import cli, sweep
 from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.commands.explain import groups_of
 from envgen_exp.config import LLMKind, RunConfig
-from envgen_exp.errors import BudgetError, EnvGenError, MissingKeyError, NumericsError
+from envgen_exp.errors import BudgetError, EnvGenError, MissingKeyError, NumericsError, RunFolderError
 from envgen_exp.guard.frozen import plain
+from envgen_exp.run import preparation
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.identity import identity
 
@@ -123,6 +126,11 @@ def refused(argv: Sequence[str], capsys: pytest.CaptureFixture[str], pipeline: P
         ("llm.kind=replay", ["llm.from=FOLDER"]),
         ("llm.kind=litellm", ["llm.model"]),
         ("llm.api_base=localhost", ["llm.api_base=localhost", "http://"]),
+        # Hydra's own that would do nothing.
+        ("hydra.run.dir=x", ["hydra.run.dir=x", "folder=FOLDER"]),
+        ("hydra.job.chdir=true", ["hydra.job.chdir=true", "started in"]),
+        ("hydra.verbose=true", ["hydra.verbose=true", "verbosity=verbose"]),
+        ("-m seed=range(0)", ["range(0)", "no value"]),
         # Resume.
         ("resume=nowhere", ["nowhere"]),
         ("resume=.", [". is not a run's folder"]),
@@ -392,6 +400,86 @@ def test_cfg_job_prints_the_config(capsys: pytest.CaptureFixture[str], pipeline:
     assert cli.main(["--cfg", "job", "cycles=7"]) == 0
     assert yaml.safe_load(capsys.readouterr().out) == plain(compose_run(["cycles=7"]))
     assert pipeline.configs == []
+
+
+@pytest.mark.parametrize("what", ["job", "hydra", "all"])
+def test_cfg_of_a_sweep_prints_and_runs_nothing(
+    what: str, capsys: pytest.CaptureFixture[str], pipeline: Pipeline
+) -> None:
+    assert cli.main(["-m", "seed=0,1", "arm=original", "--cfg", what]) == 0
+    documents = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert [document["seed"] for document in documents if "seed" in document] == ([] if what == "hydra" else [0, 1])
+    assert ("hydra" in documents[-1]) == (what != "job")
+    assert pipeline.configs == []
+    assert list(Path().iterdir()) == []
+
+
+def test_a_dry_sweep_tells_each_plan_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["debug=smoke", "num_threads=1", "seed=0,1", "arm=adaptive,placebo", "dry_run=true"]
+    assert cli.main(["-m", *words]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.count("LLM calls") == 2
+    assert printed.out.count("whose rates its designer is told") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whatever_help_names_has_help(capsys: pytest.CaptureFixture[str], pipeline: Pipeline) -> None:
+    assert cli.main(["--help"]) == 0
+    footer = capsys.readouterr().out.splitlines()[-1]
+    for section in [*footer.partition(": ")[2].partition(";")[0].split(", "), *groups_of(CONF)]:
+        assert cli.main(["--help", section]) == 0
+        assert section in capsys.readouterr().out
+
+
+def test_completion_offers_options_alone(
+    capsys: pytest.CaptureFixture[str], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_LINE", "python run.py designer=")
+    assert cli.main(["-sc", "query=bash"]) == 0
+    offered = capsys.readouterr().out.split()
+    assert "designer=adaptive" in offered
+    assert not [word for word in offered if "schema" in word]
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("cycles=1e1", "cycles", 10),
+        ("seed=3.0", "seed", 3),
+        ("folder=runs/ü", "folder", "runs/ü"),
+        ("folder=größe 2/été", "folder", "größe 2/été"),
+        ("folder=~/x y", "folder", "/home/me/x y"),
+    ],
+)
+def test_what_one_types_is_what_one_means(
+    word: str, key: str, value: object, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert getattr(compose_run([word]), key) == value
+
+
+def test_the_advice_for_a_value_that_needs_quotes_helps(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["folder=a=b (1"]) == 2
+    advice = capsys.readouterr().err.partition("in a shell: ")[2]
+    assert compose_run(shlex.split(advice)).folder == "a=b (1"
+
+
+def test_the_plan_comes_before_what_takes_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = preparation.tell_plan(made := preparation.prepare(runs.composed("dry_run=true", "tracker=none")))
+    monkeypatch.setattr(type(made.learner), "speed", lambda self: pytest.fail("measured"))
+    first = next(said)
+    assert "LLM calls" in first
+    assert "time " not in first
+    monkeypatch.undo()
+    assert next(said).startswith("time        about ")
+    (tmp_path / "a").write_text("")
+    monkeypatch.setattr(preparation, "make_family", lambda config: pytest.fail("made"))
+    with pytest.raises(RunFolderError, match="not an empty folder"):
+        preparation.prepare(runs.composed(f"folder={tmp_path}"))
 
 
 def test_from_another_folder_and_without_torch(tmp_path: Path) -> None:

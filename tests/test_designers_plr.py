@@ -32,7 +32,7 @@ def replay(population: int = 3, worlds: int = 2, temperature: float = 0.1, stale
     made = Replay(PLRConfig(**{**vars(config), "temperature": temperature, "staleness": staleness}), seed=3)
     made.designs = [TinyDesign(head_start=number) for number in range(population)]
     made.slots = frozenset({0, 1})
-    made.begin()
+    made.begin((0, 1))
     return made
 
 
@@ -117,7 +117,7 @@ def test_a_level_that_a_phase_s_end_cut_off_comes_back() -> None:
     first, second = (int(levels.choose(0)[0].settings()["head_start"]) for _ in range(2))
     assert first != second
     levels.learn(np.ones((4, 2), np.float32), np.array([[0, 0], [1, 0], [0, 0], [0, 0]], np.bool_))
-    levels.begin()
+    levels.begin((0, 1))
     assert second in {levels.sample() for _ in range(20)}
 
 

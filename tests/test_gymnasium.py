@@ -28,7 +28,8 @@ from envgen_exp.families.crafter import upstream
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.observation import NIGHT_BELOW
 from envgen_exp.families.design import design_key
-from envgen_exp.families.gymnasium import FamilyEnv, FamilyVectorEnv
+from envgen_exp.families.gymnasium import FamilyEnv
+from envgen_exp.families.gymnasium_vector import FamilyVectorEnv
 from envgen_exp.seeding import world_seed
 
 ID = "EnvGen/Crafter-v0"
@@ -352,7 +353,7 @@ def test_what_is_no_design_is_refused(design: Any, message: str) -> None:
 ARGUMENT_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"engine": "natvie"}, "engine: 'natvie', allowed: native, reference; did you mean native"),
     ({"observation": None}, "observation: None, allowed: pixels, symbolic"),
-    ({"originl_length": 9}, "no argument 'originl_length'.*did you mean original_length"),
+    ({"originl_length": 9}, "unexpected keyword argument 'originl_length'.*did you mean original_length"),
     ({"original_length": 0}, "original_length: 0, allowed are whole numbers from 1"),
     ({"designed_length": 2.5}, "designed_length: 2.5"),
     ({"num_threads": -1}, "num_threads: -1"),

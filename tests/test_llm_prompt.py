@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envgen_exp.config import Engine, Prompt
+from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.family import DesignCheck
+from envgen_exp.families.heist.config import HeistConfig
 from envgen_exp.llm import offline
 from envgen_exp.llm.compact import make_prompter
 from envgen_exp.llm.prices import count_text
@@ -242,6 +244,19 @@ def test_a_compact_schema_leaves_out_what_a_choice_rules_out() -> None:
     assert "place_stone" in targets["grassland"]
     assert targets["natural"] == list(FAMILY.skills)
     assert all(set(kind["required"]) == {"target_biome", "targets", "purpose"} for kind in kinds)
+
+
+def test_what_is_ruled_out_is_so_whatever_else_is_set() -> None:
+    """Heist's gifts are locks that are open already: a lock that is open can't be opened, which rules out nothing."""
+    prompter = make_prompter(make_family(HeistConfig()), Prompt.compact, 4)
+    text = prompter.first()
+    ruled_out = text.partition("rules out:\n")[2].partition("\n\n")[0]
+    assert ruled_out.splitlines() == [
+        "- maze_size 3x3: collect_key_3, open_lock_3",
+        "- locks none: collect_key_1, collect_key_2, collect_key_3, open_lock_1, open_lock_2, open_lock_3",
+        "- locks one: collect_key_2, collect_key_3, open_lock_2, open_lock_3",
+        "- locks two: collect_key_3, open_lock_3",
+    ]
 
 
 def test_the_stand_in_reads_compact_questions_too() -> None:

@@ -13,6 +13,7 @@ import warm
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import compose_sweep
 from envgen_exp.errors import ConfigError
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking import wandb
 
@@ -77,5 +78,5 @@ def test_a_full_disk_names_the_command_that_goes_on(tmp_path: Path) -> None:
     done = warm.run(["-c", FULL, *runs.SMOKE, "tracker=none", f"folder={tmp_path / 'run'}"], cwd=RUN.parent)
     assert done.returncode == 2
     assert "no disk space left" in done.stderr
-    assert done.stdout.endswith(f"to go on:\npython run.py resume={tmp_path / 'run'}\n")
+    assert done.stdout.endswith("to go on:\n" + pasted(f"python run.py resume={tmp_path / 'run'}") + "\n")
     assert "Traceback" not in done.stderr

@@ -186,9 +186,9 @@ def test_a_skill_is_marked_in_the_step_that_shows_it() -> None:
     assert film.unlocked == {"move": 4}
     frames, _ = decoded(film.data)
     assert len(frames) == 25 + SHOWN_FRAMES
-    marked = [bool(frame[1, 1, 1] > frame[1, 1, 0] + 60) for frame in frames]
+    marked = [bool(frame[BAR + 1, 1, 1] > frame[BAR + 1, 1, 0] + 60) for frame in frames]
     assert [index for index, mark in enumerate(marked) if mark] == list(range(4, 4 + SHOWN_FRAMES))
-    steps = [round(float(frame[100:200, 100:200].mean()) / 10) for frame in frames]
+    steps = [round(float(frame[BAR:][100:200, 100:200].mean()) / 10) for frame in frames]
     assert steps == [*range(25), *[24] * SHOWN_FRAMES]  # the last step has no picture: the next episode has begun
 
 
@@ -201,9 +201,9 @@ def test_without_counts_and_frames_the_observation_is_filmed_and_skills_are_mark
     assert len(frames) == 9 + SHOWN_FRAMES
     assert frames[0].shape == (4 * 64 + BAR, 4 * 64, 3)
     door = 0 if world_seed(1, 1) // 4 % 2 else 8
-    yellow = [int(cell) for cell in np.flatnonzero(frames[0][100, 14::28, :2].min(axis=1) > 150)[:9]]
+    yellow = [int(cell) for cell in np.flatnonzero(frames[0][BAR + 100, 14::28, :2].min(axis=1) > 150)[:9]]
     assert yellow == []  # player and door in different cells
-    green = [int(cell) for cell in np.flatnonzero(frames[0][100, 14 : 9 * 28 : 28, 1] > 150)]
+    green = [int(cell) for cell in np.flatnonzero(frames[0][BAR + 100, 14 : 9 * 28 : 28, 1] > 150)]
     assert green == [door]
 
 
@@ -234,6 +234,16 @@ def test_films_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     large = FilmedEnv(CountingEnv([None], [1], length=500), ["large"], max_steps=499)
     walk(large, [0] * 499)
     assert 1 < len(decoded(large.films[0].data)[0]) < 499
+
+
+def test_a_film_shows_a_whole_episode_or_is_left_out(tmp_path: Path) -> None:
+    short, cut = (FilmedEnv(CountingEnv([None], [1], length=length), [f"{length}"], max_steps=12) for length in (9, 25))
+    late = FilmedEnv(CountingEnv([None], [1], length=9), ["late"], max_steps=12, max_seconds=0.0)
+    for env in (short, cut, late):
+        walk(env, [0] * 30)
+    written = recording.write_films([*cut.films, *short.films, *late.films], tmp_path, "x")
+    assert written == {tmp_path / "x-2.mp4": short.films[0]}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["x-2.json", "x-2.mp4"]
 
 
 class FailingEnv(CountingEnv):
@@ -290,11 +300,13 @@ CASES = [(network, Precision.float32) for network in NETWORKS.names] + [("tiny",
 def test_an_export_gives_the_same_logits_without_us(tmp_path: Path) -> None:
     expected = {}
     for network, precision in CASES:
-        observe = Observe.symbolic if network == "symbolic" else Observe.pixels
+        observe = Observe.symbolic if network in ("symbolic", "symmetric") else Observe.pixels
         family = make_family(dataclasses.replace(runs.composed().env, observation=observe))
-        config = dataclasses.replace(runs.composed().ppo, network=network, precision=precision)
+        memory = 32 * (network == "symmetric")
+        config = dataclasses.replace(runs.composed().ppo, network=network, precision=precision, memory=memory)
         spec = family.observation_spec
-        learner = PPO.create(config, spec, family.num_actions, seed=2, device=torch.device("cpu"))
+        cpu = torch.device("cpu")
+        learner = PPO.create(config, spec, family.num_actions, seed=2, device=cpu, symmetry=family.symmetry)
         generator = torch.Generator().manual_seed(1)
         obs = {
             name: torch.from_numpy(

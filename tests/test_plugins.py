@@ -109,9 +109,13 @@ def test_a_wrong_word_gets_one_line(typed: str, says: str, capsys: pytest.Captur
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("word", ["env=broken", "agent=broken", "ppo.network=broken"])
-def test_one_that_does_not_load_is_one_line(word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([*SMOKE, word, f"folder={tmp_path / 'run'}"]) == 2
+@pytest.mark.parametrize(
+    "words", [["env=broken"], ["agent=broken"], ["ppo.network=broken"], ["env=broken", "env.patience=7"]]
+)
+def test_one_that_does_not_load_is_one_line(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*SMOKE, *words, f"folder={tmp_path / 'run'}"]) == 2
     error = capsys.readouterr().err
     assert "=broken: does not load: ModuleNotFoundError: No module named 'no_such_module'\n" in error
     assert error.count("\n") == 1

@@ -27,6 +27,7 @@ from envgen_exp.learners.ppo.training import TrainingPhase
 from envgen_exp.run import checkpoint, session, stopping
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.session import Session
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +113,9 @@ def killed_at_random(folder: Path, overrides: Sequence[str], kills: int, rng: ra
     met = 0
     for _ in range(kills):
         child = fork(lambda: run(folder, *overrides))
-        time.sleep(rng.uniform(0.0, longest))
+        moment = time.monotonic() + rng.uniform(0.0, longest)
+        while time.monotonic() < moment and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            time.sleep(0.005)  # one that has ended is not waited for
         os.kill(child, signal.SIGKILL)
         met += wait(child) == -signal.SIGKILL
     assert wait(fork(lambda: run(folder, *overrides))) == 0
@@ -201,7 +204,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint_and_the_command_that_goes_on(
         os._exit(command.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), []))
 
     assert wait(fork(until_stopped)) == 128 + signum
-    assert capfd.readouterr().out.rstrip().splitlines()[-1] == f"python run.py resume={folder}"
+    assert capfd.readouterr().out.rstrip().splitlines()[-1] == pasted(f"python run.py resume={folder}")
     _, state, _ = checkpoint.load_latest(folder / "checkpoints")
     assert state is not None
     assert state["inside"] is not None, "the snapshot of the last boundary was not written"
@@ -230,7 +233,7 @@ def test_a_signal_in_a_long_update_falls_back_to_the_last_snapshot(
         command.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), [])
 
     assert wait(fork(until_stopped)) == 128 + signal.SIGTERM
-    assert capfd.readouterr().out.rstrip().splitlines()[-1] == f"python run.py resume={folder}"
+    assert capfd.readouterr().out.rstrip().splitlines()[-1] == pasted(f"python run.py resume={folder}")
     run(folder)
     assert final_state(folder) == final_state(whole)
 
@@ -381,7 +384,7 @@ def test_a_failing_engine_thread_is_one_line_and_the_run_goes_on_later(
 
     assert wait(fork(until_failed)) == 1
     printed = capfd.readouterr()
-    assert printed.out.rstrip().splitlines()[-1] == f"python run.py resume={folder}"
+    assert printed.out.rstrip().splitlines()[-1] == pasted(f"python run.py resume={folder}")
     (line,) = [line for line in printed.err.splitlines() if "error" in line]
     assert ("no memory left in the phase cycle1-train-" if memory else "the Crafter engine failed in slot 2") in line
     assert "Traceback" not in printed.err

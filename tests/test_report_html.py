@@ -37,6 +37,7 @@ from envgen_exp.reporting.statistics import difference
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.reporting.study.tables import spread
 from envgen_exp.run.identity import identity_of
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import Successes
 
@@ -383,7 +384,7 @@ def test_a_run_shows_what_there_is_so_far(copied: Path, done: int) -> None:
     text = make_report(copied).read_text()
     assert FAILED not in text
     assert f"Not finished: {done} of 10 phases" in text
-    assert f"python run.py resume={copied}" in Page(text).text
+    assert pasted(f"python run.py resume={copied}") in Page(text).text
     evaluated = sum(name.endswith("-evaluate") for name in kept)
     assert ("none yet" in text) is (evaluated == 0)
     if evaluated:
@@ -412,7 +413,7 @@ def test_the_command_reports_an_unfinished_run(copied: Path, capsys: pytest.Capt
     (copied / "summary.json").unlink()
     assert main([str(copied)]) == 0
     output = capsys.readouterr().out
-    assert f"to go on: python run.py resume={copied}" in output
+    assert f"to go on: {pasted(f'python run.py resume={copied}')}" in output
     assert f"  {copied / 'report.html'}\n" in output
     assert (copied / "report.html").exists()
 

@@ -26,6 +26,7 @@ from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.reporting.study.table_files import latex, markdown, write_tables
 from envgen_exp.reporting.study.terminal import print_study
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.summary import Successes
 
 GPT4 = {"llm.name": "gpt4", "llm.kind": "litellm", "llm.model": "openai/gpt-4.1"}
@@ -317,7 +318,7 @@ def test_unfinished_runs_are_named_and_counted_in_nothing(tmp_path: Path) -> Non
     text = text_of(tmp_path)
     assert "note: unfinished runs: 1; they count in no number" in text
     assert "seed 1, 1 phases done; to go on:" in text
-    assert f"python run.py resume={tmp_path / 'b'}" in text
+    assert pasted(f"python run.py resume={tmp_path / 'b'}") in text
     (tmp_path / "a" / "summary.json").unlink()
     assert "No run is finished yet." in markdown(Analysis(collect(tmp_path)))
     assert main([str(tmp_path)]) == 0

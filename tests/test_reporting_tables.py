@@ -17,7 +17,7 @@ from envgen_exp.run.summary import RunSummary
 
 def printed(summary: RunSummary, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    print_summary(summary, console)
+    print_summary(summary, console, next_commands(summary))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -102,7 +102,7 @@ def test_commands_to_try_are_the_runs_own_with_one_change(tmp_path: Path) -> Non
         "python run.py experiment=demo seed=4",
         "python run.py experiment=demo seed=3 designer=original",
         "python run.py experiment=demo seed=3 llm=gpt4",
-        f"wandb sync '{tmp_path}/a run/wandb/offline-run-1-x'",
+        f"python -m wandb sync '{tmp_path}/a run/wandb/offline-run-1-x'",
         f"python -m envgen_exp report '{tmp_path}/a run'",
     ]
     assert (

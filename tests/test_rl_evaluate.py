@@ -51,11 +51,11 @@ def test_slots_that_are_done_leave_the_batch(agent: Agent, monkeypatch: pytest.M
     env = TinyVectorEnv([None] * 4, range(4), length=12)
     left = np.array(quota)
     batches: list[int] = []
-    forward, step = agent.forward, env.step
+    follow, step = agent.follow, env.step
 
-    def counting_forward(obs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def counting_follow(obs: dict[str, torch.Tensor], *memory: torch.Tensor) -> tuple[torch.Tensor, ...]:
         batches.append(len(obs["cells"]))
-        return forward(obs)
+        return follow(obs, *memory)
 
     def checking_step(*args: Any, active: Any = None, **kwargs: Any) -> list[EpisodeRecord]:
         stepped = np.ones(4, np.bool_) if active is None else active
@@ -66,7 +66,7 @@ def test_slots_that_are_done_leave_the_batch(agent: Agent, monkeypatch: pytest.M
             left[record.slot] -= 1
         return records
 
-    monkeypatch.setattr(agent, "forward", counting_forward)
+    monkeypatch.setattr(agent, "follow", counting_follow)
     monkeypatch.setattr(env, "step", checking_step)
     evaluate(agent, env, quota, torch.Generator().manual_seed(0), CPU)
     assert not left.any()

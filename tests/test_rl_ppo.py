@@ -754,7 +754,7 @@ def test_foreign_checkpoints_are_refused() -> None:
         new_learner(observation="symbolic").load_state_dict(state)
     with pytest.raises(CheckpointError, match="another phase"):
         TrainingPhase(new_learner(), tiny_env(), 128, CONFIG, 1000).load_state_dict(phase_state)
-    damaged = phase_state | {"slots": [torch.zeros(5, dtype=torch.uint8)] * 4}
+    damaged = phase_state | {"games": [{**phase_state["games"][0], "state": torch.zeros(5, dtype=torch.uint8)}] * 4}
     with pytest.raises(CheckpointError, match="slot 0"):
         TrainingPhase(new_learner(), tiny_env(), 64, CONFIG, 1000).load_state_dict(damaged)
 

@@ -26,6 +26,7 @@ from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
 from envgen_exp.guard.frozen import freeze
 from envgen_exp.learners.intervals import wilson
+from envgen_exp.run import evaluations
 from envgen_exp.run import loop as pipeline
 from envgen_exp.run.films import SHOWN_FRAMES
 from envgen_exp.run.folder import RunFolder
@@ -210,7 +211,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = sweep / identity(runs.composed(*overrides))
 
     def attempt(killed: bool) -> None:
-        pipeline.VISUAL_SHARE = 1.0
+        evaluations.VISUAL_SHARE = 1.0
         evaluate = pipeline.Run.evaluate
         if killed:
             pipeline.Run.evaluate = lambda self, cycle, p: runs.die() if cycle == 2 else evaluate(self, cycle, p)  # type: ignore[method-assign, assignment, return-value]

@@ -5,7 +5,7 @@ A field's line below it is its documentation, its range its metadata: --help, re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -13,20 +13,13 @@ from typing import Any, ClassVar, Protocol
 
 from omegaconf import MISSING
 
+from envgen_exp.guard.ranges import POSITIVE as POSITIVE
+from envgen_exp.guard.ranges import TEXT as TEXT
+from envgen_exp.guard.ranges import Range as Range
+from envgen_exp.guard.ranges import at_least as at_least
+from envgen_exp.guard.ranges import between as between
+from envgen_exp.guard.ranges import ranged as ranged
 from envgen_exp.registry import Registry
-
-
-@dataclass(frozen=True)
-class Range:
-    """What a field's number or text may be; null is allowed where its type allows it."""
-
-    accepts: Callable[[Any], bool]
-    words: str
-
-
-def ranged(default: Any, allowed: Range) -> Any:
-    """A field of a config class with this default whose value is checked before a run."""
-    return field(default=default, metadata={"allowed": allowed})
 
 
 def named(default: str, registry: Registry[Any]) -> Any:
@@ -34,19 +27,8 @@ def named(default: str, registry: Registry[Any]) -> Any:
     return field(default=default, metadata={"registry": registry})
 
 
-def at_least(low: float, why: str = "") -> Range:
-    """`low` and everything above."""
-    return Range(lambda value: bool(value >= low), f"{low} or more" + (f", {why}" if why else ""))
-
-
-def between(low: float, high: float) -> Range:
-    """Both ends included."""
-    return Range(lambda value: bool(low <= value <= high), f"from {low:g} to {high:g}")
-
-
-POSITIVE = Range(lambda value: bool(value > 0), "above 0")
-TEXT = Range(lambda value: bool(value.strip()), "a text that is not empty")
 NUM_ENVS = between(1, 4096)
+_STEPS = Range(lambda value: len({n for n in value if n > 0}) == len(value), "different numbers above 0")
 _SEED = Range(lambda value: bool(0 <= value < 2**63), "from 0 to 2**63 - 1")
 
 
@@ -129,7 +111,14 @@ class TrackerKind(Enum):
     """Where metrics go besides metrics.jsonl."""
 
     wandb = "wandb"
+    tensorboard = "tensorboard"
+    both = "both"
     none = "none"
+
+    @property
+    def is_wandb(self) -> bool:
+        """Whether W&B is one of them."""
+        return self in (TrackerKind.wandb, TrackerKind.both)
 
 
 class TrackerMode(Enum):
@@ -158,6 +147,8 @@ class Stored(Protocol):
 class EnvConfig(Section):
     """An environment family; a family's own settings stand in a subclass."""
 
+    typical_episode: ClassVar[int] = 0
+    """Steps of a typical episode, the median that was observed; 0 where nobody has looked."""
     name: str = MISSING
     """The family, as registered."""
     engine: Engine = Engine.native
@@ -320,6 +311,8 @@ class EvaluationConfig:
     """Episodes of each of those seeds."""
     report_episodes: int = ranged(1000, at_least(1))
     """Episodes of the report evaluation, which carries the score."""
+    report_at: list[int] = field(default_factory=list, metadata={"allowed": _STEPS})
+    """Training steps after which as many are played besides, in other worlds: that changes nothing in the run."""
     num_envs: int = ranged(32, NUM_ENVS)
     """Environments side by side in the report evaluation."""
 
@@ -389,10 +382,6 @@ class RunConfig:
     agent: AgentConfig = field(default_factory=AgentConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracker: TrackerConfig = MISSING
-
-
-OF_TRAINING = ("designer", "ppo", "schedule", "cycles", "evaluation", "device", "design_set")
-"""Keys that change nothing where nothing is trained."""
 
 
 def design_set(config: RunConfig) -> int:

@@ -2,6 +2,7 @@
 
     EnvGenError                 one clear line: what, where, what is allowed
     ├── ConfigError             a value that a person wrote (Hydra)
+    │   ├── ArgumentError       a keyword argument that a call has not; also a TypeError
     │   └── SecretError         a key typed where it would land in a file
     ├── DesignError             a design that is not one, or can't be met
     ├── EngineError             a wrong call to an engine: buffers, actions, closed
@@ -34,6 +35,10 @@ class EnvGenError(Exception):
 
 class ConfigError(EnvGenError):
     """A configuration value that is refused before anything is written."""
+
+
+class ArgumentError(ConfigError, TypeError):
+    """A keyword argument that there is not; who probes for arguments expects Python's own kind of error."""
 
 
 class SecretError(ConfigError):

@@ -7,15 +7,18 @@ Importing this module imports neither torch nor a game, so that help and errors 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import yaml
 
 from envgen_exp.commands import help as usage
 from envgen_exp.commands import sweep
-from envgen_exp.commands.compose import CONF, compose_run
+from envgen_exp.commands.compose import CONF, compose_run, compose_sweep, hydra_settings
 from envgen_exp.commands.failure import told
 from envgen_exp.errors import ConfigError
 from envgen_exp.guard.frozen import plain
@@ -29,27 +32,42 @@ _FLAGS = ("--help", "--multirun", "--cfg", "--info", "--shell-completion")
 def main(argv: Sequence[str]) -> int:
     """Do what `argv` asks and return the exit status."""
     refuse_secrets(argv, os.environ)
-    # `from` can't be the name of a field in Python; it is what one types.
-    argv = [
-        "llm.replay_" + argument.removeprefix("llm.") if argument.startswith("llm.from=") else argument
-        for argument in argv
-    ]
     asked = _flags().parse_intermixed_args(argv)
     if asked.help:
         overrides = [word for word in asked.overrides if "=" in word]
         config = compose_run(overrides)
         sections = [word for word in asked.overrides if "=" not in word]
-        print("\n".join(usage.usage_of(section, config) for section in sections) or usage.usage(config, CONF))
+        print("\n".join(usage.usage_of(section, config, CONF) for section in sections) or usage.usage(config, CONF))
         return 0
-    if asked.cfg == "job":
-        print(yaml.safe_dump(plain(compose_run(asked.overrides)), sort_keys=False), end="")
+    if asked.cfg:
+        print("---\n".join(_configs(asked)), end="")
+        return 0
+    if asked.shell_completion:
+        print(re.sub(r"\S+[=/]schema\S* ?", "", _said(argv)), end="")  # schemas are none of the options
+        return 0
+    if asked.info:
+        sweep.hydra_main([word for word in argv if word not in ("-m", "--multirun")])
         return 0
     if asked.multirun:
         return sweep.run_sweep(asked.overrides)
-    if asked.cfg or asked.info or asked.shell_completion:
-        sweep.hydra_main(argv)
-        return 0
     return sweep.run_once(compose_run(asked.overrides), argv)
+
+
+def _configs(asked: argparse.Namespace) -> Iterator[str]:
+    """The configs that are asked for, as YAML: each run's, Hydra's own, or both."""
+    if asked.cfg != "hydra":
+        runs = compose_sweep(asked.overrides).runs if asked.multirun else ()
+        for config in [run.config for run in runs] or [compose_run(asked.overrides)]:
+            yield yaml.safe_dump(plain(config), sort_keys=False)
+    if asked.cfg != "job":
+        yield yaml.safe_dump(hydra_settings(asked.overrides), sort_keys=False)
+
+
+def _said(argv: Sequence[str]) -> str:
+    """What Hydra prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        sweep.hydra_main(argv)
+    return out.getvalue()
 
 
 class _Parser(argparse.ArgumentParser):

@@ -13,6 +13,7 @@ import functools
 import itertools
 import math
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,10 @@ from envgen_exp.run import schemas
 from envgen_exp.run.identity import identity
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.schemas import CONF as CONF
-from envgen_exp.run.stored import structured, told_again
+from envgen_exp.run.stored import quoted, structured, told_again
+
+STUDIED = ("laptop", "paper")
+"""Options of `scale` at which an experiment is a study: phases too short for an episode are refused, not only told."""
 
 _ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError)
 """What Hydra and OmegaConf raise for a wrong value, key, option or file."""
@@ -114,6 +118,8 @@ class Sweep:
     """The option of hydra/launcher, e.g. 'joblib'."""
     settings: Mapping[str, Any]
     """That launcher's settings."""
+    study: bool
+    """Whether it is an experiment at a scale from which conclusions are drawn."""
     runs: tuple[SweptRun, ...]
     """In the order in which Hydra's basic sweeper launches them."""
 
@@ -123,7 +129,9 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
     parsed = _parse(overrides, conf)
     composed = _with_hydra(parsed, conf)
     with _one_line(parsed, conf):
-        launcher = str(composed.hydra.runtime.choices["hydra/launcher"])
+        chosen = composed.hydra.runtime.choices
+        study = chosen["experiment"] is not None and chosen["scale"] in STUDIED
+        launcher = str(chosen["hydra/launcher"])
         settings = {str(key): value for key, value in composed.hydra.launcher.items()}
         folder = Path(composed.hydra.sweep.dir)
         if launcher == "ray":
@@ -148,7 +156,7 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
         if run.config.designer.wants_source:
             source = _source(run, [other.config for other in runs])
             runs[number] = dataclasses.replace(run, source=folder / identity(source))
-    return Sweep(folder, launcher, settings, tuple(runs))
+    return Sweep(folder, launcher, settings, study, tuple(runs))
 
 
 def spelled_out(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
@@ -160,6 +168,13 @@ def sweep_choices(overrides: Sequence[str], conf: Path = CONF) -> dict[str, list
     """What a multirun varies and what it fixes: the values of each key, e.g. {'seed': ['seed=0', 'seed=1'], ...}."""
     parsed = _parse(overrides, conf)
     return _choices(_with_hydra(parsed, conf), parsed, conf)
+
+
+def hydra_settings(overrides: Sequence[str], conf: Path = CONF) -> dict[str, Any]:
+    """What Hydra itself is told, of one run or of a sweep."""
+    composed = _with_hydra(_parse(overrides, conf), conf)
+    settings: Any = OmegaConf.to_container(composed.hydra, resolve=False, enum_to_str=True)
+    return {"hydra": settings}
 
 
 def _with_hydra(parsed: Sequence[Override], conf: Path) -> DictConfig:
@@ -263,6 +278,10 @@ def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
+        for group, registry, common in schemas.PLUG_INS:
+            for override in parsed:
+                if override.key_or_group == group and override.value() in registry.names:
+                    registry.config(str(override.value()), common)  # one that does not load has no keys to be found
         raise ConfigError(explain(error, parsed, conf)) from error
 
 
@@ -283,18 +302,48 @@ def _listed(key: str, conf: Path, stamp: int, registered: object) -> list[str]:
         return list(loader.get_group_options(key))
 
 
+def _as_hydra_reads(text: str) -> str:
+    """An override in Hydra's grammar, whose plain values have ASCII letters alone and know no home folder."""
+    key, equals, value = text.partition("=")
+    if key == "llm.from":  # which can't be the name of a field in Python
+        key = "llm.replay_from"
+    if value.startswith("~/"):
+        value = quoted(os.path.expanduser(value))
+    elif not value.isascii() and not re.search(r"[\x00-\x1f,\[\]{}()'\"\\$=*?]", value):
+        value = quoted(value)
+    return f"{key}{equals}{value}"
+
+
+def _quoted_twice(text: str) -> str:
+    key, _, value = text.partition("=")
+    return shlex.quote(f"{key}={quoted(value)}")
+
+
+_IGNORED = {
+    "hydra.run.dir": "folder=FOLDER says where a run goes",
+    "hydra.output_subdir": "folder=FOLDER says where a run goes",
+    "hydra.sweep.subdir": "hydra.sweep.dir=FOLDER says where a sweep goes, its runs' configs name their folders",
+    "hydra.job.chdir": "a run works in the folder that it is started in",
+    "hydra.verbose": "verbosity=verbose tells more",
+}
+"""Settings of Hydra's that would do nothing, and what does."""
+
+
 def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
     """The overrides as Hydra reads them; ConfigError for one that it can't read or that this project has no use for."""
     parsed = []
     parser = OverridesParser.create()
     for text in overrides:
         try:
-            override = parser.parse_override(text)
+            override = parser.parse_override(_as_hydra_reads(text))
         except HydraException as error:
             raise ConfigError(
-                f"{text}: not of the form KEY=VALUE (in a shell, quote values with spaces, brackets or braces)"
+                f"{text}: not of the form KEY=VALUE; a value with brackets, braces, quotes, = or , stands in quotes, "
+                f"twice in a shell: {_quoted_twice(text)}"
             ) from error
         key = override.key_or_group
+        if key in _IGNORED:
+            raise ConfigError(f"{text}: changes nothing here; {_IGNORED[key]}")
         if not key.startswith("hydra"):
             if not key or override.package is not None:
                 raise ConfigError(f"{text}: not of the form KEY=VALUE, where KEY is one that --help lists")
@@ -311,6 +360,10 @@ def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
         value = override.value()
         if override.value_type is ValueType.INTERVAL_SWEEP:
             raise ConfigError(f"{text}: an interval has no values to run through; allowed: 1,2,3 or range(1,4)")
+        if override.is_sweep_override() and next(override.sweep_string_iterator(), None) is None:
+            raise ConfigError(f"{text}: holds no value to run; allowed: range(1) and more")
+        if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+            override = parser.parse_override(f"{key}={int(value)}")  # 1e6 is a whole number too
         if options and value is None:
             raise ConfigError(f"{text}: allowed: {' | '.join(options)}")
         if isinstance(value, float) and not math.isfinite(value):

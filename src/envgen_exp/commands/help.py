@@ -38,26 +38,30 @@ def usage(config: RunConfig, conf: Path) -> str:
     chosen = chosen_options(conf)
     lines = [_COMMANDS, "", "Groups (GROUP=OPTION; * is taken if nothing is typed)"]
     for group in groups_of(conf):
-        lines.append(f"  {group}")
-        for file in sorted((conf / group).glob("*.yaml")):
-            mark = "*" if chosen.get(group) == file.stem else " "
-            lines.append(f"  {mark} {file.stem:<16} {gloss(file)}")
-        installed = (
-            name for of, all_, _ in PLUG_INS if of == group for name in all_.names if not all_.is_built_in(name)
-        )
-        lines += [f"    {name:<16} (an installed package's)" for name in installed]
+        lines += [f"  {group}", *_options(group, conf, chosen)]
     lines += ["", "Keys (KEY=VALUE; the values shown are those taken if nothing is typed)"]
-    groups = [field.name for field in dataclasses.fields(config) if (conf / field.name).is_dir()]
+    groups = [f.name for f in dataclasses.fields(config) if f.name != "arm" and (conf / f.name).is_dir()]
     lines += _keys(config, "", leave_out=groups)
     lines += ["", f"Sections with keys of their own: {', '.join(groups)}; e.g. python run.py --help {groups[0]}"]
     return "\n".join(lines)
 
 
-def usage_of(section: str, config: RunConfig) -> str:
-    """The keys of one section with their values in `config`; ConfigError for a section that there is none of."""
+def _options(group: str, conf: Path, chosen: dict[str, Any]) -> Iterator[str]:
+    for file in sorted((conf / group).glob("*.yaml")):
+        mark = "*" if chosen.get(group) == file.stem else " "
+        yield f"  {mark} {file.stem:<16} {gloss(file)}"
+    installed = (name for of, all_, _ in PLUG_INS if of == group for name in all_.names if not all_.is_built_in(name))
+    yield from (f"    {name:<16} (an installed package's)" for name in installed)
+
+
+def usage_of(section: str, config: RunConfig, conf: Path) -> str:
+    """A section's keys with their values in `config`, or a group's options where it is none; else ConfigError."""
+    groups = groups_of(conf)
     sections = {f.name for f in dataclasses.fields(config) if dataclasses.is_dataclass(getattr(config, f.name))}
     if section not in sections:
-        names = sorted(sections)
+        if section in groups:
+            return "\n".join([f"{section}=OPTION", *_options(section, conf, chosen_options(conf))])
+        names = sorted({*sections, *groups})
         raise ConfigError(f"--help {section}: no such section{nearest(section, names)}; allowed: {' | '.join(names)}")
     return "\n".join(_keys(getattr(config, section), f"{section}."))
 

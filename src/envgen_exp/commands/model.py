@@ -10,6 +10,7 @@ from envgen_exp.errors import EnvGenError, UnavailableError
 from envgen_exp.llm.embedded import weights
 from envgen_exp.llm.embedded.fetch import fetch, wanted
 from envgen_exp.llm.embedded.machine import check_processor
+from envgen_exp.run.pasted import pasted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,5 +27,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EnvGenError as error:
         tell(error)
         return error.exit_status
-    print(f"{weights.LABEL} is ready: python run.py llm=embedded")
+    print(f"{weights.LABEL} is ready: {pasted('python run.py llm=embedded')}")
     return 0

@@ -35,14 +35,11 @@ from envgen_exp.learners.skills import success_counts
 from envgen_exp.llm.client import LateClient
 from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.run import checkpoint, plan
-from envgen_exp.run.films import Camera, Film, film_title, write_films
+from envgen_exp.run.films import MAX_STEPS, Camera, Film, film_title, write_films
 from envgen_exp.run.folder import Files
 from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_console
-
-FILM_STEPS = 1000
-"""Where an episode's film is cut."""
 
 
 @told
@@ -116,13 +113,12 @@ def play(
     """
     records, films = watch(player, design, num_episodes, seed, num_videos)
     print_skills(player, design, records, console)
-    paths = write_films(films, Files(player.folder).videos, f"play-{design_key(design)}-s{seed}")
-    for path, film in zip(paths, films, strict=True):
-        cut = "" if film.record is not None else ", cut there"
-        _tell(
-            console,
-            f"video: {path} ({film.steps:,} steps{cut}; {len(film.unlocked)} of {len(player.family.skills)} skills)",
-        )
+    written = write_films(films, Files(player.folder).videos, f"play-{design_key(design)}-s{seed}")
+    for path, film in written.items():
+        skills = f"{len(film.unlocked)} of {len(player.family.skills)} skills"
+        _tell(console, f"video: {path} ({film.steps:,} steps; {skills})")
+    if left_out := len(films) - len(written):
+        _tell(console, f"video: {left_out} left out: the episode has more than {MAX_STEPS:,} steps")
 
 
 def watch(
@@ -132,7 +128,7 @@ def watch(
     quota = [len(part) for part in np.array_split(range(num_episodes), min(num_episodes, _slots(player.config)))]
     seeds = seeding.integers(seed, "worlds", "play", count=len(quota))
     worlds = WorldSet.VALIDATION
-    camera = Camera([film_title(design, seeding.world_seed(one, 1, worlds)) for one in seeds[:num_videos]], FILM_STEPS)
+    camera = Camera([film_title(design, seeding.world_seed(one, 1, worlds)) for one in seeds[:num_videos]], MAX_STEPS)
     stream, onlooker = (seed, "play", "actions"), Onlooker(camera=camera)
     played = player.learner.evaluate([design] * len(quota), seeds, worlds, quota, stream, onlooker)
     return played.records, camera.films

@@ -8,17 +8,23 @@ also while runs go on.
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from envgen_exp.commands.compose import compose_run
 from envgen_exp.commands.failure import told
+from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.reading import understood
+from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.run.page_of_run import make_report
-from envgen_exp.reporting.run.terminal import print_summary
+from envgen_exp.reporting.run.terminal import next_commands, print_summary
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import read_run
 from envgen_exp.reporting.study.packs import open_study
@@ -26,6 +32,8 @@ from envgen_exp.reporting.study.page_of_study import make_sweep_report
 from envgen_exp.reporting.study.table_files import write_tables
 from envgen_exp.reporting.study.terminal import print_study
 from envgen_exp.reporting.study.verdicts import write_claims
+from envgen_exp.run.pasted import SCRIPT, pasted
+from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking.progress import make_console
 
 CLAIMS = Path("docs/claims.md")
@@ -43,8 +51,15 @@ def main(argv: Sequence[str]) -> int:
         "--claims", type=Path, metavar="SWEEPS", help="judge the paper's claims by the sweeps in this folder"
     )
     parser.add_argument("--out", type=Path, default=CLAIMS, help="where the claims are written (default: %(default)s)")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a run's curves, a row for each of its logs' rows"
+    )
     asked = parser.parse_args(argv)
-    if asked.claims is None:
+    if asked.csv is not None:
+        if len(asked.folder) != 1 or os.path.lexists(asked.csv):
+            raise ConfigError(f"--csv {asked.csv}: needs a run's folder, and a file that is not there yet")
+        write_curves(asked.folder[0], asked.csv)
+    elif asked.claims is None:
         show(*asked.folder)
     else:
         show_claims(asked.claims, asked.out)
@@ -68,15 +83,48 @@ def _show(paths: Sequence[Path], console: Console) -> None:
             console.print(Text(f"  {file}"), soft_wrap=True)
         page = make_sweep_report(analysis)
     else:
-        run = read_run(folder)
-        page = make_report(folder)
-        if run.summary is None:
-            done = len(run.phases)
-            print(f"{folder} is not finished ({done} phases done); to go on: {run.resume_command}")
-        else:
-            print_summary(run.summary, console)
+        tell_run(read_run(folder), make_report(folder), console)
+        return
+    _tell_page(page, console)
+
+
+def tell_run(run: RunRecord, page: Path, console: Console) -> None:
+    """Print the table of a run, what to do next, and where its page is."""
+    if run.summary is None:
+        done = len(run.phases)
+        print(f"{run.folder} is not finished ({done} phases done); to go on: {run.resume_command}")
+    else:
+        commands = [pasted(command) for command in next_commands(run.summary) if _composes(command)]
+        print_summary(run.summary, console, commands)
+    _tell_page(page, console)
+
+
+def _tell_page(page: Path, console: Console) -> None:
     console.print(Text("report", style="bold"))
     console.print(Text(f"  {page}"), soft_wrap=True)
+
+
+def _composes(command: str) -> bool:
+    """Whether a command's config can be: a file of conf/ may set what another option has no key for."""
+    _, what, *words = shlex.split(command)
+    try:
+        return what != SCRIPT.name or bool(compose_run(words))
+    except EnvGenError:
+        return False
+
+
+def write_curves(folder: Path, file: Path) -> None:
+    """Write a run's metrics and clock readings as CSV: a column each, empty where a row has no such number."""
+    with understood(folder):
+        run = RunRecord(folder)
+        rows = [*run.rows, *run.timings]
+    columns = dict.fromkeys(("step", "cycle", "phase", *sorted({name for row in rows for name in row})))
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns)
+    table.writeheader()
+    table.writerows(rows)
+    write_atomic(file, text.getvalue().encode())
+    print(f"written: {file} ({len(rows):,} rows)")
 
 
 def show_claims(folder: Path, out: Path) -> None:

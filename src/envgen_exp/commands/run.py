@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from envgen_exp.commands.report import tell_run
 from envgen_exp.config import RunConfig
 from envgen_exp.reporting.run.page_of_run import write_report
-from envgen_exp.reporting.run.terminal import print_summary
 from envgen_exp.run import loop
+from envgen_exp.run.folder import Files
 from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking.progress import make_console
 
@@ -18,9 +19,7 @@ class _Views:
         return write_report(folder)
 
     def table(self, folder: Path) -> None:
-        summary = RunRecord(folder).summary
-        assert summary is not None, "the run is finished"
-        print_summary(summary, make_console())
+        tell_run(RunRecord(folder), Files(folder).report, make_console())
 
 
 def run(config: RunConfig, argv: Sequence[str]) -> int:

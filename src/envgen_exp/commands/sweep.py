@@ -34,12 +34,14 @@ from omegaconf import DictConfig
 from envgen_exp.commands.compose import CONF, Sweep, SweptRun, compose_run, compose_sweep, register_plain, spelled_out
 from envgen_exp.commands.failure import tell
 from envgen_exp.config import RunConfig
-from envgen_exp.errors import EnvGenError, MemoryFullError, RunFolderError
+from envgen_exp.errors import ConfigError, EnvGenError, MemoryFullError, RunFolderError
 from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.reading import read_json
 from envgen_exp.guard.writing import write_atomic, write_json
+from envgen_exp.run import plan
 from envgen_exp.run.folder import is_finished
 from envgen_exp.run.identity import identity, identity_of
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.stored import quoted
 
@@ -55,10 +57,14 @@ class SweepError(Exception):
 
 def run_once(config: RunConfig, argv: Sequence[str]) -> int:
     """One run in this process; its exit status."""
+    _set_waiting()
+    return _pipeline()(config, argv)
+
+
+def _set_waiting() -> None:
     # OpenMP's waiting threads spin, which on a machine with other work costs most of the speed. libgomp reads this
     # once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return _pipeline()(config, argv)
 
 
 @contextmanager
@@ -94,7 +100,10 @@ def run_sweep(overrides: Sequence[str]) -> int:
     """
     overrides = spelled_out(overrides)
     sweep = compose_sweep(overrides)
+    if any(run.config.dry_run for run in sweep.runs):
+        return _tell_plans(sweep)
     check_folder(sweep)
+    check_phases(sweep)
     shared = threads(sweep)
     sweep = dataclasses.replace(
         sweep, runs=tuple(dataclasses.replace(run, overrides=(*run.overrides, *shared)) for run in sweep.runs)
@@ -113,6 +122,19 @@ def run_sweep(overrides: Sequence[str]) -> int:
         tell(error)
         fault = error.exit_status
     return tell_failures(sweep) or fault
+
+
+def _tell_plans(sweep: Sweep) -> int:
+    """The plan of each run; nothing is run or written."""
+    with _memory():
+        from envgen_exp.run.preparation import prepare, tell_plan
+    for run in sweep.runs:
+        print(f"\n{run.name}", flush=True)
+        if run.source is None:
+            print(*tell_plan(prepare(dataclasses.replace(run.config, dry_run=True)), measured=False), flush=True)
+        else:
+            print(f"plan        as {run.source.name} in this sweep, whose rates its designer is told")
+    return 0
 
 
 def hydra_main(argv: Sequence[str]) -> None:
@@ -148,6 +170,16 @@ def check_folder(sweep: Sweep) -> None:
         f"{where}: holds another sweep, none of its {len(runs)} runs has a config (but for the seed) of this one; "
         "choose another name"
     )
+
+
+def check_phases(sweep: Sweep) -> None:
+    """Refuse a study in which slots see how worlds begin and no more."""
+    if not sweep.study:
+        return
+    _set_waiting()  # the learner that is asked for its slots loads torch
+    for run in sweep.runs:
+        if short := plan.short_phase(run.config):
+            raise ConfigError(f"{short} (in the run {run.name})")
 
 
 def threads(sweep: Sweep) -> list[str]:
@@ -194,7 +226,7 @@ def launch(sweep: Sweep, argv: Sequence[str]) -> int:
         sys.stderr.write(f"envgen: error: hydra/launcher={sweep.launcher} ended early ({name}): {log}\n")
         return 1
     except BaseException:
-        print(f"sweep stopped; to go on:\npython run.py -m {shlex.join(argv)}", flush=True)
+        print(f"sweep stopped; to go on:\n{pasted(f'python run.py -m {shlex.join(argv)}')}", flush=True)
         raise
     finally:
         _launching = False

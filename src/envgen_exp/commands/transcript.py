@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from envgen_exp.errors import RunFolderError
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.llm.recording import pack
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
+from envgen_exp.run.stored import quoted
 
 
 @told
@@ -29,7 +32,8 @@ def main(argv: Sequence[str]) -> int:
         raise RunFolderError(f"{asked.file} is there already: choose another name, nothing is overwritten")
     data = transcript(asked.run)
     write_atomic(asked.file, data)
-    print(f"written: {asked.file} ({len(data):,} bytes); python run.py llm=replay llm.from={asked.file} serves from it")
+    command = pasted(shlex.join(["python", "run.py", "llm=replay", f"llm.from={quoted(str(asked.file))}"]))
+    print(f"written: {asked.file} ({len(data):,} bytes); to serve from it:\n{command}")
     return 0
 
 

@@ -18,6 +18,8 @@ from envgen_exp.guard.reading import understood
 from envgen_exp.guard.redaction import redact
 from envgen_exp.llm import ledger, paste
 from envgen_exp.llm.ledger import Address
+from envgen_exp.run.pasted import pasted
+from envgen_exp.run.stored import quoted
 from envgen_exp.tracking.progress import duration
 
 USUAL = ("runs", "multirun")
@@ -64,9 +66,10 @@ def _waiting(run: Path) -> Iterator[list[str]]:
             since = datetime.datetime.fromisoformat(sent["at"])
             seconds = (datetime.datetime.now(datetime.UTC) - since).total_seconds()
             there = "; a reply is there" if reply.exists() else ""
+            command = shlex.join(["python", "run.py", f"resume={quoted(str(run))}"])
             yield [
                 f"{run}: {address} for {sent['model']}, since {sent['at']} ({duration(seconds)}){there}",
                 f"  message  {message}",
                 f"  reply    {reply}",
-                f"  to go on, where it was stopped: python run.py resume={shlex.quote(str(run))}",
+                f"  to go on, where it was stopped: {pasted(command)}",
             ]

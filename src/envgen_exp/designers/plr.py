@@ -88,10 +88,10 @@ class Replay:
         self._sums: dict[int, tuple[float, int]] = {}
         """For each slot, of the running episode up to the last rollout: sum of absolute advantages and steps."""
 
-    def begin(self) -> None:
-        """A phase begins: episodes that were cut off with the last one give no score."""
-        self._queues = {slot: [] for slot in sorted(self.slots)}
-        self._sums = dict.fromkeys(self._queues, (0.0, 0))
+    def begin(self, slots: Sequence[int]) -> None:
+        """A phase begins: in these slots an episode that was cut off gives no score."""
+        for slot in self.slots.intersection(slots):
+            self._queues[slot], self._sums[slot] = [], (0.0, 0)
 
     def choose(self, slot: int) -> tuple[Design, int]:
         """Design and world of the slot's next level."""
@@ -101,8 +101,8 @@ class Replay:
 
     def learn(self, advantages: NDArray[np.float32], dones: NDArray[np.bool_]) -> None:
         """Score the levels whose episodes ended."""
-        for slot, queue in self._queues.items():
-            total, steps = self._sums[slot]
+        for slot in self.slots:
+            queue, (total, steps) = self._queues[slot], self._sums[slot]
             for advantage, done in zip(np.abs(advantages[:, slot]).tolist(), dones[:, slot].tolist(), strict=True):
                 total, steps = total + advantage, steps + 1
                 if done:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.families.design import Design, Setting
+from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec, Observation, VectorEnv
 from envgen_exp.seeding import WorldSet
 
@@ -112,6 +113,14 @@ class Playable(Family, Protocol):
         self, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None = None
     ) -> VectorEnv:
         """Environments with one slot for each design and seed (equal lengths); `worlds` as in `seeding.world_seed`."""
+
+
+@runtime_checkable
+class Mirrored(Playable, Protocol):
+    """games whose rules are the same when mirrored."""
+
+    @property
+    def symmetry(self) -> Symmetry: ...
 
 
 @dataclass(frozen=True)

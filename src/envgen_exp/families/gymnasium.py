@@ -21,33 +21,28 @@ Infos: the last step of an episode has
 | world_seed | int | the seed of its world |
 | design | str | `design_key` of its design, 'original' for the stock game |
 
-and others nothing. In a vector they lie in `infos["final_info"]`, beside `infos["final_obs"]`.
+and others nothing. In a vector with SAME_STEP autoreset they lie in `infos["final_info"]`, beside `infos["final_obs"]`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from envgen_exp.config import Observe
-from envgen_exp.errors import ConfigError, DesignError, EngineError
+from envgen_exp.errors import EngineError
 from envgen_exp.families import make_playable
 from envgen_exp.families.design import Design
 from envgen_exp.families.keywords import (
     RENDER_MODES,
     DesignLike,
     Size,
-    bound,
-    check_count,
     check_options,
     check_render_mode,
     check_seed,
@@ -56,10 +51,10 @@ from envgen_exp.families.keywords import (
     to_design,
 )
 from envgen_exp.families.vector import Buffers, EpisodeRecord, Observation, VectorEnv, zero_observation
-from envgen_exp.families.views import as_actions, draw, enlarge, observation_space, pixels, view
+from envgen_exp.families.views import action_names, as_actions, draw, enlarge, observation_space, pixels, view
 from envgen_exp.seeding import WORLD_SEED_MODULUS
 
-_SIZE = 576
+SIZE = 576
 """64 pixels for each of the nine cells of Crafter's frame, the textures' own resolution."""
 
 
@@ -89,7 +84,7 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         *,
         design: DesignLike = None,
         render_mode: str | None = None,
-        size: Size = _SIZE,
+        size: Size = SIZE,
         **settings: Any,
     ) -> None:
         self._config = configure(family, {"num_threads": 1, **settings})
@@ -99,6 +94,8 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         self.render_mode = check_render_mode(render_mode)
         self._size = check_size(size)
         self._design = to_design(self.family, design)
+        self._redesigned = False
+        """The next episode is one of another design than the engine knows."""
         self.observation_space = observation_space(self.family.observation_spec)
         self.action_space = spaces.Discrete(self.family.num_actions)
         self._vector: VectorEnv | None = None
@@ -121,14 +118,14 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         chosen = check_options(options, ("design",))
         seed = None if seed is None else check_seed(seed)
         if "design" in chosen:
-            self._design = to_design(self.family, chosen["design"])
+            self.design = chosen["design"]
         super().reset(seed=seed)
         if self._vector is None or seed is not None:
             self._release()
             first = int(self.np_random.integers(WORLD_SEED_MODULUS)) if seed is None else seed
             self._vector = self.family.vector([self._design], [first])
             self._vector.reset(self._out.obs)
-        elif "design" in chosen:
+        elif self._redesigned:
             if self._ended:
                 # The engine has begun the next episode in the old design: back, to begin the same one in the new.
                 self._vector.set_state(0, self._begin_state)
@@ -136,7 +133,7 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
             self._vector.reset(self._out.obs)
         elif not self._ended:
             self._vector.reset(self._out.obs)
-        self._ended = False
+        self._ended = self._redesigned = False
         self._begin_state = self._vector.get_state(0)
         self._actions.clear()
         return self._seen(self._out.obs), {}
@@ -151,7 +148,7 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
         self._ended = bool(ended)
         seen = self._seen(self._final_obs if ended else out.obs)
         terminated, truncated = bool(out.terminations[0]), bool(out.truncations[0])
-        return seen, float(out.rewards[0]), terminated, truncated, _info(ended[0]) if ended else {}
+        return seen, float(out.rewards[0]), terminated, truncated, episode_info(ended[0]) if ended else {}
 
     def render(self) -> NDArray[np.uint8] | None:
         """What the player sees, (rows, columns, 3) uint8; None without a render mode.
@@ -171,6 +168,23 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
     def close(self) -> None:
         self._release()
         self._closed = True
+
+    @property
+    def design(self) -> Design | None:
+        """What is played from the next reset on; can be set, to all that the argument can be."""
+        return self._design
+
+    @design.setter
+    def design(self, design: DesignLike) -> None:
+        self._design, self._redesigned = to_design(self.family, design), True
+
+    def get_action_meanings(self) -> list[str]:
+        """The actions' names, in the order of their numbers."""
+        return action_names(self.family)
+
+    def get_keys_to_action(self) -> dict[tuple[str, ...], int]:
+        """Keys, of which several may be held at once, and their actions, for `gymnasium.utils.play`."""
+        return {tuple(held): action for held, action in getattr(self.family, "keys", {}).items()}
 
     def _final_pixels(self) -> NDArray[np.uint8]:
         """The ended episode's last frame: seeds and actions make one game, whatever is observed of it."""
@@ -199,180 +213,7 @@ class FamilyEnv(gymnasium.Env[Any, np.int64]):
             raise EngineError("the environment is closed")
 
 
-class FamilyVectorEnv(gymnasium.vector.VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
-    """`num_envs` environments of a family, stepped at once by the engine's threads.
-
-    Args:
-        num_envs: number of slots.
-        family: the family's name.
-        design: what all slots play.
-        designs: instead of `design`, what slots play in turn: slot i has designs[i % len(designs)].
-        max_episode_steps: bounds the limits of the config, which the engine keeps.
-        render_mode: as in `FamilyEnv`; pictures are of the running episodes, as always with this autoreset.
-        size: of the pictures.
-        settings: fields of the family's config.
-
-    A slot whose episode ends begins the next one in the same step (`AutoresetMode.SAME_STEP`): its observation is the
-    first of the next episode, the last one and the episode's infos are in `final_obs` and `final_info`. Every call
-    returns arrays of its own; rewards are float32.
-    """
-
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        **FamilyEnv.metadata,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
-
-    def __init__(
-        self,
-        num_envs: int,
-        family: str,
-        *,
-        design: DesignLike = None,
-        designs: Sequence[DesignLike] | None = None,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        size: Size = _SIZE,
-        **settings: Any,
-    ) -> None:
-        config = configure(family, settings)
-        if max_episode_steps is not None:
-            config = bound(config, max_episode_steps)
-        self.family = make_playable(config)
-        self.skills = self.family.skills
-        """Their names, in the order of the infos."""
-        self.num_envs = check_count("num_envs", num_envs)
-        self.render_mode = check_render_mode(render_mode)
-        self._size = check_size(size)
-        if design is not None and designs is not None:
-            raise ConfigError("design and designs: give one design for all slots or several that they take in turn")
-        self._designs = self._in_turn([design] if designs is None else designs)
-        self.single_observation_space = observation_space(self.family.observation_spec)
-        self.single_action_space = spaces.Discrete(self.family.num_actions)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._vector: VectorEnv | None = None
-        self._seeds: list[int] = []
-        self._final_obs = zero_observation(self.family.observation_spec, num_envs)
-        self._out = self._new_buffers()
-
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Begin each slot's first episode of its seed (seed + slot, or one for each slot), or without a seed its next.
-
-        Options: `designs`, which slots take in turn from their next episode on; `reset_mask`, (num_envs,) bool, the
-        slots to reset, while the others play on and keep their seeds.
-        """
-        self._check_open()
-        chosen = check_options(options, ("designs", "reset_mask"))
-        mask = self._check_mask(chosen.get("reset_mask"))
-        seeds = self._per_slot(seed)
-        designs = self._in_turn(chosen["designs"]) if "designs" in chosen else self._designs
-        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
-        vector = self._seeded([seed if reset else None for seed, reset in zip(seeds, mask, strict=True)])
-        if designs is not self._designs:
-            self._designs = designs
-            for slot, design in enumerate(designs):
-                vector.set_design(slot, design)
-        out = self._new_buffers()
-        others = [(int(slot), vector.get_state(int(slot))) for slot in np.flatnonzero(~mask)]
-        vector.reset(out.obs)
-        for slot, state in others:
-            vector.set_state(slot, state)
-            for name, array in out.obs.items():
-                array[slot] = self._out.obs[name][slot]
-        self._out = out
-        return view(out.obs), {}
-
-    def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        self._check_open()
-        if self._vector is None:
-            raise ResetNeeded("call reset before step")
-        out = self._new_buffers()
-        ended = self._vector.step(as_actions(actions, self.num_envs), out)
-        self._out = out
-        infos: dict[str, Any] = {}
-        for record in ended:
-            final_obs = view({name: array[record.slot].copy() for name, array in self._final_obs.items()})
-            infos = self._add_info(infos, {"final_obs": final_obs, "final_info": _info(record)}, record.slot)
-        return view(out.obs), out.rewards, out.terminations, out.truncations, infos
-
-    def set_design(self, slot: int, design: DesignLike) -> None:
-        """Use `design` from the slot's next episode on."""
-        self._check_open()
-        if isinstance(slot, bool) or not isinstance(slot, int | np.integer) or not 0 <= slot < self.num_envs:
-            raise EngineError(f"slot: {slot!r} is not a slot, allowed are 0 to {self.num_envs - 1}")
-        read = to_design(self.family, design)
-        self._designs[slot] = read
-        if self._vector is not None:
-            self._vector.set_design(int(slot), read)
-
-    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """What each slot's player sees, (rows, columns, 3) uint8; None without a render mode."""
-        self._check_open()
-        if self.render_mode is None:
-            gymnasium.logger.warn('render needs a render mode: make the environments with render_mode="rgb_array"')
-            return None
-        if self._vector is None:
-            raise ResetNeeded("call reset before render")
-        return tuple(draw(self._vector, slot, self._out.obs, self._size) for slot in range(self.num_envs))
-
-    def close_extras(self, **_: Any) -> None:
-        if self._vector is not None:
-            self._vector.close()
-
-    def _seeded(self, seeds: Sequence[int | None]) -> VectorEnv:
-        """The engine with these new seeds: slots without one play on, or have one drawn if they have never begun."""
-        old = self._vector
-        if old is not None and not any(seed is not None for seed in seeds):
-            return old
-        before = self._seeds if old is not None else self.np_random.integers(WORLD_SEED_MODULUS, size=self.num_envs)
-        self._seeds = [int(kept if seed is None else seed) for seed, kept in zip(seeds, before, strict=True)]
-        self._vector = self.family.vector(self._designs, self._seeds)
-        if old is not None:
-            for slot in (slot for slot, seed in enumerate(seeds) if seed is None):
-                self._vector.set_state(slot, old.get_state(slot))
-            old.close()
-        return self._vector
-
-    def _new_buffers(self) -> Buffers:
-        """Arrays that the caller may keep; final observations are copied from the same ones."""
-        return Buffers.zeros(self.family.observation_spec, self.num_envs, final_obs=self._final_obs)
-
-    def _per_slot(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
-            return [check_seed(seed) + slot for slot in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise ConfigError(f"seed: {len(seed)} seeds for {self.num_envs} environments")
-        return [None if one is None else check_seed(one) for one in seed]
-
-    def _in_turn(self, designs: Sequence[DesignLike]) -> list[Design | None]:
-        if isinstance(designs, str | Mapping) or not isinstance(designs, Sequence):
-            raise DesignError(f"designs: needs a list of designs, got {type(designs).__name__}")
-        if not 1 <= len(designs) <= self.num_envs:
-            raise DesignError(f"designs: {len(designs)} for {self.num_envs} environments, allowed are 1 to that many")
-        read = [to_design(self.family, design) for design in designs]
-        return [read[slot % len(read)] for slot in range(self.num_envs)]
-
-    def _check_mask(self, mask: object) -> NDArray[np.bool_]:
-        if mask is None:
-            return np.ones(self.num_envs, np.bool_)
-        if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise EngineError(f"reset_mask: needs a numpy array of shape ({self.num_envs},) and dtype bool")
-        if not mask.any():
-            raise EngineError("reset_mask: names no slot")
-        return mask
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise EngineError("the environments are closed")
-
-
-def _info(record: EpisodeRecord) -> dict[str, Any]:
+def episode_info(record: EpisodeRecord) -> dict[str, Any]:
     """What the last step of an episode says of it."""
     return {
         "skills": np.array(record.skills, np.int64),
@@ -385,7 +226,7 @@ def _register(env_id: str, family: str) -> None:
     gymnasium.register(
         id=env_id,
         entry_point=f"{__name__}:{FamilyEnv.__name__}",
-        vector_entry_point=f"{__name__}:{FamilyVectorEnv.__name__}",
+        vector_entry_point=f"{__name__}_vector:FamilyVectorEnv",
         kwargs={"family": family},
     )
 

@@ -10,9 +10,10 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import AutoresetMode
 
 from envgen_exp.config import EnvConfig
-from envgen_exp.errors import ConfigError, DesignError
+from envgen_exp.errors import ArgumentError, ConfigError, DesignError
 from envgen_exp.families import FAMILIES
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Family
@@ -33,7 +34,7 @@ def configure(family: str, settings: Mapping[str, Any]) -> EnvConfig:
     values: dict[str, Any] = {"name": family}
     for name, value in settings.items():
         if name not in kinds:
-            raise ConfigError(f"{family}: there is no argument {name!r}{_instead(name, kinds)}")
+            raise ArgumentError(f"{family}: got an unexpected keyword argument {name!r}{_instead(name, kinds)}")
         kind = kinds[name]
         if issubclass(kind, Enum):
             names = [member.name for member in kind]
@@ -93,6 +94,15 @@ def check_render_mode(render_mode: str | None) -> str | None:
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise ConfigError(f"render_mode: {render_mode!r}, allowed are None and {', '.join(map(repr, RENDER_MODES))}")
     return render_mode
+
+
+def check_autoreset(mode: object) -> AutoresetMode:
+    """The mode; ConfigError for DISABLED: engines begin the next episode in the step that ends one."""
+    allowed = {one.value: one for one in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)}
+    found = allowed.get(mode.value if isinstance(mode, AutoresetMode) else str(mode))
+    if found is None:
+        raise ConfigError(f"autoreset_mode: {mode!r}{_instead(mode, allowed)}")
+    return found
 
 
 def check_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> dict[str, Any]:

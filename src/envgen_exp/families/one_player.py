@@ -243,6 +243,9 @@ class _GameVector(Slots[_Slot]):
         this.restore(values, designs)
         this.steps, this.episode_return, this.counts = values["steps"], values["return"], values["counts"]
 
+    def _made_of(self) -> dict[str, Any]:
+        return {"family": self._family}
+
     def achievements(self) -> NDArray[np.int32]:
         """How often each skill was shown in the running episodes, (num_envs, num_skills)."""
         return np.array([slot.counts for slot in self._slots], np.int32)

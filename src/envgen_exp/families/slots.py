@@ -73,6 +73,7 @@ class Slot:
 
 
 AnySlot = TypeVar("AnySlot", bound=Slot)
+AnySlots = TypeVar("AnySlots", bound="Slots[Any]")
 
 
 class Slots(Generic[AnySlot]):
@@ -95,6 +96,8 @@ class Slots(Generic[AnySlot]):
         model: type[Design],
     ) -> None:
         check_slots(designs, seeds, model)
+        if worlds is not None and not isinstance(worlds, WorldSet):
+            raise EngineError(f"worlds: {worlds!r}, allowed are None and {', '.join(map(str, WorldSet.__members__))}")
         self._slots = [make(design, int(seed), worlds) for design, seed in zip(designs, seeds, strict=True)]
         self._model = model
         self._closed = False
@@ -116,7 +119,27 @@ class Slots(Generic[AnySlot]):
         self._plan(index, check_design(design, self._model), _check_world(world, self._slots[index].worlds))
 
     def close(self) -> None:
+        """Free the games; closing again does nothing."""
+        if not self._closed:
+            self._release()
         self._closed = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles play on as this one would: they are made anew, and put into its states."""
+        return _again, (type(self), self._made_of(), [self.get_state(slot) for slot in range(self.num_envs)])
+
+    def get_state(self, slot: int) -> bytes:
+        raise NotImplementedError
+
+    def set_state(self, slot: int, state: bytes) -> None:
+        raise NotImplementedError
+
+    def _made_of(self) -> dict[str, Any]:
+        """The arguments that it was made of, but for those that states hold."""
+        raise NotImplementedError
+
+    def _release(self) -> None:
+        """Free what the games take."""
 
     def _plan(self, index: int, design: Design | None, world: int | None) -> None:
         """Have a slot play this next."""
@@ -160,7 +183,16 @@ class Slots(Generic[AnySlot]):
             slot, last = int(np.argmax(wrong)), self.num_actions - 1
             raise EngineError(f"actions[{slot}]: {int(actions[slot])} is not an action, allowed are 0 to {last}")
         check_buffers(out).check(self.observation_spec, count)
+        out.check_mask(active)
         return active
+
+
+def _again(kind: Callable[..., AnySlots], made_of: Mapping[str, Any], states: Sequence[bytes]) -> AnySlots:
+    """Slots in these states."""
+    made = kind(designs=[None] * len(states), seeds=[0] * len(states), worlds=None, **made_of)
+    for slot, state in enumerate(states):
+        made.set_state(slot, state)
+    return made
 
 
 def check_buffers(out: object) -> Buffers:

@@ -72,6 +72,12 @@ class Buffers:
         _check_array("terminations", self.terminations, (num_envs,), np.bool_)
         _check_array("truncations", self.truncations, (num_envs,), np.bool_)
 
+    def check_mask(self, active: object) -> None:
+        """EngineError where a step would write into the mask of what it steps."""
+        for name, flags in (("terminations", self.terminations), ("truncations", self.truncations)):
+            if isinstance(active, np.ndarray) and isinstance(flags, np.ndarray) and np.may_share_memory(active, flags):
+                raise EngineError(f"active: shares memory with {name}")
+
     def _arrays(self) -> Iterator[tuple[str, object]]:
         for name, obs in (("obs", self.obs), ("final_obs", self.final_obs)):
             if isinstance(obs, Mapping):
@@ -109,6 +115,8 @@ def _check_array(name: str, array: object, shape: tuple[int, ...], dtype: type[n
         raise EngineError(f"{name}: the array is read-only")
     if len(array) and not array[0:1].flags.c_contiguous:
         raise EngineError(f"{name}: must be C-contiguous along every axis but the first")
+    if len(array) > 1 and abs(array.strides[0]) < array[0].nbytes:
+        raise EngineError(f"{name}: rows overlap")
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,10 @@ class VectorEnv(Protocol):
         its design, the design and world set for the next episode, its seed and episode count. Versioned and checked."""
 
     def set_state(self, slot: int, state: bytes) -> None:
-        """Put a slot into a state of `get_state`; it plays on exactly as the original would."""
+        """Put a slot into a state of `get_state`; it plays on exactly as the original would.
+
+        A run does without the two where an environment has neither: then no game waits between phases, and a phase that
+        is cut off begins anew.
+        """
 
     def close(self) -> None: ...

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envgen_exp.errors import EngineError
+from envgen_exp.families.family import Playable
 from envgen_exp.families.vector import ArraySpec, Observation, VectorEnv
 
 
@@ -23,6 +24,11 @@ def observation_space(spec: Mapping[str, ArraySpec]) -> spaces.Space[Any]:
 def view(obs: Observation) -> Any:
     """An observation as its space has it: one array alone, several by name."""
     return next(iter(obs.values())) if len(obs) == 1 else obs
+
+
+def action_names(family: Playable) -> list[str]:
+    """The names that the family gives its actions, or else their numbers."""
+    return list(getattr(family, "action_names", map(str, range(family.num_actions))))
 
 
 def as_actions(actions: Any, num_envs: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,8 +19,8 @@ class Curriculum(Protocol):
     def slots(self) -> Container[int]:
         """Whose worlds it chooses."""
 
-    def begin(self) -> None:
-        """A phase begins: nothing is chosen and no episode runs."""
+    def begin(self, slots: Sequence[int]) -> None:
+        """A phase begins: in these slots nothing is chosen and no episode runs; the others go on with theirs."""
 
     def choose(self, slot: int) -> tuple[Design, int]:
         """Design and world seed of the slot's next episode that has none yet."""

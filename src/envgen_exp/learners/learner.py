@@ -45,6 +45,11 @@ class Progress:
     """Clock readings, under the names of timings.jsonl."""
 
 
+Game = Mapping[str, Any]
+"""A slot's running game as the learner left it, with whatever it remembers of it: known to that learner alone, of types
+that `torch.load(weights_only=True)` accepts."""
+
+
 class Training(Protocol):
     """A training phase of exactly so many steps; iterating it trains, and between two stretches it can be saved."""
 
@@ -58,6 +63,12 @@ class Training(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict` of the same phase; CheckpointError where it is of another one."""
+
+    def take_up(self, games: Sequence[Game | None]) -> None:
+        """Before the first stretch: slots go on with these games; those without one begin an episode."""
+
+    def leave(self) -> list[Game]:
+        """Each slot's running game, for another phase with the same design in it."""
 
     def close(self) -> None:
         """Give the environments back."""

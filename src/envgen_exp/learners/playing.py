@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from envgen_exp import seeding
 from envgen_exp.config import RunConfig
-from envgen_exp.errors import CheckpointError, ConfigError, StateError
+from envgen_exp.errors import CheckpointError, ConfigError
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Playable
 from envgen_exp.families.vector import Buffers, EpisodeRecord, Observation, VectorEnv, zero_observation
+from envgen_exp.learners import games
 from envgen_exp.learners.curriculum import Curriculum
-from envgen_exp.learners.learner import NOBODY, Defaults, Onlooker, Played, Progress
+from envgen_exp.learners.learner import NOBODY, Defaults, Game, Onlooker, Played, Progress
 from envgen_exp.llm.client import Client
 from envgen_exp.seeding import WorldSet
 
@@ -151,14 +151,16 @@ class Stepwise:
             raise ConfigError("the designer chooses worlds by advantages, and this learner has none")
         self._learner, self._env = learner, env
         self._steps, self.steps_done = steps, 0
-        self._obs: dict[str, NDArray[Any]] | None = None
+        self._obs = zero_observation(env.observation_spec, env.num_envs)
+        self._games: Sequence[Game | None] = [None] * env.num_envs
+        """What the slots begin with."""
 
     def __iter__(self) -> Iterator[Progress]:
-        env = self._env
-        obs = self._obs or zero_observation(env.observation_spec, env.num_envs)
-        if self._obs is None:
+        env, obs = self._env, self._obs
+        if None in self._games:
             env.reset(obs)
-        self._obs, after = obs, Buffers.zeros(env.observation_spec, env.num_envs)
+        games.go_on(env, obs, self._games)
+        after = Buffers.zeros(env.observation_spec, env.num_envs)
         while self.steps_done < self._steps:
             episodes: list[EpisodeRecord] = []
             strides = min(self.STRIDE, (self._steps - self.steps_done) // env.num_envs)
@@ -173,26 +175,24 @@ class Stepwise:
             self.steps_done += steps
             yield Progress(steps, self.steps_done, metrics, episodes, {})
 
+    def take_up(self, waiting: Sequence[Game | None]) -> None:
+        """Begin with these games, one a slot; a slot without one begins an episode."""
+        self._games = list(waiting)
+
+    def leave(self) -> list[Game]:
+        """Each slot's running game."""
+        return games.running(self._env, self._obs)
+
     def state_dict(self) -> dict[str, Any]:
-        """Steps done, observations and every slot's state."""
-        slots = [self._env.get_state(slot) for slot in range(self._env.num_envs)]
-        return {
-            "steps": (self._steps, self.steps_done),
-            "obs": {name: torch.from_numpy(x.copy()) for name, x in (self._obs or {}).items()},
-            "slots": [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in slots],
-        }
+        """Steps done and every slot's game."""
+        return {"steps": (self._steps, self.steps_done), "games": self.leave() if self.steps_done else self._games}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of the same phase."""
         steps, self.steps_done = state["steps"]
-        if steps != self._steps or len(state["slots"]) != self._env.num_envs:
+        if steps != self._steps or len(state["games"]) != self._env.num_envs:
             raise CheckpointError(f"checkpoint: holds another phase than this one of {self._steps} steps")
-        try:
-            for slot, tensor in enumerate(state["slots"]):
-                self._env.set_state(slot, tensor.numpy().tobytes())
-        except StateError as error:
-            raise CheckpointError(f"checkpoint: slot {slot}: {error}") from error
-        self._obs = {name: x.numpy() for name, x in state["obs"].items()} or None
+        self.take_up(state["games"])
 
     def close(self) -> None:
         """Give the environments back."""

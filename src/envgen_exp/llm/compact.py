@@ -83,17 +83,24 @@ class CompactPrompter(Prompter):
         properties["purpose"] = {"type": "string", "maxLength": _PURPOSE}
         return object_schema(properties, [*fixed, "targets", "purpose"])
 
-    def _impossible(self, **settings: Any) -> tuple[str, ...]:
-        return self.family.check(self.family.design_model(**settings), num_worlds=_WORLDS).impossible
+    def _impossible(self, **settings: Any) -> frozenset[str]:
+        """Skills that no world allows; all of them where there is no such world."""
+        return frozenset(self.family.check(self.family.design_model(**settings), num_worlds=_WORLDS).impossible)
 
     @functools.cached_property
     def _ruled_out(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """By setting and choice, the skills that no world allows, whatever the player starts with."""
-        most = {setting.name: setting.high for setting in self.family.vocabulary if setting.name in self.family.gifts}
-        found = {
-            setting.name: {choice: self._impossible(**{**most, setting.name: choice}) for choice in setting.choices}
-            for setting in self.family.vocabulary
-        }
+        """By setting and choice, the skills that no world allows, whatever else is set and given at the start."""
+        vocabulary = self.family.vocabulary
+        most: dict[str, Any] = {one.name: one.high for one in vocabulary if one.name in self.family.gifts}
+        beside = [most, *({setting.name: choice} for setting in vocabulary for choice in setting.choices)]
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for setting in vocabulary:
+            for choice in setting.choices:
+                skills = self._impossible(**{setting.name: choice})
+                for other in beside:
+                    if skills and setting.name not in other:
+                        skills &= self._impossible(**{setting.name: choice, **other})
+                found.setdefault(setting.name, {})[choice] = tuple(one for one in self.family.skills if one in skills)
         return {name: choices for name, choices in found.items() if any(choices.values())}
 
     def _decisive(self) -> tuple[str, dict[str, tuple[str, ...]]]:
@@ -105,15 +112,14 @@ class CompactPrompter(Prompter):
         by_range: dict[tuple[str, str | int], list[str]] = {}
         for setting in self.wording.settings:
             by_range.setdefault((setting.allowed(), setting.default), []).append(setting.name)
-        ruled_out = []
+        ruled_out, never = [], self._impossible()
         for name, choices in self._ruled_out.items():
             for choice, skills in choices.items():
-                more = [skill for skill in self._impossible(**{name: choice}) if skill not in skills]
-                parts = [
-                    ", ".join(skills) or "nothing",
-                    *([f"without starting items {', '.join(more)} too"] * bool(more)),
-                ]
-                ruled_out.append(f"{name} {choice}: {'; '.join(parts)}")
+                hard = self._impossible(**{name: choice}) - never - {*skills}
+                more = [skill for skill in self.family.skills if skill in hard]
+                parts = [", ".join(skills)] * bool(skills)
+                parts += [f"if nothing else is set {', '.join(more)} too"] * bool(more)
+                ruled_out += [f"{name} {choice}: {'; '.join(parts)}"] * bool(parts)
         body = fill(
             "question_compact",
             game=brief.short or brief.game,

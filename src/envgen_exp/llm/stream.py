@@ -1,4 +1,4 @@
-"""Answers token by token: a request is made one for a stream, and its pieces are put together to the whole answer.
+"""Answers token by token: turns a request into a streaming one, and joins the pieces into the whole answer.
 
 This happens under litellm, which asks for, and sees, an answer in one piece: what is believed of an answer, and what it
 costs, is the same either way. Four protocols are known; another one's requests go out as they are.

@@ -43,8 +43,12 @@ def line_chart(
     x_name: str = "training steps",
     unit: str = "",
     size: tuple[int, int] = (380, 200),
+    whole: bool = False,
 ) -> Markup:
-    """Curves over an axis; `shades` are spans of x and `marks` single places. `alt` says what there is to see."""
+    """Curves over an axis; `shades` are spans of x and `marks` single places. `alt` says what there is to see.
+
+    The axis of `whole` numbers, such as cycles, names no others.
+    """
     drawn = [_thinned(one) for one in series]
     xs = [x for one in drawn for x, y in one.points if y is not None]
     ys = [y for one in drawn for _, y in one.points if y is not None]
@@ -61,7 +65,7 @@ def line_chart(
             parts.append(
                 element("rect", x=_n(left), y=_TOP, width=_n(right - left), height=_n(frame.height), class_="shade")
             )
-    parts += frame.axes(x_name, unit)
+    parts += frame.axes(x_name, unit, whole)
     for place in marks:
         if x_low <= place <= frame.xs[1]:
             x = _n(frame.x(place))
@@ -152,7 +156,7 @@ class _Frame:
         share = (value - self.ys[0]) / (self.ys[1] - self.ys[0])
         return _TOP + (1 - min(max(share, 0.0), 1.0)) * self.height
 
-    def axes(self, x_name: str, unit: str) -> list[Markup]:
+    def axes(self, x_name: str, unit: str, whole: bool) -> list[Markup]:
         """Grid lines, their numbers and the name of the x-axis."""
         parts = []
         for tick in ticks(*self.ys, 4):
@@ -160,7 +164,7 @@ class _Frame:
             parts.append(element("line", x1=_LEFT, x2=_n(_LEFT + self.width), y1=_n(y), y2=_n(y), class_="grid"))
             parts.append(element("text", f"{short(tick)}{unit}", x=_LEFT - 5, y=_n(y + 4), text_anchor="end"))
         base = _TOP + self.height
-        shown = ticks(*self.xs, 4)
+        shown = [tick for tick in ticks(*self.xs, 4) if not whole or tick == round(tick)]
         for tick in shown:
             x = self.x(tick)
             anchor = "start" if x < _LEFT + 8 else "end" if x > _LEFT + self.width - 12 else "middle"
@@ -233,14 +237,15 @@ def short(value: float) -> str:
 
 
 def _thinned(one: Series) -> Series:
-    """At most POINTS points, each the mean of a stretch; series with intervals are left whole."""
+    """About POINTS points, each the mean of a stretch without a gap; series with intervals are left whole."""
     if len(one.points) <= POINTS or one.ends:
         return one
     points: list[tuple[float, float | None]] = []
-    for part in np.array_split(np.arange(len(one.points)), POINTS):
-        there = [(x, y) for x, y in (one.points[i] for i in part) if y is not None]
-        x = float(np.mean([one.points[i][0] for i in part]))
-        points.append((x, float(np.mean([y for _, y in there])) if there else None))
+    for run in _runs(one.points):
+        for part in np.array_split(np.array(run), max(1, len(run) * POINTS // len(one.points))):
+            x, y = part.mean(axis=0).tolist()
+            points.append((x, y))
+        points.append((run[-1][0], None))
     return Series(one.name, points, one.colour, one.dots, (), one.faint)
 
 

@@ -25,19 +25,19 @@ SIZE = 288
 """Rows and columns of a frame that an engine draws: 32 pixels for each of Crafter's 9 cells."""
 
 BAR = 56
-"""Rows of the caption bar below it."""
+"""Rows of the caption bar above it: a player's controls lie over what is below."""
 
 FRAMES_PER_SECOND = 15
 """Steps of the game in a second of film."""
 
-MAX_STEPS = 500
-"""Where a film of an evaluation is cut."""
+MAX_STEPS = 1000
+"""An evaluation's episode of more steps is not filmed to its end, and so has no film."""
 
 SHOWN_FRAMES = 15
 """For how long a newly shown skill stays marked, and the last picture of an episode stays."""
 
 MAX_BYTES = 4 * 2**20
-"""A longer file is cut; 500 frames of Crafter have about 0.5 MB."""
+"""No film is larger; 500 frames of Crafter have about 0.5 MB."""
 
 
 class Camera:
@@ -264,11 +264,12 @@ class Film:
     def _write(self, picture: NDArray[np.uint8], words: str) -> None:
         rows, columns = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2  # the format stores colours at half size
         image = np.empty((rows + BAR, columns, 3), np.uint8)
-        image[:rows] = picture[:rows, :columns]
+        seen = image[BAR:]
+        seen[:] = picture[:rows, :columns]
         fresh = [skill for skill, step in self.unlocked.items() if self.steps - step < SHOWN_FRAMES]
-        image[rows:] = self._bar(columns, words, fresh)
+        image[:BAR] = self._bar(columns, words, fresh)
         if fresh:
-            for edge in (image[:4], image[rows - 4 : rows], image[:rows, :4], image[:rows, -4:]):
+            for edge in (seen[:4], seen[-4:], seen[:, :4], seen[:, -4:]):
                 edge[:] = _MARKED
         import av  # only now: it takes long, and a film comes at the end of a run
 
@@ -328,14 +329,16 @@ def film_title(design: Design | None, world_seed: int) -> str:
     return f"{design_key(design)}, world {world_seed}"
 
 
-def write_films(films: Sequence[Film], folder: Path, name: str) -> list[Path]:
-    """Write films, closing those that go on, to `<folder>/<name>-<n>.mp4`, n from 1, and beside each what it shows as
-    JSON; RunFolderError where it can't."""
-    paths = []
+def write_films(films: Sequence[Film], folder: Path, name: str) -> dict[Path, Film]:
+    """Write those films that show a whole episode to `<folder>/<name>-<n>.mp4`, n from 1, and beside each what it shows
+    as JSON; RunFolderError where it can't."""
+    written = {}
     for number, film in enumerate(films, start=1):
         film.finish()
+        if film.record is None:
+            continue
         path = folder / f"{name}-{number}.mp4"
         write_atomic(path, film.data)
         write_json(path.with_suffix(".json"), film.to_json())
-        paths.append(path)
-    return paths
+        written[path] = film
+    return written

@@ -1,6 +1,6 @@
 """The only owner of paths in a run's folder: identity, lock, atomic writes, finished phases.
 
-config.yaml      the resolved config, its identity, versions and what was chosen at start
+config.yaml      the resolved config, its identity, versions, what was chosen at start, processor and commit
 phases/          one JSON for each finished phase, numbered in order
 llm/             ledger.jsonl and calls/
 metrics.jsonl    the truth of every curve; holds no clock readings
@@ -9,6 +9,7 @@ episodes.jsonl   one line for each finished training or evaluation episode
 checkpoints/     the last two
 pictures/        sampled worlds of each cycle's designs
 videos/          films of evaluation episodes
+report_at/       one JSON for each evaluation of evaluation.report_at
 summary.json     steps, seconds and updates; all else that tables show is read from the files above
 report.html      its page
 wandb/           a published view
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +39,7 @@ from envgen_exp.guard.reading import (
 from envgen_exp.guard.writing import UNFINISHED, disk_errors, open_own, write_atomic, write_json
 from envgen_exp.learners import preset, traits
 from envgen_exp.run.identity import counted, identity, identity_of
+from envgen_exp.run.stored import quoted
 
 FORMAT = 1
 """Version of the folder's layout and file formats."""
@@ -65,12 +68,17 @@ class Files:
         self.checkpoints = path / "checkpoints"
         self.pictures = path / "pictures"
         self.videos = path / "videos"
+        self.report_at = path / "report_at"
         self.summary = path / "summary.json"
         self.report = path / REPORT
 
     def phase_file(self, index: int, name: str) -> Path:
         """The result of a phase."""
         return self.phases / f"{index:03d}-{name}.json"
+
+    def midway_file(self, step: int) -> Path:
+        """The result of the evaluation that evaluation.report_at asks for after so many training steps."""
+        return self.report_at / f"{step}.json"
 
     def finished_phase(self, index: int, name: str) -> dict[str, Any]:
         """What a finished phase left; RunFolderError where it is missing."""
@@ -91,14 +99,17 @@ class RunFolder(Files):
 
     @classmethod
     def create(
-        cls, config: RunConfig, *, command: str, versions: Mapping[str, str], chosen: Mapping[str, Any]
+        cls,
+        config: RunConfig,
+        *,
+        command: str,
+        versions: Mapping[str, str],
+        chosen: Mapping[str, Any],
+        origin: Mapping[str, str] | None = None,
     ) -> RunFolder:
         """Make the folder of a new run, or raise RunFolderError with nothing written."""
         path = Path(config.folder) if config.folder else _new_path(config)
-        if (path / "config.yaml").exists():
-            raise RunFolderError(f"folder={path} holds a run already: go on with it by resume={path}")
-        if path.exists() and (not path.is_dir() or any(not p.name.startswith("lock") for p in path.iterdir())):
-            raise RunFolderError(f"folder={path} is not an empty folder; choose another name")
+        check_new(path)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path).free
@@ -114,6 +125,7 @@ class RunFolder(Files):
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": dict(versions),
             "chosen": dict(chosen),
+            "origin": dict(origin or {}),
             "config": plain(config),
         }
         write_atomic(folder.config, dump_yaml(document).encode())
@@ -155,6 +167,18 @@ class RunFolder(Files):
         write_json(self.phase_file(index, name), {"format": FORMAT, "phase": name, **result})
 
 
+def check_new(path: Path) -> None:
+    """RunFolderError where a new run can't have this folder; nothing is written."""
+    if (path / "config.yaml").exists():
+        again = shlex.quote(f"resume={quoted(str(path))}")
+        raise RunFolderError(f"folder={path} holds a run already: go on with it by {again}")
+    if path.exists() and (not path.is_dir() or any(not p.name.startswith("lock") for p in path.iterdir())):
+        raise RunFolderError(f"folder={path} is not an empty folder; choose another name")
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        raise RunFolderError(f"folder={path}: {there} can't be written")
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The config.yaml of a run folder as plain values; RunFolderError where the folder is no run of this version."""
     file = path / "config.yaml"
@@ -178,7 +202,8 @@ def checked_config(document: Any, file: Path, path: Path) -> dict[str, Any]:
     missing = [key for key in ("identity", "command", "config", "versions", "chosen") if key not in document]
     if missing:
         raise RunFolderError(f"{file} is not a run's config: it lacks {', '.join(missing)}")
-    wrong = [key for key in ("config", "versions", "chosen") if not isinstance(document[key], dict)]
+    sections = ("config", "versions", "chosen", "origin")
+    wrong = [key for key in sections if not isinstance(document.get(key, {}), dict)]
     if wrong:
         raise RunFolderError(f"{file} is not a run's config: {wrong[0]} has no keys")
     return document

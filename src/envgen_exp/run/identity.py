@@ -21,6 +21,7 @@ NOT_IDENTITY = (
     "designer.placebo_from",
     "designer.file",
     "checkpoint",
+    "evaluation.report_at",  # what is played then is played besides
     "runs_dir",
     "folder",
     "resume",

@@ -12,25 +12,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from envgen_exp import seeding
 from envgen_exp.config import Mixture, RunConfig, Verbosity
 from envgen_exp.designers import Feedback, Proposal
 from envgen_exp.errors import MemoryFullError, RunFolderError
-from envgen_exp.families.design import Design, design_key
-from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.families.design import Design
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_json
-from envgen_exp.learners.intervals import score_interval
-from envgen_exp.learners.learner import Onlooker, Training
-from envgen_exp.learners.skills import SkillReport, shares
+from envgen_exp.learners.learner import Training
+from envgen_exp.learners.skills import SkillReport
 from envgen_exp.llm.client import make_client
 from envgen_exp.llm.source import Writing
 from envgen_exp.run import plan
-from envgen_exp.run.films import MAX_STEPS, Camera, film_title, write_films
+from envgen_exp.run.evaluations import Evaluations
 from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.paused import Paused
 from envgen_exp.run.pictures import seen_in_pixels, write_pictures
 from envgen_exp.run.preparation import Prepared, open_folder, prepare, tell_messages, tell_plan
 from envgen_exp.run.session import Session
@@ -44,17 +42,8 @@ from envgen_exp.tracking.metrics import episode_values
 WINDOW_STEPS = 10_000
 """Training-episode statistics are logged once for the episodes that end within so many steps."""
 
-FILMS = {"feedback": 1, "report": 2}
-"""Of an evaluation the first episodes of so many slots are filmed."""
-
-VISUAL_SHARE = 0.025
-"""Films take what pictures and W&B leave of this share of the run's time."""
-
 Inside = Mapping[str, Any] | None
 """State of a phase that a checkpoint interrupted."""
-
-REWARD_STEPS = 100_000
-"""The paper's reward is the mean return of the training episodes that end within the last so many steps."""
 
 
 class Views(Protocol):
@@ -74,7 +63,8 @@ def run(config: RunConfig, argv: Sequence[str], views: Views) -> int:
     """
     prepared = prepare(config)
     if config.resume is None and (config.verbosity is not Verbosity.quiet or config.dry_run):
-        print(tell_plan(prepared), flush=True)
+        for part in tell_plan(prepared):
+            print(part, flush=True)
     if config.dry_run:
         print(tell_messages(prepared))
         return 0
@@ -139,10 +129,15 @@ class Run:
             make_client(llm, folder.llm, self.family, run=folder.path.name, threads=threads, tell=self._writing)
         )
         self.window = Window()
-        parts = {"learner": self.learner, "designer": prepared.designer, "window": self.window}
-        self.session = Session(config, folder, parts)
-        self._began = self.session.seconds
-        """The run's wall time when this process began."""
+        self.paused = Paused()
+        parts = {
+            "learner": self.learner,
+            "designer": prepared.designer,
+            "window": self.window,
+            "paused": self.paused,
+        }
+        self.session = Session(config, folder, parts, saves_games=prepared.saves_games)
+        self.evaluations = Evaluations(config, self.family, self.learner, self.session)
 
     def __enter__(self) -> Run:
         return self
@@ -218,12 +213,8 @@ class Run:
         self.session.phase(lambda planned, inside: self._train(planned, inside, designs))
 
     def evaluate(self, cycle: int, proposal: Proposal) -> Feedback:
-        """Play the original without learning, in the same worlds in every cycle so that cycles can be compared."""
-        evaluation = self.config.evaluation
-        slots = max(1, min(evaluation.num_envs // evaluation.feedback_seeds, evaluation.feedback_episodes))
-        quota = shares(evaluation.feedback_episodes, slots) * evaluation.feedback_seeds
-        seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
-        result = self.session.phase(lambda planned, _: self._play(planned, WorldSet.FEEDBACK, quota, seed_of_slot))
+        """Play the original without learning."""
+        result = self.session.phase(lambda planned, _: self.evaluations.feedback(planned))
         with understood(self.folder.phases):
             report = SkillReport.from_json(result["skills"])
         earlier, self.feedback = self.feedback, [*self.feedback, report]
@@ -241,9 +232,7 @@ class Run:
 
     def report(self) -> None:
         """The report evaluation, which carries the score, and the table at the end."""
-        episodes = plan.report_episodes(self.config)
-        quota = shares(episodes, min(self.config.evaluation.num_envs, episodes))
-        self.session.phase(lambda planned, _: self._play(planned, WorldSet.REPORT, quota, range(len(quota))))
+        self.session.phase(lambda planned, _: self.evaluations.report(planned))
         kept = {"steps": self.session.steps, "seconds": self.session.seconds, "updates": self.learner.updates}
         write_json(self.folder.summary, kept)
         self.close()
@@ -262,21 +251,6 @@ class Run:
             except Exception as error:  # noqa: BLE001
                 self.session.progress.message(f"no pictures of {phase}: {' '.join(str(error).split())[:300]}")
 
-    def _camera(self, kind: str, seeds: Sequence[int], worlds: WorldSet) -> Camera:
-        """Films the first slots of an evaluation."""
-        titles = [film_title(None, seeding.world_seed(seed, 1, worlds)) for seed in seeds[: FILMS[kind]]]
-        self.session.tick()
-        seconds = VISUAL_SHARE * (self.session.seconds - self._began) - self.session.visual_seconds
-        return Camera(titles, MAX_STEPS, seconds, self.session.progress.message)
-
-    def _keep(self, camera: Camera, phase: str) -> None:
-        self.session.visual_seconds += camera.seconds
-        with self.session.visual():
-            try:
-                write_films(camera.films, self.folder.videos, phase)
-            except RunFolderError as error:
-                self.session.progress.message(f"no films of {phase}: {error}")
-
     # What they do
 
     def _train(self, planned: plan.PlannedPhase, inside: Inside, designs: Sequence[Design | None]) -> dict[str, Any]:
@@ -289,9 +263,13 @@ class Run:
             with contextlib.closing(
                 learner.train(slots, seeds, WorldSet.TRAIN, planned.steps, curriculum=curriculum)
             ) as training:
-                if inside is not None:
+                if inside is None:
+                    training.take_up(self.paused.take(slots))
+                else:
                     training.load_state_dict(inside)
                 self._learn(training, [kind_of(design) for design in slots])
+                if session.saves_games and session.steps_left():
+                    self.paused.leave(slots, training.leave())
         episodes = len(session.finished_episodes(planned.name))
         kind = "+".join(sorted({kind_of(design) for design in slots}))
         return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
@@ -302,9 +280,11 @@ class Run:
         kinds = Counter(kind_of_slot)
         session.progress.phase(planned.name, planned.steps, planned.cycle, done=training.steps_done)
         for progress in training:
+            before = session.trained
+            steps = progress.steps // len(kind_of_slot)
             for kind, slots in kinds.items():
-                session.steps[kind] += progress.steps // len(kind_of_slot) * slots
-            session.episodes(progress.episodes)
+                session.steps[kind] += steps * slots
+            session.episodes(progress.episodes, self.paused.count(planned.name, steps, progress.episodes))
             self.window.add(progress.episodes, progress.steps)
             values: dict[str, Any] = dict(progress.metrics)
             values |= {f"steps/{kind}": session.steps[kind] for kind in kinds}
@@ -317,69 +297,18 @@ class Run:
             session.log(values, progress.readings)
             shown = next((values[f"return/{kind}"] for kind in kinds if f"return/{kind}" in values), None)
             session.progress.update(training.steps_done, episode_return=shown)
+            for step in self.config.evaluation.report_at:
+                if before < step <= session.trained:
+                    self.evaluations.midway(step)
+                    session.progress.phase(planned.name, planned.steps, planned.cycle, done=training.steps_done)
             if training.steps_done < planned.steps:
                 session.boundary(training.state_dict)
-
-    def _play(
-        self, planned: plan.PlannedPhase, worlds: WorldSet, quota: Sequence[int], group_of_slot: Sequence[int]
-    ) -> dict[str, Any]:
-        """Play the original without learning: each slot its quota of whole episodes, in worlds of this set alone."""
-        session, kind = self.session, planned.kind
-        seeds = seeding.integers(self.config.seed, "worlds", kind, count=len(quota))
-        ended = 0
-
-        def on_episode(record: EpisodeRecord) -> None:
-            nonlocal ended
-            ended += 1
-            session.progress.update(ended)
-
-        def on_step(**numbers: float | None) -> None:
-            session.progress.update(ended, **numbers)
-
-        session.progress.phase(planned.name, planned.episodes, planned.cycle, unit="episodes")
-        camera = self._camera(kind, seeds, worlds)
-        stream = (self.config.seed, "evaluate", planned.name)
-        originals, onlooker = [None] * len(quota), Onlooker(on_episode, on_step, camera)
-        played = self.learner.evaluate(originals, seeds, worlds, quota, stream, onlooker)
-        self._keep(camera, planned.name)
-        records = played.records
-        report = SkillReport.from_records(records, self.family.skills, group_of_slot)
-        score = self.family.score(report.success_rates())
-        session.steps[kind] += report.steps
-        session.episodes(records)
-        values = episode_values(kind, self.family.skills, records)
-        values |= {f"score/{kind}": score, f"steps/{kind}": session.steps[kind]}
-        if kind == "report":
-            values |= self._report_values(records)
-        session.log(values)
-        session.progress.update(ended, score=score)
-        return {"cycle": planned.cycle, "skills": report.to_json(), "values": values, **played.details}
 
     def _writing(self, now: Writing) -> None:
         """Show how a language model's answer grows."""
         if self._answer is None:
             self._answer = AnswerProgress(self.session.progress)
         self._answer(self.session.current.name, self.session.current.cycle, now)
-
-    def _report_values(self, records: Sequence[EpisodeRecord]) -> dict[str, float]:
-        """What stands beside the headline: its interval, and the paper's training-episode score and reward."""
-        skills, score = self.family.skills, self.family.score
-        shown = np.array([record.skills for record in records]) > 0
-        low, high = score_interval(shown, skills, score)
-        values = {"score/report_low": low, "score/report_high": high}
-        trained = self._last_training_episodes()
-        if trained:
-            rates = (np.array([row["skills"] for row in trained]) > 0).mean(axis=0)
-            values["score/training_last_phase"] = score(dict(zip(skills, rates.tolist(), strict=True)))
-        recent = [row["episode_return"] for row in trained if row["step"] > self.session.trained - REWARD_STEPS]
-        if recent:
-            values["return/training_last_phase"] = float(np.mean(recent))
-        return values
-
-    def _last_training_episodes(self) -> list[dict[str, Any]]:
-        last = next((phase for phase in reversed(plan.phases(self.config)) if phase.steps), None)
-        rows = [] if last is None else self.session.finished_episodes(last.name)
-        return [row for row in rows if row["design"] == design_key(None)]
 
 
 def is_out_of_memory(error: Exception) -> bool:

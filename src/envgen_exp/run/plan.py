@@ -14,6 +14,9 @@ from envgen_exp.learners.learner import Speed
 from envgen_exp.llm.prices import Expected
 from envgen_exp.tracking.progress import duration
 
+MIDWAY = "report-at-{}"
+"""An evaluation in the midst of training, named for its step."""
+
 REPORT = "report-evaluation"
 """The phase that carries the score."""
 
@@ -24,7 +27,7 @@ class PlannedPhase:
 
     name: str
     kind: str
-    """design, designed, original, blend, feedback or report."""
+    """design, designed, original, blend, feedback or report; midway for what evaluation.report_at asks for."""
     cycle: int
     steps: int = 0
     """Training steps; 0 for phases that don't train."""
@@ -68,6 +71,14 @@ def report_episodes(config: RunConfig) -> int:
     return int(attrgetter(traits(config.agent.name).report)(config))
 
 
+def check_report_at(config: RunConfig) -> None:
+    """ConfigError where the run never has so many training steps."""
+    steps = training_steps(config)
+    for step in config.evaluation.report_at:
+        if step > steps:
+            raise ConfigError(f"evaluation.report_at: {step}; allowed are training steps of the run, 1 to {steps:,}")
+
+
 def designed_slots(config: RunConfig) -> int:
     """How many of a blended batch's slots are designed worlds, so that a cycle's steps of each kind are exact.
 
@@ -102,6 +113,19 @@ def validation(config: RunConfig) -> tuple[int, int]:
     return -(-steps // slots) * slots if slots else 0, episodes
 
 
+def short_phase(config: RunConfig) -> str:
+    """Which phase is too short for its slots to see a typical episode to its end, and what would do; empty for none."""
+    typical, slots = config.env.typical_episode, LEARNERS.find(config.agent.name).slots(config)
+    for phase in phases(config):
+        if 0 < phase.steps < typical * slots:
+            fewer = f", or at most {phase.steps // typical} slots" if phase.steps >= typical else ""
+            return (
+                f"{phase.name} has {phase.steps:,} steps for {slots} slots, {phase.steps // slots} each: a typical "
+                f"episode of env={config.env.name} has {typical}; allowed are {typical * slots:,} steps{fewer}"
+            )
+    return ""
+
+
 _EXPECTED_EPISODE = 200
 """Steps of an evaluation episode assumed for the time that a plan names; a random agent's Crafter episode has 170."""
 
@@ -110,6 +134,7 @@ def expected_seconds(config: RunConfig, speed: Speed) -> float:
     """Expected time of the whole run without the language model's, from rates measured just before."""
     steps, episodes = validation(config)
     episodes += sum(phase.episodes for phase in phases(config))
+    episodes += len(config.evaluation.report_at) * report_episodes(config)
     return (training_steps(config) + steps) / speed.training + episodes * _EXPECTED_EPISODE / speed.playing
 
 
@@ -120,6 +145,7 @@ def describe(
     speed: Speed | None,
     expected: Expected | None,
     own: Sequence[str],
+    saves_games: bool,
 ) -> str:
     """The plan as a few lines of text; `expected` is None where no language model is asked.
 
@@ -142,6 +168,7 @@ def describe(
     together = ", side by side" if schedule.mixture is Mixture.blend else ""
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
     steps, episodes = validation(config)
+    short = short_phase(config)
     return "\n".join(
         (
             f"{names}designer={config.designer.name} "
@@ -150,7 +177,10 @@ def describe(
             f"{schedule.original_steps:,} in the original{together}, then {schedule.final_steps:,} in the original: "
             f"{training_steps(config):,} steps",
             f"evaluation  in the original, counted apart: {feedback:,} episodes after each cycle, "
-            f"{evaluation.report_episodes:,} at the end for the score",
+            f"{evaluation.report_episodes:,} at the end for the score"
+            + "".join(f", as many at {step:,} steps" for step in sorted(evaluation.report_at)),
+            *([f"phases      {short}"] if short else []),
+            *([] if saves_games else ["games       begin anew in each phase: this family can't save running ones"]),
             *([f"validation  counted apart: {steps:,} training steps and {episodes:,} episodes"] if episodes else []),
             f"LLM calls   {llm}",
             f"machine     {', '.join(f'{key} {value}' for key, value in chosen.items())}",

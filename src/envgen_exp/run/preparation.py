@@ -5,9 +5,12 @@ Until the folder is opened nothing is written.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,16 +20,18 @@ from envgen_exp.config import Mixture, RunConfig, design_set
 from envgen_exp.designers import DESIGNERS, Designer, Means, make_designer
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
-from envgen_exp.families.family import Family
+from envgen_exp.families.family import Family, Playable
 from envgen_exp.learners import LEARNERS, traits
 from envgen_exp.learners.learner import Learner, check_needs
 from envgen_exp.llm.client import LateClient
 from envgen_exp.llm.client import check_ready as check_llm
 from envgen_exp.llm.prices import Expected, count_tokens, expected_cost
 from envgen_exp.run import plan
-from envgen_exp.run.folder import RunFolder
+from envgen_exp.run.folder import RunFolder, check_new
+from envgen_exp.run.pasted import SCRIPT
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.trial import Trials
+from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.wandb import check_ready as check_tracker
 
 
@@ -41,6 +46,8 @@ class Prepared:
     trials: Trials
     designer: Designer | None
     """None for a learner that does not train."""
+    saves_games: bool
+    """Whether the family's running games can be saved, so that they wait between phases."""
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -60,10 +67,14 @@ class Prepared:
 
 def prepare(config: RunConfig) -> Prepared:
     """Make what a run needs; EnvGenError for whatever would fail later: steps, key, tracker, family, device."""
+    if config.folder is not None and config.resume is None:
+        check_new(Path(config.folder))
     kind = LEARNERS.find(config.agent.name)
     trains = traits(config.agent.name).trains
     if trains and config.schedule.mixture is Mixture.blend:
         plan.designed_slots(config)
+    if trains:
+        plan.check_report_at(config)
     for planned in plan.phases(config):
         if planned.steps:
             kind.check_steps(planned.steps, config)
@@ -77,12 +88,20 @@ def prepare(config: RunConfig) -> Prepared:
     trials = Trials(config, learner, client)
     means = Means(family, client, config.cycles, design_set(config), config.seed, trials)
     designer = make_designer(config.designer, means) if trains else None
-    prepared = Prepared(config, family, client, learner, trials, designer)
+    prepared = Prepared(config, family, client, learner, trials, designer, saves_games=not trains or saves(family))
     if designer is not None:
         check_designer(config, designer)
     if prepared.uses_llm and not config.dry_run:  # which asks nobody
         check_llm(llm)
     return prepared
+
+
+def saves(family: Family) -> bool:
+    """Whether running games of a family can be saved; those that nobody steps are their learner's to keep."""
+    if not isinstance(family, Playable):
+        return True
+    with contextlib.closing(family.vector([None], [0], WorldSet.VALIDATION)) as env:
+        return hasattr(env, "get_state") and hasattr(env, "set_state")
 
 
 def check_designer(config: RunConfig, designer: Designer) -> None:
@@ -97,15 +116,23 @@ def check_designer(config: RunConfig, designer: Designer) -> None:
         )
 
 
-def tell_plan(prepared: Prepared) -> str:
-    """The plan in words, after a quick measurement of speed."""
-    return plan.describe(
+def tell_plan(prepared: Prepared, *, measured: bool = True) -> Iterator[str]:
+    """The plan in words, and then, where it is `measured`, the line that takes a measurement of speed."""
+    expected = expected_calls(prepared.config, prepared.designer)
+    describe = functools.partial(
+        plan.describe,
         prepared.config,
         chosen=prepared.chosen,
-        speed=prepared.learner.speed(),
-        expected=expected_calls(prepared.config, prepared.designer),
+        expected=expected,
         own=prepared.learner.plan(),
+        saves_games=prepared.saves_games,
     )
+    known, _, time = (whole := describe(speed=None)).rpartition("\n")
+    if not measured or not time.startswith("time "):
+        yield whole
+        return
+    yield known
+    yield describe(speed=prepared.learner.speed()).rpartition("\n")[2]
 
 
 def expected_calls(config: RunConfig, designer: Designer | None) -> Expected | None:
@@ -133,14 +160,15 @@ def open_folder(config: RunConfig, chosen: Mapping[str, Any], argv: Sequence[str
     """A new run's folder, or the one to resume; locked. `chosen` is what the config left open."""
     if config.resume is None:
         command = shlex.join(["python", "run.py", *argv])
-        return RunFolder.create(config, command=command, versions=versions(), chosen=chosen)
+        return RunFolder.create(config, command=command, versions=versions(), chosen=chosen, origin=origin())
     record = RunRecord(Path(config.resume))
     record.check_phases()
     folder = RunFolder.reopen(config)
     stored = record.document
-    then, now = {**stored["versions"], **stored["chosen"]}, {**versions(), **chosen}
+    then = {**stored["versions"], **stored["chosen"], **stored.get("origin", {})}
+    now = {**versions(), **chosen, **origin()}
     for key, value in now.items():
-        if then.get(key) != value:
+        if key in then and then[key] != value:
             print(f"resume: {key} was {then.get(key)}, is {value}: numbers may differ from an unbroken run's")
     return folder
 
@@ -151,3 +179,27 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "machine": platform.machine()} | {
         name: metadata.version(name) for name in packages
     }
+
+
+def _processor() -> str:
+    """The processor's name, on which the last bits of a result depend."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "not known"
+
+
+def origin() -> dict[str, str]:
+    """The processor, the commit of the clone that runs, where it is one, and whether tracked files differ from it."""
+    found = {"processor": _processor()}
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(SCRIPT.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if SCRIPT.exists() and Path(git("rev-parse", "--show-toplevel")).samefile(SCRIPT.parent):
+            changed = git("status", "--porcelain", "--untracked-files=no")
+            found |= {"commit": git("rev-parse", "HEAD"), "tree": "changed" if changed else "as committed"}
+    return found

@@ -24,7 +24,6 @@ from envgen_exp.families.family import Family
 from envgen_exp.guard.frozen import freeze
 from envgen_exp.guard.reading import read_json, understood, within
 from envgen_exp.learners import LEARNERS, traits
-from envgen_exp.learners.skills import SkillReport
 from envgen_exp.llm import ledger
 from envgen_exp.run import plan
 from envgen_exp.run.folder import Files, read_config
@@ -200,6 +199,7 @@ class RunRecord:
             steps=dict(kept["steps"]),
             seconds=float(kept["seconds"]),
             updates=int(kept.get("updates", 0)),
+            midway=tuple(self.midway),
             by_episode=self.takings if self.learner.asks else {},
         )
 
@@ -254,9 +254,21 @@ class RunRecord:
         return Episodes.of(rows, len(self.skills))
 
     def curve(self, name: str, *, clock: bool = False) -> list[Point]:
-        """A metric against training steps, where it stands in a row."""
-        rows = self.timings if clock else self.rows
-        return [(row["step"], row[name]) for row in rows if name in row]
+        """A metric against training steps, where it stands in a row; None between two stretches of training between
+        which it was not measured through a whole phase of training."""
+        places = {phase.name: place for place, phase in enumerate(phase for phase in self.planned if phase.steps)}
+        points: list[Point] = []
+        before = None
+        for row in self.timings if clock else self.rows:
+            if name not in row:
+                continue
+            place = places.get(row.get("phase", ""))
+            if place is not None:
+                if before is not None and place > before + 1:
+                    points.append((row["step"], None))
+                before = place
+            points.append((row["step"], row[name]))
+        return points
 
     @functools.cached_property
     def proposals(self) -> dict[int, Proposal]:
@@ -282,6 +294,14 @@ class RunRecord:
         """The report evaluation, which carries the score."""
         last = self.planned[-1]
         return self._evaluation(last) if last.name in self.phases else None
+
+    @functools.cached_property
+    def midway(self) -> list[Evaluation]:
+        """The evaluations that evaluation.report_at asked for so far, by their steps."""
+        files = (self.files.midway_file(step) for step in sorted(self.flat.get("evaluation.report_at", [])))
+        found = [read_json(file) for file in files if file.exists()]
+        with understood(self.files.report_at):
+            return [Evaluation.of(result["cycle"], result["step"], result) for result in found]
 
     @functools.cached_property
     def starts(self) -> dict[str, int]:
@@ -351,14 +371,7 @@ class RunRecord:
         return read_json(facts) if facts.exists() else None
 
     def _evaluation(self, phase: plan.PlannedPhase) -> Evaluation:
-        result = self.result(phase.name)
-        return Evaluation(
-            cycle=phase.cycle,
-            step=self.starts[phase.name],
-            counts=Successes.of(result["skills"]),
-            sd={skill: sd for skill, (_, sd) in SkillReport.from_json(result["skills"]).mean_and_sd().items()},
-            values=result["values"],
-        )
+        return Evaluation.of(phase.cycle, self.starts[phase.name], self.result(phase.name))
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

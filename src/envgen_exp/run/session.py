@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,9 +33,13 @@ class Session:
     together with the counters they are a checkpoint.
     """
 
-    def __init__(self, config: RunConfig, folder: RunFolder, parts: Mapping[str, Any]) -> None:
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, parts: Mapping[str, Any], *, saves_games: bool = True
+    ) -> None:
         """Open the run at its newest whole checkpoint, or at nothing."""
         self.folder = folder
+        self.saves_games = saves_games
+        """Whether running games can be saved; else there are no boundaries, and a phase that is cut off begins anew."""
         self.steps = dict.fromkeys(STEP_KINDS, 0)
         """Environment steps so far, by kind."""
         self.seconds = 0.0
@@ -131,6 +136,8 @@ class Session:
 
         It is kept in memory, for a signal that comes before the next one, and written if the schedule says so.
         """
+        if not self.saves_games:
+            return
         now = time.monotonic()
         by_steps = self._schedule.every_steps and self.stepped - self._saved_steps >= self._schedule.every_steps
         by_time = self._schedule.every_seconds and now - self._saved_at >= self._schedule.every_seconds
@@ -206,11 +213,11 @@ class Session:
         yield
         self.visual_seconds += time.monotonic() - begun
 
-    def episodes(self, records: Sequence[EpisodeRecord]) -> None:
-        """A row for each finished episode."""
-        self._logs["episodes"].extend(
-            metrics.episode_row(self.trained, self.current.name, self.current.cycle, record) for record in records
-        )
+    def episodes(self, records: Sequence[EpisodeRecord], earlier: Sequence[Mapping[str, int]] = ()) -> None:
+        """A row for each finished episode, and how many steps of each were in which `earlier` phases."""
+        where = (self.trained, self.current.name, self.current.cycle)
+        for record, before in zip(records, earlier or itertools.repeat({}), strict=False):
+            self._logs["episodes"].append(metrics.episode_row(*where, record, before))
 
     def finished_episodes(self, phase: str) -> list[dict[str, Any]]:
         """The rows of a phase's finished episodes, from the log."""

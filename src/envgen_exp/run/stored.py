@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from envgen_exp.config import LLMConfig, LLMKind, RunConfig
 from envgen_exp.errors import RunFolderError
 from envgen_exp.guard.frozen import freeze, literal, schema, spoken
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.schemas import register
 
 
@@ -61,8 +62,8 @@ def _section_class(group: str, section: Mapping[str, Any]) -> type | None:
 
 
 def resume_command(folder: Path, llm: LLMConfig) -> str:
-    """What goes on with the run in a folder."""
-    return shlex.join(["python", "run.py", f"resume={quoted(str(folder))}", *told_again(llm)])
+    """What goes on with the run in a folder, to be pasted."""
+    return pasted(shlex.join(["python", "run.py", f"resume={quoted(str(folder))}", *told_again(llm)]))
 
 
 def told_again(llm: LLMConfig) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envgen_exp.learners.skills import SkillReport
+
 STEP_KINDS = ("designed", "original", "feedback", "report", "validation")
 """Of environment steps, those that train first."""
 
@@ -61,7 +63,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One feedback evaluation, or the report evaluation."""
+    """One feedback evaluation, the report evaluation, or one of evaluation.report_at."""
 
     cycle: int
     step: int
@@ -71,6 +73,13 @@ class Evaluation:
     """Standard deviation over seeds of each skill's success rate, as the designer saw it."""
     values: Mapping[str, float]
     """The metrics of its row, e.g. score/feedback."""
+
+    @classmethod
+    def of(cls, cycle: int, step: int, result: Mapping[str, Any]) -> Evaluation:
+        """As a phase's file keeps it."""
+        report = SkillReport.from_json(result["skills"])
+        sd = {skill: sd for skill, (_, sd) in report.mean_and_sd().items()}
+        return cls(cycle, step, Successes.of(result["skills"]), sd, result["values"])
 
 
 @dataclass(frozen=True)
@@ -122,5 +131,7 @@ class RunSummary:
     """Wall time, over all resumes."""
     updates: int = 0
     """Steps of the agent's optimizer."""
+    midway: Sequence[Evaluation] = ()
+    """What evaluation.report_at asked for, by steps."""
     by_episode: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     """What each episode of the report evaluation took, by name, where the learner asked for it (`Learner.takings`)."""

@@ -30,6 +30,7 @@ _KINDS = {
     "original": "training episodes in the original that ended since the last such row",
     "feedback": "the feedback evaluation that the designer sees",
     "report": "the report evaluation, which carries the score",
+    "midway": "an evaluation that evaluation.report_at asks for",
 }
 
 _OURS: tuple[Metric, ...] = (
@@ -40,6 +41,9 @@ _OURS: tuple[Metric, ...] = (
     Metric("score/report", "%", "The headline: the family's score from the report evaluation."),
     Metric("score/report_low", "%", "Lower end of its 95 % interval over episodes."),
     Metric("score/report_high", "%", "Upper end of its 95 % interval over episodes."),
+    Metric("score/midway", "%", "The score from an evaluation that evaluation.report_at asks for."),
+    Metric("score/midway_low", "%", "Lower end of its 95 % interval over episodes."),
+    Metric("score/midway_high", "%", "Upper end of its 95 % interval over episodes."),
     Metric("score/feedback", "%", "The score from a feedback evaluation: few episodes, so noisy and biased low."),
     Metric("score/training_last_phase", "%", "The paper's score: over the training episodes of the last phase."),
     Metric(
@@ -54,6 +58,7 @@ _OURS: tuple[Metric, ...] = (
     Metric("steps/original", "steps", "Training steps in the original so far."),
     Metric("steps/feedback", "steps", "Steps of feedback evaluations so far; they train nothing."),
     Metric("steps/report", "steps", "Steps of the report evaluation; they train nothing."),
+    Metric("steps/midway", "steps", "Steps of the evaluations that evaluation.report_at asks for; they train nothing."),
     Metric("steps/validation", "steps", "Steps that ranked designs so far; they train the agent nothing."),
     Metric("updates", "updates", "Steps of the agent's optimizer so far, one a minibatch."),
     Metric("speed/steps_per_second", "steps/s", "Training steps a second in the rollout and its update.", clock=True),
@@ -97,9 +102,12 @@ def row(
     return made
 
 
-def episode_row(step: int, phase: str, cycle: int, record: EpisodeRecord) -> dict[str, Any]:
-    """A row of episodes.jsonl."""
-    return {"step": step, "phase": phase, "cycle": cycle, **dataclasses.asdict(record)}
+def episode_row(
+    step: int, phase: str, cycle: int, record: EpisodeRecord, earlier: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """A row of episodes.jsonl: the phase is that in which the episode ended; `earlier` names its steps in others."""
+    crossed = {"earlier": dict(earlier)} if earlier else {}
+    return {"step": step, "phase": phase, "cycle": cycle, **dataclasses.asdict(record), **crossed}
 
 
 def episode_record(row: Mapping[str, Any]) -> EpisodeRecord:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -22,6 +22,7 @@ from envgen_exp.guard.redaction import redact
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import arm, preset
 from envgen_exp.tracking import media
+from envgen_exp.tracking.tensorboard import TensorBoardTracker
 
 if TYPE_CHECKING:
     import wandb
@@ -65,7 +66,7 @@ class Tracker(Protocol):
 
 def check_ready(config: TrackerConfig) -> None:
     """Raise ConfigError where a person asked for W&B online and there is no key for it."""
-    if config.kind is TrackerKind.wandb and config.mode is TrackerMode.online and not _has_key():
+    if config.kind.is_wandb and config.mode is TrackerMode.online and not _has_key():
         raise ConfigError(
             "tracker.mode=online needs W&B's key: set WANDB_API_KEY, run `wandb login`, or choose tracker.mode=offline"
         )
@@ -76,19 +77,32 @@ def make_tracker(config: RunConfig, folder: Path, warn: Callable[[str], None], r
 
     `read` reads the folder as it is at that moment, `total_steps` are the run's training steps.
     """
-    if config.tracker.kind is TrackerKind.none:
-        return NoTracker()
-    return WandbTracker(config, folder, warn, read, total_steps)
+    kind, chosen = config.tracker.kind, list[Tracker]()
+    if kind.is_wandb:
+        chosen.append(WandbTracker(config, folder, warn, read, total_steps))
+    if kind in (TrackerKind.tensorboard, TrackerKind.both):
+        chosen.append(TensorBoardTracker(folder, warn))
+    return chosen[0] if len(chosen) == 1 else Trackers(chosen)
 
 
-class NoTracker:
-    """Publishes nothing."""
+class Trackers:
+    """Several, or none."""
 
-    def start(self, rows: Iterable[Mapping[str, Any]], timings: Iterable[Mapping[str, Any]] = ()) -> None: ...
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = trackers
 
-    def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None: ...
+    def start(self, rows: Iterable[Mapping[str, Any]], timings: Iterable[Mapping[str, Any]] = ()) -> None:
+        rows, timings = list(rows), list(timings)
+        for tracker in self._trackers:
+            tracker.start(rows, timings)
 
-    def close(self) -> None: ...
+    def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
+        for tracker in self._trackers:
+            tracker.publish(row, timing)
+
+    def close(self) -> None:
+        for tracker in self._trackers:
+            tracker.close()
 
 
 class WandbTracker:
@@ -219,7 +233,7 @@ class WandbTracker:
             tags=list(dict.fromkeys([*names, *config.tracker.tags])),
             config={
                 **document["config"],
-                **{k: document[k] for k in ("identity", "versions", "chosen") if k in document},
+                **{k: document[k] for k in ("identity", "versions", "chosen", "origin") if k in document},
                 # To filter and group by.
                 "family": config.env.name,
                 "arm": arm(config),

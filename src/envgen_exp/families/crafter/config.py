@@ -26,6 +26,9 @@ class Generator(Enum):
 class CrafterConfig(EnvConfig):
     """Crafter (Hafner 2021)."""
 
+    typical_episode = 180
+    """Medians of 168 to 186 were observed, in designs and in the original, in the first 240,000 steps of training."""
+
     name: str = "crafter"
     """The family, as registered."""
     designed_length: int = ranged(1024, at_least(1))

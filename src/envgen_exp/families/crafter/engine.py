@@ -87,6 +87,8 @@ class NativeVector(CrafterVector[Slot]):
     def step(
         self, actions: NDArray[np.int64], out: Buffers, *, active: NDArray[np.bool_] | None = None
     ) -> list[EpisodeRecord]:
+        if active is not None:
+            check_buffers(out).check_mask(active)
         try:
             last = None if out.final_obs is None else self._arrays(out.final_obs)
             ended = self._native.step(
@@ -136,9 +138,6 @@ class NativeVector(CrafterVector[Slot]):
             raise EngineError(str(error)) from None
         return np.array(slots, np.int64), [self._ended(*episode) for episode in ended]
 
-    def close(self) -> None:
-        self._native.close()
-
     def inventory(self) -> NDArray[np.uint8]:
         """Each slot's items in the order of `upstream.ITEMS`, (num_envs, 16)."""
         return self._numbers()[0]
@@ -181,6 +180,9 @@ class NativeVector(CrafterVector[Slot]):
         )
         self._native.numbers(*out)
         return out
+
+    def _release(self) -> None:
+        self._native.close()
 
     def _index(self, slot: object) -> int:
         index = super()._index(slot)

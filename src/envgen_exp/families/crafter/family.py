@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from collections import Counter
@@ -18,16 +19,19 @@ from envgen_exp.families.crafter import telling, upstream
 from envgen_exp.families.crafter.brief import brief, skill_rules
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import VOCABULARY, CrafterDesign, generated, starting_items
-from envgen_exp.families.crafter.observation import OBJECTS, observation_spec
+from envgen_exp.families.crafter.observation import OBJECTS, SYMMETRY, observation_spec
 from envgen_exp.families.crafter.picture import draw_map
 from envgen_exp.families.crafter.reach import Explorer
-from envgen_exp.families.design import Design, Setting, check_design, design_key
+from envgen_exp.families.design import Design, Setting, check_design
 from envgen_exp.families.family import Brief, DesignCheck, Manual, Scene, SkillRule
+from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec, Observation, VectorEnv
 from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
 
 _RESOURCES = ("tree", "water", "stone", "coal", "iron", "diamond", "lava")
 _CREATURES = ("cow", "zombie", "skeleton")
+_KEYS = "adws \trtfp123456"
+"""The keyboard of the package's own window: a key for each action but the first, which does nothing."""
 _NOTABLE = 1.5
 """A resource is worth mentioning when its ratio to the original's is above this, or below its inverse."""
 
@@ -89,7 +93,6 @@ class CrafterFamily:
     def __init__(self, config: CrafterConfig) -> None:
         self._config = config
         self._vector, self._make_world = _load_engine(config.engine)
-        self._surveys: dict[tuple[str, int], _Survey] = {}
 
     @property
     def name(self) -> str:
@@ -116,12 +119,24 @@ class CrafterFamily:
         return CrafterDesign
 
     @property
+    def symmetry(self) -> Symmetry:
+        return SYMMETRY
+
+    @property
     def observation_spec(self) -> Mapping[str, ArraySpec]:
         return observation_spec(self._config.observation)
 
     @property
     def num_actions(self) -> int:
         return len(upstream.ACTIONS)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return upstream.ACTIONS
+
+    @property
+    def keys(self) -> Mapping[str, int]:
+        return {key: action for action, key in enumerate(_KEYS, start=1)}
 
     @property
     def brief(self) -> Brief:
@@ -188,24 +203,32 @@ class CrafterFamily:
         return telling.tell(obs, slot)
 
     def _survey(self, design: Design | None, num_worlds: int) -> _Survey:
-        key = design_key(design), num_worlds
-        if key not in self._surveys:
-            self._surveys[key] = self._sample(design, num_worlds)
-        return self._surveys[key]
-
-    def _sample(self, design: Design | None, num_worlds: int) -> _Survey:
+        items = () if design is None else tuple(starting_items(design).items())
         made = generated(design, self._config)
-        explorer = Explorer({} if design is None else starting_items(design))
-        counts: Counter[str] = Counter()
-        lacking: dict[str, Counter[str]] = {}
-        for episode in range(1, num_worlds + 1):
-            maps = self._make_world(made, world_seed(0, episode, WorldSet.VALIDATION))
-            cells, things = (np.bincount(ids.ravel(), minlength=16) for ids in maps)
-            counts.update({name: int(cells[upstream.MATERIALS.index(name) + 1]) for name in _RESOURCES})
-            counts.update({name: int(things[OBJECTS.index(name) + 1]) for name in _CREATURES})
-            for skill, what in explorer.explore(maps).lacking.items():
-                lacking.setdefault(skill, Counter())[what] += 1
-        return _Survey(num_worlds, {name: counts[name] / num_worlds for name in counts}, lacking)
+        if made is not None:
+            made = made.model_copy(update={"purpose": "", "targets": ()})
+        return _sample(self._make_world, made, items, num_worlds)
+
+
+@functools.lru_cache(1024)
+def _sample(
+    make_world: Callable[[Design | None, int], NDArray[np.uint8]],
+    made: Design | None,
+    items: tuple[tuple[str, int], ...],
+    num_worlds: int,
+) -> _Survey:
+    """Look at `num_worlds` worlds; kept for all runs of a process, since those of a sweep often share designs."""
+    explorer = Explorer(dict(items))
+    counts: Counter[str] = Counter()
+    lacking: dict[str, Counter[str]] = {}
+    for episode in range(1, num_worlds + 1):
+        maps = make_world(made, world_seed(0, episode, WorldSet.VALIDATION))
+        cells, things = (np.bincount(ids.ravel(), minlength=16) for ids in maps)
+        counts.update({name: int(cells[upstream.MATERIALS.index(name) + 1]) for name in _RESOURCES})
+        counts.update({name: int(things[OBJECTS.index(name) + 1]) for name in _CREATURES})
+        for skill, what in explorer.explore(maps).lacking.items():
+            lacking.setdefault(skill, Counter())[what] += 1
+    return _Survey(num_worlds, {name: counts[name] / num_worlds for name in counts}, lacking)
 
 
 def _lacks(survey: _Survey) -> list[str]:

@@ -28,7 +28,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from envgen_exp.config import Observe
-from envgen_exp.families.crafter.upstream import ITEMS, MATERIALS, MOST
+from envgen_exp.families.crafter.upstream import ACTIONS, ITEMS, MATERIALS, MOST
+from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec
 
 FRAME = (64, 64)
@@ -59,6 +60,9 @@ OBJECTS: tuple[str, ...] = (
     "plant-ripe",
 )
 """Textures of objects; an object's symbolic id is its texture's index + 1."""
+
+SYMMETRY = Symmetry(ACTIONS, {"view": (("outside", *MATERIALS), ("none", *OBJECTS))})
+"""The rules don't change when the world is mirrored; what differs is named in docs/ppo.md."""
 
 _SPECS: Mapping[Observe, Mapping[str, ArraySpec]] = {
     Observe.pixels: {"pixels": ArraySpec((*FRAME, 3), np.dtype(np.uint8), 0, 255)},

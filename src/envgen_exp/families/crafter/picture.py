@@ -17,14 +17,18 @@ def draw_map(maps: NDArray[np.uint8], unit: int) -> NDArray[np.uint8]:
     """A world in the ids of a symbolic view, (2, 64, 64), as (64 * unit, 64 * unit, 3) uint8, rows before columns."""
     if not 1 <= unit <= 64:
         raise EngineError(f"unit: {unit} pixels a cell, allowed are 1 to 64")
-    size = unit, unit
-    canvas = np.zeros((AREA[0] * unit, AREA[1] * unit, 3), np.uint8)
-    for (x, y), material in np.ndenumerate(maps[0]):
-        engine._draw(canvas, (x * unit, y * unit), _textures().get(MATERIALS[material - 1], size))
+    cells = _ground(unit)[maps[0] - 1]  # (64, 64, unit, unit, 3)
+    canvas: NDArray[np.uint8] = cells.swapaxes(1, 2).reshape(AREA[0] * unit, AREA[1] * unit, 3)
     for x, y in np.argwhere(maps[1]):
-        texture = _textures().get(OBJECTS[maps[1, x, y] - 1], size)
+        texture = _textures().get(OBJECTS[maps[1, x, y] - 1], (unit, unit))
         engine._draw_alpha(canvas, (x * unit, y * unit), texture)
     return canvas.transpose(1, 0, 2).copy()
+
+
+@functools.cache
+def _ground(unit: int) -> NDArray[np.uint8]:
+    """The textures of all materials, (materials, unit, unit, 3)."""
+    return np.stack([_textures().get(name, (unit, unit))[..., :3] for name in MATERIALS])
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +97,9 @@ class CrafterVector(Slots[AnySlot]):
         copy.load(found, self._length(found.design))
         drawn: NDArray[np.uint8] = copy.render((size[1], size[0]))
         return drawn
+
+    def _made_of(self) -> dict[str, Any]:
+        return {"config": self._config}
 
     def _save(self, index: int) -> tuple[bytes, float]:
         """A slot's running game as `state.game_bytes`, and its return so far."""

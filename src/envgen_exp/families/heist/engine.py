@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,12 +190,6 @@ class HeistVector(Slots[_Slot]):
         self._steps[index], self._returns[index] = row["steps"], row["episode_return"]
         self._limits[index] = this.course.limit
 
-    def close(self) -> None:
-        for games in (self._games, self._spare):
-            if games is not None:
-                games.close()
-        super().close()
-
     def positions(self) -> NDArray[np.float32]:
         """Each slot's player as x and y in cells, y up, (num_envs, 2)."""
         self._check_open()
@@ -210,6 +205,14 @@ class HeistVector(Slots[_Slot]):
         index = self._index(slot)
         self._check_begun([index])
         return draw_frame(self._present(index), size)
+
+    def _made_of(self) -> dict[str, Any]:
+        return {"config": self._config, "pools": self._pools}
+
+    def _release(self) -> None:
+        for games in (self._games, self._spare):
+            if games is not None:
+                games.close()
 
     # Episodes
 

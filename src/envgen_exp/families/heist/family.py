@@ -113,6 +113,18 @@ class HeistFamily:
         return upstream.NUM_ACTIONS
 
     @property
+    def action_names(self) -> tuple[str, ...]:
+        return upstream.ACTIONS
+
+    @property
+    def keys(self) -> Mapping[str, int]:
+        return upstream.KEYS
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy builds the levels that it needs anew."""
+        return type(self), (self._config,)
+
+    @property
     def brief(self) -> Brief:
         if self._brief is None:
             numbers = [self.num_locks(world_seed(0, episode, WorldSet.VALIDATION)) for episode in range(1, _SAMPLE + 1)]

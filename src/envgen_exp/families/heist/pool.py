@@ -1,4 +1,4 @@
-"""The levels that a design's episodes are played in: which one it is, its world's seed says."""
+"""A design's pool of levels; a world's seed picks the level."""
 
 from __future__ import annotations
 

@@ -32,6 +32,15 @@ PACKAGE = "procgen-mirror"
 NUM_ACTIONS = 15
 """0 to 8 push the player: left, none, right (a // 3) by down, none, up (a % 3); 9 to 14 do nothing in Heist."""
 
+ACTIONS: tuple[str, ...] = (
+    *("left_down", "left", "left_up", "down", "stay", "up", "right_down", "right", "right_up"),
+    *(f"nothing_{number}" for number in range(1, 7)),
+)
+"""The actions' names."""
+
+KEYS = {"as": 0, "a": 1, "aw": 2, "s": 3, "w": 5, "ds": 6, "d": 7, "dw": 8}
+"""Keys held at once, and the action they are."""
+
 STAY = 4
 """The action that pushes nowhere."""
 

@@ -1,4 +1,4 @@
-"""Language models that play: the registry of agents, each a chain of questions that ends in an action."""
+"""Learners that ask a language model for each action: each a chain of questions, listed here."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from envgen_exp.config import OF_TRAINING, AgentConfig
+from envgen_exp.config import AgentConfig
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,15 @@ class AskedConfig(AgentConfig):
 
     trains: ClassVar[bool] = False
     asks: ClassVar[bool] = True
-    without_effect: ClassVar[tuple[str, ...]] = OF_TRAINING
+    without_effect: ClassVar[tuple[str, ...]] = (
+        "designer",
+        "ppo",
+        "schedule",
+        "cycles",
+        "evaluation",
+        "device",
+        "design_set",
+    )
     report: ClassVar[str] = "agent.episodes"
 
     @classmethod

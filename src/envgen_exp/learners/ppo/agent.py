@@ -6,6 +6,7 @@
 | envgen | pixels | the same with the last LayerNorm after its linear layer (EnvGen, arXiv 2403.12014); 3,949,842 |
 | nature | pixels | three convolutions (Mnih et al. 2015), small enough for a CPU |
 | symbolic | maps of ids and numbers | embedded cells and neighbours, counts as thermometers, two linear layers |
+| symmetric | the same | equivariant to flips, in symmetric.py |
 | tiny | anything | one hidden layer, for tests |
 
 Whatever a network draws at its creation comes from the generator that it is given. An exported agent's loader holds
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import ArraySpec
+from envgen_exp.learners.ppo.memory import Memory
 
 Spec: TypeAlias = "Mapping[str, ArraySpec]"
 _Layer = TypeVar("_Layer", bound=nn.Module)
@@ -44,20 +46,37 @@ class Encoder(nn.Module):
     """What `ppo.network` calls a built-in one."""
     deep: ClassVar[bool] = False
     """Whether a single operation on a few observations is worth several threads."""
+    symmetric: ClassVar[bool] = False
+    """Whether it is made of the game's `Symmetry`, or None, too, as `symmetry`."""
+    SIGNS: ClassVar[tuple[tuple[int, ...], ...]] = ((1,),)
+    """What flips of the game do to the classes that its features are kept in, class by class: a Hadamard matrix."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
 
+    def actor(self, num_features: int, num_actions: int, generator: torch.Generator) -> nn.Module:
+        """What makes logits (B, num_actions) of features, its own and those of memory."""
+        return orthogonal_linear(num_features, num_actions, ACTOR_GAIN, generator)
+
+    def critic(self, num_features: int, generator: torch.Generator) -> nn.Module:
+        """What makes values (B, 1) of them."""
+        return orthogonal_linear(num_features, 1, CRITIC_GAIN, generator)
+
 
 class Agent(nn.Module):
-    """Actor and critic on a shared encoder."""
+    """Actor and critic on a shared encoder, with `memory` units of memory beside it."""
 
-    def __init__(self, encoder: Encoder, num_actions: int, generator: torch.Generator) -> None:
+    def __init__(self, encoder: Encoder, num_actions: int, generator: torch.Generator, memory: int = 0) -> None:
         super().__init__()
+        if memory % len(encoder.SIGNS):
+            raise ConfigError(f"ppo.memory={memory}: this network has units by {len(encoder.SIGNS)}, or none")
         self.encoder = encoder
-        self.actor = orthogonal_linear(encoder.num_features, num_actions, ACTOR_GAIN, generator)
-        self.critic = orthogonal_linear(encoder.num_features, 1, CRITIC_GAIN, generator)
+        self.memory = Memory(encoder.SIGNS, encoder.num_features, memory, generator) if memory else None
+        self.actor = encoder.actor(encoder.num_features + memory, num_actions, generator)
+        self.critic = encoder.critic(encoder.num_features + memory, generator)
+        self.remembers = memory
+        """Numbers that it remembers of an episode."""
         self.autocast_dtype: torch.dtype | None = None
         """Number format of the encoder; None is float32. The heads are always float32."""
         # A frame comes as (H, W, C), so that this layout needs no copy; convolutions are faster in it too.
@@ -66,7 +85,21 @@ class Agent(nn.Module):
     def forward(self, obs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (B, num_actions) and values (B,), float32, for observations (B, *shape) as the environment gives them.
 
-        Values are on the scale of the normalised targets: `ValueNorm.denormalize` turns them into returns.
+        Values are on the scale of the normalised targets: `ValueNorm.denormalize` turns them into returns. Each
+        observation is an episode's first; `follow` is for those that remember.
+        """
+        start = next(iter(obs.values())).new_zeros(1, dtype=torch.bool)
+        batch = len(next(iter(obs.values())))
+        return self.follow(obs, self.nothing(batch, start.device), start.expand(1, batch))[:2]
+
+    def nothing(self, batch: int, device: torch.device | str = "cpu") -> Tensor:
+        """What is remembered when an episode begins, (B, remembers)."""
+        return torch.zeros(batch, self.remembers, device=device)
+
+    def follow(self, obs: Mapping[str, Tensor], state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits and values as in a call, of T steps of B episodes, (T * B, ...), and what is then remembered.
+
+        state: (B, remembers), what was remembered before; starts: (T, B), where another episode begins.
         """
         if self.autocast_dtype is None:
             features = self.encoder(obs)
@@ -76,7 +109,9 @@ class Agent(nn.Module):
             with torch.autocast(device, self.autocast_dtype, cache_enabled=False):
                 features = self.encoder(obs)
             features = features.float()
-        return self.actor(features), self.critic(features).squeeze(-1)
+        if self.memory is not None:
+            features, state = self.memory(features, state, starts)
+        return self.actor(features), self.critic(features).squeeze(-1), state
 
 
 def sample_actions(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -214,7 +249,7 @@ class SymbolicEncoder(Encoder):
     CELL, PAIR, MOST = 8, 16, 16
 
     def __init__(self, config: object, observation_spec: Spec, generator: torch.Generator) -> None:
-        _require_symbolic(self.network, observation_spec)
+        require_symbolic(self.network, observation_spec)
         super().__init__(num_features=256)
         self.cells, self.pairs = nn.ParameterDict(), nn.ParameterDict()
         self.scales: dict[str, float] = {}
@@ -234,10 +269,10 @@ class SymbolicEncoder(Encoder):
                 self.pairs[name] = nn.Parameter(nn.init.normal_(table, generator=generator))
                 inputs += size // maps * self.CELL + pairs * self.PAIR
             elif np.issubdtype(spec.dtype, np.integer) and spec.low >= 0 and spec.high <= self.MOST:
-                self.counts[name] = int(_scale(name, spec))
+                self.counts[name] = int(scale_of(name, spec))
                 inputs += size * self.counts[name]
             else:
-                self.scales[name] = 1 / _scale(name, spec)
+                self.scales[name] = 1 / scale_of(name, spec)
                 inputs += size
         self.linear1 = orthogonal_linear(inputs, self.num_features, math.sqrt(2), generator)
         self.norm = nn.LayerNorm(self.num_features)
@@ -273,7 +308,7 @@ class TinyEncoder(Encoder):
 
     def __init__(self, config: object, observation_spec: Spec, generator: torch.Generator) -> None:
         super().__init__(num_features=32)
-        self.scales = {name: 1 / _scale(name, spec) for name, spec in observation_spec.items()}
+        self.scales = {name: 1 / scale_of(name, spec) for name, spec in observation_spec.items()}
         inputs = sum(math.prod(spec.shape) for spec in observation_spec.values())
         self.linear = orthogonal_linear(inputs, self.num_features, math.sqrt(2), generator)
 
@@ -330,7 +365,7 @@ def _image(network: str, observation_spec: Spec) -> tuple[str, tuple[int, ...]]:
     )
 
 
-def _require_symbolic(network: str, observation_spec: Spec) -> None:
+def require_symbolic(network: str, observation_spec: Spec) -> None:
     for spec in observation_spec.values():
         is_map = len(spec.shape) in (2, 3) and np.issubdtype(spec.dtype, np.integer) and not _is_image(spec)
         if not (is_map or len(spec.shape) == 1):
@@ -356,13 +391,8 @@ def _middle_and_beside(shape: tuple[int, ...]) -> tuple[int, list[int]]:
     return x * shape[1] + y, [i * shape[1] + j for i, j in sides if 0 <= i < shape[0] and 0 <= j < shape[1]]
 
 
-def _scale(name: str, spec: ArraySpec) -> float:
+def scale_of(name: str, spec: ArraySpec) -> float:
     largest = max(abs(spec.low), abs(spec.high))
     if not 0 < largest < math.inf:
         raise ConfigError(f"observation {name!r}: scalars need a finite range, not {spec.low} to {spec.high}")
     return largest
-
-
-_ALL: tuple[Any, ...] = (ImpalaEncoder, EnvGenEncoder, NatureEncoder, SymbolicEncoder, TinyEncoder)
-BUILT_IN = {one.network: one for one in _ALL}
-"""What an exported agent's network may be."""

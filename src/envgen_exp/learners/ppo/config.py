@@ -33,6 +33,7 @@ NETWORKS: Registry[Any] = Registry(
         "envgen": "envgen_exp.learners.ppo.agent:EnvGenEncoder",
         "nature": "envgen_exp.learners.ppo.agent:NatureEncoder",
         "symbolic": "envgen_exp.learners.ppo.agent:SymbolicEncoder",
+        "symmetric": "envgen_exp.learners.ppo.symmetric:SymmetricEncoder",
         "tiny": "envgen_exp.learners.ppo.agent:TinyEncoder",
     },
 )
@@ -68,6 +69,8 @@ class PPOConfig(PresetConfig):
 
     network: str = named("moon", NETWORKS)
     """The agent's network."""
+    memory: int = ranged(0, at_least(0))
+    """Units of a recurrent memory (GRU) beside the network's features; 0 is none."""
     num_envs: int = ranged(8, NUM_ENVS)
     """Environments side by side."""
     num_steps: int = ranged(512, at_least(1))
@@ -113,4 +116,9 @@ class PPOConfig(PresetConfig):
             raise ConfigError(
                 f"ppo.num_minibatches={self.num_minibatches}: allowed is at most the {rollout} steps of a rollout "
                 "(ppo.num_envs * ppo.num_steps)"
+            )
+        if self.memory and self.num_minibatches > self.num_envs:
+            raise ConfigError(
+                f"ppo.num_minibatches={self.num_minibatches}: allowed with ppo.memory is at most ppo.num_envs, which "
+                f"is {self.num_envs}: a minibatch is made of whole sequences"
             )

@@ -23,10 +23,21 @@ def evaluate(
     on_episode: Callable[[EpisodeRecord], None] | None = None,
 ) -> list[EpisodeRecord]:
     """As `play`, with actions sampled by `generator`, which is on `device`; nothing is learned."""
+    left = torch.tensor(episodes_per_slot)
+    memory = agent.nothing(len(left), device)
 
     def choose(obs: Observation) -> NDArray[Any]:
-        logits, _ = agent({name: torch.from_numpy(x).to(device) for name, x in obs.items()})
+        playing = left.nonzero().squeeze(1)
+        seen = {name: torch.from_numpy(x).to(device) for name, x in obs.items()}
+        starts = torch.zeros(1, len(playing), dtype=torch.bool, device=device)
+        logits, _, memory[playing] = agent.follow(seen, memory[playing], starts)
         actions: NDArray[Any] = sample_actions(logits, generator)[0].cpu().numpy()
         return actions
 
-    return play(env, episodes_per_slot, choose, on_episode)
+    def ended(record: EpisodeRecord) -> None:
+        left[record.slot] -= 1
+        memory[record.slot] = 0
+        if on_episode is not None:
+            on_episode(record)
+
+    return play(env, episodes_per_slot, choose, ended)

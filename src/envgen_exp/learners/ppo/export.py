@@ -6,6 +6,7 @@ package.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
 from collections.abc import Mapping
@@ -17,12 +18,18 @@ import torch
 from numpy.typing import NDArray
 
 from envgen_exp.errors import ConfigError, EnvGenError
-from envgen_exp.families.family import Playable
+from envgen_exp.families import symmetry
+from envgen_exp.families.family import Mirrored, Playable
+from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.guard.writing import disk_errors, write_atomic
-from envgen_exp.learners.ppo import agent
-from envgen_exp.learners.ppo.agent import BUILT_IN, Agent, sample_actions
+from envgen_exp.learners.ppo import agent, memory, symmetric
+from envgen_exp.learners.ppo.agent import Agent, sample_actions
+from envgen_exp.learners.ppo.config import NETWORKS
 from envgen_exp.learners.ppo.ppo import PPO
+
+BUILT_IN = {name: NETWORKS.find(name) for name in NETWORKS.built_in}
+"""What an exported agent's network may be."""
 
 
 def load(file: str | Path | None = None, device: str = "cpu") -> Agent:
@@ -37,17 +44,34 @@ def load(file: str | Path | None = None, device: str = "cpu") -> Agent:
         name: ArraySpec(tuple(part["shape"]), np.dtype(part["dtype"]), part["low"], part["high"])
         for name, part in saved["observation"].items()
     }
-    network = BUILT_IN[saved["network"]](None, spec, torch.Generator())
-    agent = Agent(network, saved["num_actions"], torch.Generator())
+    network = BUILT_IN[saved["network"]]
+    mirrored = {"symmetry": Symmetry(**saved["symmetry"])} if network.symmetric else {}
+    encoder = network(None, spec, torch.Generator(), **mirrored)
+    agent = Agent(encoder, saved["num_actions"], torch.Generator(), saved["memory"])
     agent.load_state_dict(saved["agent"])
     agent.autocast_dtype = torch.bfloat16 if saved["precision"] == "bfloat16" else None
     return agent.to(device).eval()
 
 
 @torch.inference_mode()
-def act(agent: Agent, obs: Mapping[str, NDArray[np.generic]], generator: torch.Generator) -> NDArray[np.int64]:
-    """Actions (B,) drawn with `generator` for observations {name: (B, *shape)}; agent and generator on one device."""
-    logits, _ = agent({name: torch.as_tensor(array, device=generator.device) for name, array in obs.items()})
+def act(
+    agent: Agent,
+    obs: Mapping[str, NDArray[np.generic]],
+    generator: torch.Generator,
+    memory: torch.Tensor | None = None,
+) -> NDArray[np.int64]:
+    """Actions (B,) drawn with `generator` for observations {name: (B, *shape)}; agent and generator on one device.
+
+    An agent that remembers is given what it remembers, `agent.nothing(B)` at first, and writes what it then remembers
+    over it; where an episode ends, the caller makes its row zero.
+    """
+    seen = {name: torch.as_tensor(array, device=generator.device) for name, array in obs.items()}
+    batch = len(next(iter(seen.values())))
+    before = agent.nothing(batch, generator.device) if memory is None else memory
+    same = torch.zeros(1, batch, dtype=torch.bool, device=generator.device)
+    logits, _, after = agent.follow(seen, before, same)
+    if memory is not None:
+        memory.copy_(after)
     actions: NDArray[np.int64] = sample_actions(logits, generator)[0].cpu().numpy()
     return actions
 
@@ -66,11 +90,13 @@ def export(learner: PPO, family: Playable, folder: Path, *, origin: str) -> None
     mean, std = learner.value_norm.mean_and_std()
     saved = {
         "network": learner.config.network,
+        "memory": learner.agent.remembers,
         "num_actions": family.num_actions,
         "observation": {
             name: {"shape": list(spec.shape), "dtype": str(spec.dtype), "low": spec.low, "high": spec.high}
             for name, spec in family.observation_spec.items()
         },
+        "symmetry": dataclasses.asdict(family.symmetry) if isinstance(family, Mirrored) else None,
         "precision": "float32" if learner.agent.autocast_dtype is None else "bfloat16",
         "agent": {name: weight.cpu() for name, weight in learner.agent.state_dict().items()},
         "value_mean": float(mean),
@@ -97,6 +123,10 @@ def readme(learner: PPO, family: Playable, origin: str) -> str:
     obs = ", ".join(
         f'"{name}": np.zeros({(1, *spec.shape)}, np.{spec.dtype})' for name, spec in family.observation_spec.items()
     )
+    remembering = f"""
+It remembers {learner.agent.remembers} numbers of each episode: make `memory = agent.nothing(1)` once, hand it to each
+`act(agent, obs, generator, memory)`, which keeps it up to date, and set the row of an episode that ends to zero.
+"""
     weights = sum(parameter.numel() for parameter in learner.agent.parameters())
     return f"""# An agent for {family.name}
 
@@ -122,10 +152,9 @@ It reads a batch of observations as the environment gives them:
 {rows}
 
 and gives one of {family.num_actions} actions for each, in the game's own order.
-"""
+{remembering if learner.agent.remembers else ""}"""
 
 
-OURS = "from envgen_exp.errors import ConfigError\nfrom envgen_exp.families.vector import ArraySpec\n"
 THEIRS = """from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +164,18 @@ from numpy.typing import NDArray
 
 def loader_source() -> str:
     """The text of agent.py."""
+    head, *rest = (
+        "".join(line for line in inspect.getsource(module).splitlines(True) if not line.startswith("from envgen_exp"))
+        for module in (agent, memory, symmetry, symmetric)
+    )
+    future = "from __future__ import annotations\n"
+    networks = ", ".join(f"{name!r}: {network.__name__}" for name, network in BUILT_IN.items())
     parts: tuple[Any, ...] = (EnvGenError, ConfigError, ArraySpec, load, act)
-    head, _, rest = inspect.getsource(agent).partition(OURS)
-    return "\n\n".join([head + THEIRS + rest, *(inspect.getsource(part) for part in parts)])
+    return "\n\n".join(
+        [
+            head.replace(future, future + THEIRS),
+            *(text.replace(future, "") for text in rest),
+            f"BUILT_IN = {{{networks}}}",
+            *(inspect.getsource(part) for part in parts),
+        ]
+    )

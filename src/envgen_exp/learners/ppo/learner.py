@@ -17,10 +17,10 @@ from envgen_exp import seeding
 from envgen_exp.config import Device, RunConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.design import Design
-from envgen_exp.families.family import Playable
+from envgen_exp.families.family import Mirrored, Playable
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.curriculum import Curriculum
-from envgen_exp.learners.learner import NOBODY, Defaults, Onlooker, Played, Progress, Speed
+from envgen_exp.learners.learner import NOBODY, Defaults, Game, Onlooker, Played, Progress, Speed
 from envgen_exp.learners.ppo.allocator import keep_large_buffers
 from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
@@ -50,8 +50,7 @@ class PPOLearner(Defaults):
         device, threads = choose_device(config.device), use_threads(config)
         settings = _settings(config)
         check_memory(settings, family.observation_spec)
-        made = PPO.create(settings, family.observation_spec, family.num_actions, config.seed, device, threads)
-        return cls(settings, family, made, total_steps)
+        return cls(settings, family, _made(settings, family, config.seed, device, threads), total_steps)
 
     @classmethod
     def slots(cls, config: RunConfig) -> int:
@@ -89,9 +88,8 @@ class PPOLearner(Defaults):
 
     def pupil(self, seed: int) -> PPOLearner:
         """A new agent with the same settings."""
-        family, ppo = self._family, self.ppo
-        made = PPO.create(self._config, family.observation_spec, family.num_actions, seed, ppo.device, ppo.threads)
-        return PPOLearner(self._config, family, made, self._total_steps)
+        made = _made(self._config, self._family, seed, self.ppo.device, self.ppo.threads)
+        return PPOLearner(self._config, self._family, made, self._total_steps)
 
     def train(
         self,
@@ -160,6 +158,12 @@ class Phase:
                 | {"speed/steps_per_second": rollout.steps / sum(seconds.values())},
             )
 
+    def take_up(self, games: Sequence[Game | None]) -> None:
+        self._training.take_up(games)
+
+    def leave(self) -> list[Game]:
+        return self._training.leave()
+
     def state_dict(self) -> dict[str, Any]:
         return self._training.state_dict()
 
@@ -168,6 +172,11 @@ class Phase:
 
     def close(self) -> None:
         self._training.env.close()
+
+
+def _made(config: PPOConfig, family: Playable, seed: int, device: torch.device, threads: int) -> PPO:
+    symmetry = family.symmetry if isinstance(family, Mirrored) else None
+    return PPO.create(config, family.observation_spec, family.num_actions, seed, device, threads, symmetry)
 
 
 def _settings(config: RunConfig) -> PPOConfig:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from envgen_exp import seeding
 from envgen_exp.config import Precision
 from envgen_exp.errors import CheckpointError, NumericsError
+from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.ppo.agent import Agent, log_prob_and_entropy
 from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
@@ -60,7 +61,11 @@ def minibatches(batch_size: int, minibatch_size: int, generator: torch.Generator
 
 
 def make_agent(
-    config: PPOConfig, observation_spec: Mapping[str, ArraySpec], num_actions: int, generator: torch.Generator
+    config: PPOConfig,
+    observation_spec: Mapping[str, ArraySpec],
+    num_actions: int,
+    generator: torch.Generator,
+    symmetry: Symmetry | None = None,
 ) -> Agent:
     """A new agent on the CPU, its weights drawn from `generator` alone.
 
@@ -71,7 +76,8 @@ def make_agent(
     if not isinstance(config, own):
         own_names = {field.name for field in dataclasses.fields(own)}
         config = own(**{field: value for field, value in vars(config).items() if field in own_names})
-    return Agent(network(config, observation_spec, generator), num_actions, generator)
+    own_parts = {"symmetry": symmetry} if network.symmetric else {}
+    return Agent(network(config, observation_spec, generator, **own_parts), num_actions, generator, config.memory)
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
@@ -128,6 +134,7 @@ class PPO:
         seed: int,
         device: torch.device,
         threads: int = 1,
+        symmetry: Symmetry | None = None,
     ) -> PPO:
         """A new learner, its weights equal on every device. Raises ConfigError where the network does not fit.
 
@@ -136,7 +143,7 @@ class PPO:
         weights = seeding.torch_generator(seed, "agent", "weights")
         return cls(
             config,
-            make_agent(config, observation_spec, num_actions, weights),
+            make_agent(config, observation_spec, num_actions, weights, symmetry),
             seeding.torch_generator(seed, "agent", "actions", device=device),
             seeding.torch_generator(seed, "agent", "minibatches"),
             device,
@@ -170,7 +177,7 @@ class PPO:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`, which is copied. Raises CheckpointError where it is of another kind."""
-        check_version("learner", state)
+        check_version("learner", state, STATE_VERSION)
         if state["network"] != self.config.network:
             raise CheckpointError(
                 f"checkpoint: holds the network {state['network']}, but this run has {self.config.network}"
@@ -206,6 +213,14 @@ def update(learner: PPO, rollout: Rollout, config: PPOConfig, total_train_steps:
     )
     advantages = normalize_advantages(rollout.advantages.flatten())
     batch_size = len(actions)
+    steps, num_envs = rollout.actions.shape
+    # Without memory a sample is drawn by itself; with it all steps of an environment are, one after the other.
+    length, size = (steps, num_envs) if agent.remembers else (1, batch_size)
+    minibatch = math.ceil(size / math.ceil(batch_size / minibatch_size(config)))
+    firsts = torch.arange(length, device=learner.device).unsqueeze(1) * num_envs
+
+    def samples(drawn: Tensor) -> Tensor:
+        return (firsts + drawn).flatten() if agent.remembers else drawn
 
     learning_rate = config.learning_rate
     if config.anneal_lr:
@@ -213,10 +228,14 @@ def update(learner: PPO, rollout: Rollout, config: PPOConfig, total_train_steps:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 
-    def learn(minibatch: int, index: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def learn(minibatch: int, drawn: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """What these samples of a minibatch of that size add to its gradients and to its metrics."""
-        share = len(index) / minibatch
-        logits, new_values = agent({name: x.index_select(0, index) for name, x in obs.items()})
+        share = len(drawn) / minibatch
+        index, memory, starts = samples(drawn), rollout.memory, rollout.starts
+        if agent.remembers:
+            memory, starts = memory[drawn], starts[:, drawn]
+        seen = {name: x.index_select(0, index) for name, x in obs.items()}
+        logits, new_values, _ = agent.follow(seen, memory, starts)
         new_logprobs, entropy = log_prob_and_entropy(logits, actions[index])
         logratio = new_logprobs - logprobs[index]
         pg_loss = policy_loss(logratio, advantages[index], config.clip_coef)
@@ -240,10 +259,10 @@ def update(learner: PPO, rollout: Rollout, config: PPOConfig, total_train_steps:
     rows: list[Tensor] = []
     failed = [torch.zeros((), device=learner.device)]
     for _ in range(config.update_epochs):
-        for index in minibatches(batch_size, minibatch_size(config), learner.minibatch_generator):
-            index = index.to(learner.device, non_blocking=True)
-            value_norm.update(returns[index])
-            learned = learner.team.map(functools.partial(learn, len(index)), learner.team.split(index))
+        for drawn in minibatches(size, minibatch, learner.minibatch_generator):
+            drawn = drawn.to(learner.device, non_blocking=True)
+            value_norm.update(returns[samples(drawn)])
+            learned = learner.team.map(functools.partial(learn, len(drawn)), learner.team.split(drawn, length))
             set_gradients(parameters, [gradients for gradients, _ in learned])
             row = torch.stack([terms for _, terms in learned]).sum(dim=0)
             grad_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
@@ -282,12 +301,10 @@ def set_gradients(parameters: Sequence[nn.Parameter], parts: Sequence[tuple[Tens
         torch._foreach_add_(own, part)
 
 
-def check_version(what: str, state: Mapping[str, Any]) -> None:
+def check_version(what: str, state: Mapping[str, Any], ours: int) -> None:
     version = state.get("version")
-    if version != STATE_VERSION:
-        raise CheckpointError(
-            f"checkpoint: {what} state of version {version}, this program reads version {STATE_VERSION}"
-        )
+    if version != ours:
+        raise CheckpointError(f"checkpoint: {what} state of version {version}, this program reads version {ours}")
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from envgen_exp.families.vector import ArraySpec, Buffers, EpisodeRecord, VectorEnv
@@ -27,7 +28,12 @@ class RolloutBuffer:
     """
 
     def __init__(
-        self, num_steps: int, num_envs: int, observation_spec: Mapping[str, ArraySpec], device: torch.device
+        self,
+        num_steps: int,
+        num_envs: int,
+        observation_spec: Mapping[str, ArraySpec],
+        device: torch.device,
+        remembers: int = 0,
     ) -> None:
         on_host = device.type == "cpu"
 
@@ -45,6 +51,10 @@ class RolloutBuffer:
         self.rewards = host(num_steps, num_envs, dtype=torch.float32)
         self.terminations = host(num_steps, num_envs, dtype=torch.bool)
         self.truncations = host(num_steps, num_envs, dtype=torch.bool)
+        self.memory = torch.zeros(num_envs, remembers)
+        """What the agent remembers of each slot's episode, before the first observation."""
+        self.memory_after = torch.zeros(num_envs, remembers, device=device)
+        """The same before the last one."""
         self.timeout_values = torch.zeros(num_steps, num_envs)
         """Value of the last observation where an episode ran out of time and values are bootstrapped there, else 0."""
         self.logprobs = torch.zeros(num_steps, num_envs, device=device)
@@ -69,6 +79,11 @@ class RolloutBuffer:
         """Make the observations of `step` the first ones."""
         for x in self.obs.values():
             x[0].copy_(x[step])
+        self.memory.copy_(self.memory_after)
+
+    def carried(self) -> dict[str, NDArray[Any]]:
+        """What goes from one rollout to the next, an entry for each slot: first observations and, if any, memory."""
+        return self.obs_at[0] | ({"memory": self.memory.numpy()} if self.memory.numel() else {})
 
 
 def rollout_bytes(num_steps: int, num_envs: int, observation_spec: Mapping[str, ArraySpec]) -> int:
@@ -88,6 +103,10 @@ class Rollout:
     values: Tensor
     advantages: Tensor
     returns: Tensor
+    memory: Tensor
+    """(num_envs, remembers), before the first step."""
+    starts: Tensor
+    """Where another episode begins than that of the step before."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +142,10 @@ def collect(
     on_host = buffer.device.type == "cpu"
     buffer.timeout_values.zero_()
     out_at = buffer.out_with_final_at if bootstrap_timeouts else buffer.out_at
+    memory = buffer.memory.to(buffer.device)
+    same = torch.zeros(1, buffer.num_envs, dtype=torch.bool, device=buffer.device)
     for t in range(num_steps):
-        logits, values = agent(buffer.upload(t))
+        logits, values, memory = agent.follow(buffer.upload(t), memory, same)
         actions, logprobs = sample_actions(logits, generator)
         buffer.actions[t].copy_(actions, non_blocking=True)
         buffer.logprobs[t].copy_(logprobs)
@@ -141,9 +162,13 @@ def collect(
         env_seconds += started - inferred
         if bootstrap_timeouts and out_at[t].truncations.any():
             slots = torch.from_numpy(np.flatnonzero(out_at[t].truncations))
-            _, values = agent({name: x[slots].to(buffer.device) for name, x in buffer.final_obs.items()})
+            final = {name: x[slots].to(buffer.device) for name, x in buffer.final_obs.items()}
+            _, values, _ = agent.follow(final, memory[slots.to(buffer.device)], same[:, slots])
             buffer.timeout_values[t, slots] = (values * std + mean).cpu()
-    _, values = agent(buffer.upload(num_steps))
+        if agent.remembers and ended:
+            memory[[record.slot for record in ended]] = 0
+    buffer.memory_after.copy_(memory)
+    _, values, _ = agent.follow(buffer.upload(num_steps), memory, same)
     buffer.values[num_steps].copy_(values * std + mean)
     return Collected(episodes, env_seconds, inference_seconds + time.perf_counter() - started)
 
@@ -190,6 +215,8 @@ def finish(buffer: RolloutBuffer, num_steps: int, gamma: float, gae_lambda: floa
         values=buffer.values[:num_steps],
         advantages=on_device(advantages),
         returns=on_device(returns),
+        memory=on_device(buffer.memory),
+        starts=on_device(torch.cat([torch.zeros_like(dones[:1]), dones[:-1]])),
     )
 
 

@@ -29,9 +29,9 @@ class Team:
         """Torch's threads of each member."""
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
 
-    def split(self, index: Tensor) -> tuple[Tensor, ...]:
-        """A minibatch's index (B,) in as many parts, alike in size, as are worth a thread."""
-        return index.tensor_split(max(1, min(self.size, len(index) // PART)))
+    def split(self, index: Tensor, samples: int = 1) -> tuple[Tensor, ...]:
+        """A minibatch's index (B,), each entry of it some samples, in as many like parts as are worth a thread."""
+        return index.tensor_split(max(1, min(self.size, len(index), len(index) * samples // PART)))
 
     def map(self, work: Callable[[_Part], _Result], parts: Sequence[_Part]) -> list[_Result]:
         """The result of each part, in their order; where several fail, the first one's error is raised, after all."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from envgen_exp.errors import CheckpointError, ConfigError, StateError
+from envgen_exp.errors import CheckpointError, ConfigError
 from envgen_exp.families.vector import EpisodeRecord, VectorEnv
+from envgen_exp.learners import games
 from envgen_exp.learners.curriculum import Curriculum, set_next_worlds
+from envgen_exp.learners.learner import Game
 from envgen_exp.learners.ppo.config import PPOConfig
-from envgen_exp.learners.ppo.ppo import PPO, STATE_VERSION, check_version, update
+from envgen_exp.learners.ppo.ppo import PPO, check_version, update
 from envgen_exp.learners.ppo.rollout import RolloutBuffer, collect, finish
+
+STATE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class RolloutReport:
 class TrainingPhase:
     """Training on one vector environment for exactly `steps` environment steps; iterating it trains.
 
-    The last rollout is cut to the exact count. Episodes in flight at the end enter no report. Between two rollouts
-    `state_dict` holds all that, with the learner's, is needed to go on exactly.
+    The last rollout is cut to the exact count. Episodes in flight at the end enter no report; `leave` gives their games
+    to a phase that goes on with them. Between two rollouts `state_dict` holds all that, with the learner's, is needed
+    to go on exactly.
     """
 
     def __init__(
@@ -57,8 +60,11 @@ class TrainingPhase:
         """Chooses worlds; its state is its owner's to keep."""
         self.steps, self.total_train_steps = steps, total_train_steps
         self.steps_done = 0
-        self.buffer = RolloutBuffer(config.num_steps, config.num_envs, env.observation_spec, learner.device)
+        spec, remembers = env.observation_spec, learner.agent.remembers
+        self.buffer = RolloutBuffer(config.num_steps, config.num_envs, spec, learner.device, remembers)
         self._started = False
+        self._games: Sequence[Game | None] = [None] * config.num_envs
+        """What the slots begin with."""
 
     def __iter__(self) -> Iterator[RolloutReport]:
         while self.steps_done < self.steps:
@@ -97,25 +103,34 @@ class TrainingPhase:
         return RolloutReport(steps, self.steps_done, metrics, collected.episodes, timings)
 
     def _begin(self) -> None:
-        """Start the first episodes; of a curriculum's slots the second is then chosen too."""
-        slots = range(self.env.num_envs)
+        """Start the first episodes, or go on; of a curriculum's slots that start, the second is then chosen too."""
+        new = [slot for slot, game in enumerate(self._games) if game is None]
         if self.curriculum is not None:
-            self.curriculum.begin()
-            set_next_worlds(self.curriculum, self.env, slots)
-        self.env.reset(self.buffer.obs_at[0])
+            self.curriculum.begin(new)
+            set_next_worlds(self.curriculum, self.env, new)
+        if new:
+            self.env.reset(self.buffer.obs_at[0])
+        games.go_on(self.env, self.buffer.carried(), self._games)
         if self.curriculum is not None:
-            set_next_worlds(self.curriculum, self.env, slots)
+            set_next_worlds(self.curriculum, self.env, new)
         self._started = True
 
+    def take_up(self, waiting: Sequence[Game | None]) -> None:
+        """Begin with these games, one a slot; a slot without one begins an episode."""
+        self._games = list(waiting)
+
+    def leave(self) -> list[Game]:
+        """Each slot's running game."""
+        return games.running(self.env, self.buffer.carried())
+
     def state_dict(self) -> dict[str, Any]:
-        """Steps done, observations and every slot's state, of types that `torch.load(weights_only=True)` accepts."""
-        slots = [self.env.get_state(slot) for slot in range(self.env.num_envs)] if self._started else []
+        """Steps done and every slot's game, of types that `torch.load(weights_only=True)` accepts."""
         return {
             "version": STATE_VERSION,
             "steps": self.steps,
             "steps_done": self.steps_done,
-            "obs": {name: x[0].clone() for name, x in self.buffer.obs.items()},
-            "slots": [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in slots],
+            "started": self._started,
+            "games": self.leave() if self._started else list(self._games),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -123,24 +138,13 @@ class TrainingPhase:
 
         Raises CheckpointError where it is of another phase.
         """
-        check_version("phase", state)
-        slots, obs = state["slots"], state["obs"]
-        shapes = {name: tuple(x[0].shape) for name, x in self.buffer.obs.items()}
-        if (
-            state["steps"] != self.steps
-            or len(slots) not in (0, self.env.num_envs)
-            or {name: tuple(x.shape) for name, x in obs.items()} != shapes
-        ):
+        check_version("phase", state, STATE_VERSION)
+        if state["steps"] != self.steps or len(state["games"]) != self.env.num_envs:
             raise CheckpointError(f"checkpoint: holds another phase than this one of {self.steps} steps")
-        try:
-            for slot, tensor in enumerate(slots):
-                self.env.set_state(slot, tensor.numpy().tobytes())
-        except StateError as error:
-            raise CheckpointError(f"checkpoint: slot {slot}: {error}") from error
-        for name, x in obs.items():
-            self.buffer.obs[name][0].copy_(x)
-        self.steps_done = int(state["steps_done"])
-        self._started = bool(slots)
+        self.take_up(state["games"])
+        self.steps_done, self._started = int(state["steps_done"]), bool(state["started"])
+        if self._started:
+            games.go_on(self.env, self.buffer.carried(), self._games)
 
 
 def check_steps(steps: int, config: PPOConfig) -> None:

@@ -1,4 +1,4 @@
-"""The embedded model as a source of answers: loaded for a call, listened to token by token, gone while it rests."""
+"""The embedded model as a source of answers: loaded for a call, streamed token by token, unloaded when idle."""
 
 from __future__ import annotations
 

@@ -21,9 +21,10 @@ from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.run.conversation import conversation, stand_in
 from envgen_exp.reporting.run.lineage import lineage
 from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
-from envgen_exp.reporting.run.terminal import answers_line, episode_line, steps_line
-from envgen_exp.run.films import FRAMES_PER_SECOND
+from envgen_exp.reporting.run.terminal import answers_line, episode_line, midway_line, steps_line
+from envgen_exp.run.films import FRAMES_PER_SECOND, MAX_STEPS
 from envgen_exp.run.folder import REPORT
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import Evaluation
 from envgen_exp.tracking.progress import duration
@@ -112,6 +113,8 @@ def _tiles(data: RunRecord) -> list[Markup]:
         note = f"{ends}; report evaluation, {data.report.counts.episodes:,} episodes in the original"
         tiles.append(_tile("Score", f"{values['score/report']:.2f} %", note, main=True))
         tiles.append(_tile("Reward", f"{values['return/report']:.2f}", "mean return of the same episodes"))
+        for e in data.midway:
+            tiles.append(_tile(f"Score at {e.step:,} steps", f"{e.values['score/midway']:.2f} %", midway_line(e)))
         if (training := values.get("score/training_last_phase")) is not None:
             tiles.append(_tile("Training-episode score", f"{training:.2f} %", "last phase, as the paper reads it"))
     elif latest is not None:
@@ -180,9 +183,14 @@ def score_chart(data: RunRecord) -> Markup:
         v = data.report.values
         ends = [(v["score/report_low"], v["score/report_high"])]
         series.append(Series("report evaluation", [(data.report.step, v["score/report"])], 4, dots=True, ends=ends))
+    if data.midway:
+        points = [(e.step, e.values["score/midway"]) for e in data.midway]
+        spans = [(e.values["score/midway_low"], e.values["score/midway_high"]) for e in data.midway]
+        series.append(Series("report evaluation on the way", points, 5, dots=True, ends=spans))
     if not series or not data.total_steps:
         return Markup("")
     words = [f"cycle {e.cycle}: {e.values['score/feedback']:.2f} %" for e in found]
+    words += [f"at {e.step:,} steps: {e.values['score/midway']:.2f} %" for e in data.midway]
     if data.report is not None:
         words.append(f"report: {data.report.values['score/report']:.2f} %")
     chart = line_chart(
@@ -197,7 +205,7 @@ def score_chart(data: RunRecord) -> Markup:
     )
     items = [(s.name, s.colour, True) for s in series]
     note = element("p", "A score from few episodes reads low: rare skills are missed altogether.", class_="note")
-    return joined([element("div", chart, style="max-width:36rem"), legend(items, "training in designed worlds"), note])
+    return joined([element("div", chart, class_="one"), legend(items, "training in designed worlds"), note])
 
 
 # Learning
@@ -284,6 +292,7 @@ def videos(data: RunRecord) -> Markup:
             shown = element(
                 "video",
                 controls=True,
+                loop=True,
                 preload="metadata",
                 poster=_poster(file),
                 aria_label=f"Video {file.stem}",
@@ -295,8 +304,9 @@ def videos(data: RunRecord) -> Markup:
     if not parts:
         return Markup("")
     note = (
-        "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. Films are "
-        "cut after 500 steps, or sooner where what one looks at would take more than 2.5 % of the run's time."
+        "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. A film shows "
+        f"a whole episode: there is none of one that took more than {MAX_STEPS:,} steps, or whose film would take "
+        "more than 2.5 % of the run's time."
     )
     return joined([element("p", note, class_="note"), element("div", *parts, class_="charts")])
 
@@ -336,20 +346,21 @@ def config(data: RunRecord) -> Markup:
     document = data.document
     parts: list[object] = [
         element("h3", "The command that repeats it"),
-        element("pre", document["command"], class_="command"),
+        element("pre", pasted(document["command"]), class_="command"),
     ]
     if not data.finished:
         parts += [
             element("h3", "The command that goes on with it"),
             element("pre", data.resume_command, class_="command"),
         ]
-    again = f"python -m envgen_exp report {shlex.quote(str(data.folder))}"
+    again = pasted(f"python -m envgen_exp report {shlex.quote(str(data.folder))}")
     parts += [element("h3", "The command that makes this page again"), element("pre", again, class_="command")]
     known = {
         "identity": document["identity"],
         "started": document.get("started", ""),
         **document["versions"],
         **document["chosen"],
+        **document.get("origin", {}),
     }
     parts += [element("h3", "Machine and versions"), facts(known.items())]
     text = yaml.safe_dump(document["config"], sort_keys=False)

@@ -190,6 +190,7 @@ def gap(data: RunRecord) -> Markup:
         x_name="cycle",
         x_range=(0.5, max(data.proposals) + 0.5),
         size=(440, 200),
+        whole=True,
     )
     headers = ["cycle", "claimed skills", "designed episodes", "return", "success %"]
     headers += ["original episodes", "return", "success %", "gap, points"]
@@ -202,7 +203,7 @@ def gap(data: RunRecord) -> Markup:
     return joined(
         [
             element("p", note, class_="note"),
-            element("div", chart, style="max-width:36rem"),
+            element("div", chart, class_="one"),
             legend(items),
             table("Success in designed worlds against the original, ± half a 95 % interval", headers, rows),
         ]

@@ -13,16 +13,19 @@ from rich.text import Text
 from envgen_exp.config import AgentConfig
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.reporting.statistics import changed, mean_sd
-from envgen_exp.run.summary import RunSummary
+from envgen_exp.run.summary import Evaluation, RunSummary
 from envgen_exp.tracking.progress import duration
 
+_OF_ALL = ("llm.max_", "designer.num_designs", "designer.prompt")
+"""Settings that hold whichever option of their group is taken."""
 
-def print_summary(summary: RunSummary, console: Console) -> None:
+
+def print_summary(summary: RunSummary, console: Console, commands: Sequence[str]) -> None:
     """The table and what belongs to it; folder and commands unwrapped, to be copied."""
     console.print(skill_table(summary, console.width))
     console.print()
     console.print(facts(summary))
-    for line in ("folder", f"  {summary.folder}", "next", *(f"  {command}" for command in next_commands(summary))):
+    for line in ("folder", f"  {summary.folder}", "next", *(f"  {command}" for command in commands)):
         console.print(Text(line, style="" if line.startswith(" ") else "bold"), soft_wrap=True)
 
 
@@ -100,6 +103,8 @@ def facts(summary: RunSummary) -> Table:
         table.add_row(Text(name), Text(words))
 
     add("score", score_line(summary))
+    for one in summary.midway:
+        add(f"at {one.step:,}", midway_line(one))
     if summary.trains:
         add("training", training_line(summary))
     add("LLM calls", llm_line(summary))
@@ -117,6 +122,15 @@ def score_line(summary: RunSummary) -> str:
     return (
         f"{summary.score:.2f} % [{summary.score_low:.2f}, {summary.score_high:.2f}], report evaluation,"
         f" {summary.report.episodes:,} episodes in the original; mean return {summary.reward:.2f}"
+    )
+
+
+def midway_line(one: Evaluation) -> str:
+    """An evaluation in the midst of training in words."""
+    low, high = one.values["score/midway_low"], one.values["score/midway_high"]
+    return (
+        f"{one.values['score/midway']:.2f} % [{low:.2f}, {high:.2f}], after {one.step:,} training steps,"
+        f" {one.counts.episodes:,} episodes in the original; mean return {one.values['return/midway']:.2f}"
     )
 
 
@@ -179,26 +193,34 @@ def llm_line(summary: RunSummary) -> str:
 
 
 def next_commands(summary: RunSummary) -> list[str]:
-    """Commands worth trying after this run."""
-    commands = [varied(summary.command, seed=str(summary.seed + 1))]
-    if not summary.trains:
-        return [*commands, varied(summary.command, agent=AgentConfig.name)]
-    if summary.designer == "original":
-        commands.append(varied(summary.command, designer="adaptive"))
-    else:
-        commands.append(varied(summary.command, designer="original"))
-        if not summary.uses_llm:
+    """Commands worth trying after this run, as one types them in a clone whose environment is active."""
+    # A replay serves the very run that was recorded.
+    commands = [] if summary.llm == "replay" else [varied(summary.command, seed=str(summary.seed + 1))]
+    if summary.trains:
+        other = "adaptive" if summary.designer == "original" else "original"
+        by_arm = any(word.startswith("arm=") for word in shlex.split(summary.command))
+        commands.append(varied(summary.command, **{"arm" if by_arm else "designer": other}))
+        if summary.asks and not summary.uses_llm:
             commands.append(varied(summary.command, llm="gpt4"))
+    else:
+        commands.append(varied(summary.command, agent=AgentConfig.name))
     for offline in sorted(Path(summary.folder).glob("wandb/offline-run-*")):
-        commands.append(f"wandb sync {shlex.quote(str(offline))}")
+        commands.append(f"python -m wandb sync {shlex.quote(str(offline))}")
     commands.append(f"python -m envgen_exp report {shlex.quote(summary.folder)}")
     return commands
 
 
 def varied(command: str, **overrides: str) -> str:
-    """A run's command with other values; what names its folder goes."""
+    """A run's command with other values; what names its folder goes, and what fits the old values alone."""
     dropped = {*overrides, "resume", "folder"}
-    kept = [word for word in shlex.split(command) if word.split("=")[0].lstrip("+") not in dropped]
+    if dropped & {"arm", "designer", "agent"}:  # an arm sets one of the others
+        dropped |= {"arm", "designer"}
+
+    def stays(word: str) -> bool:
+        key = word.split("=")[0].lstrip("+")
+        return key not in dropped and (key.split(".")[0] not in dropped or key.startswith(_OF_ALL))
+
+    kept = [word for word in shlex.split(command) if stays(word)]
     return shlex.join([*kept, *(f"{key}={value}" for key, value in overrides.items())])
 
 

@@ -1,0 +1,136 @@
+"""evaluation.report_at: report evaluations in the midst of training, which change nothing in the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import composed, die, final_state, fork, quick, rows, run, summary, wait
+
+from envgen_exp.errors import ConfigError
+from envgen_exp.reporting.run.page_of_run import make_report
+from envgen_exp.reporting.run.terminal import midway_line
+from envgen_exp.run import evaluations
+from envgen_exp.run.preparation import prepare, tell_plan
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.session import Session
+from envgen_exp.seeding import WorldSet
+from envgen_exp.tracking import metrics
+
+QUICK = (
+    *("designer=fixed", "env.observation=symbolic", "verbosity=quiet", "evaluation.report_episodes=3"),
+    *("env.designed_length=40", "env.original_length=60"),
+)
+AT = "evaluation.report_at=[950,130,400]"
+"""In the midst of the first phase's rollouts, at the end of a cycle's training, and in the last phase."""
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run without such evaluations, and one with them."""
+    folder = tmp_path_factory.mktemp("runs")
+    with quick():
+        return run(folder / "without", *QUICK), run(folder / "with", *QUICK, AT)
+
+
+def without_midway(folder: Path) -> dict[str, Any]:
+    """All that must be equal, less the rows of the evaluations and what follows from their being there."""
+    state = final_state(folder)
+    state["state"]["steps"].pop("midway", None)
+    state["state"].pop("logs")
+    for name in ("metrics.jsonl", "episodes.jsonl"):
+        lines = (folder / name).read_text().splitlines()
+        state[name] = [line for line in lines if '"phase":"report-at-' not in line]
+    return state
+
+
+def test_the_run_stays_what_it_is_byte_for_byte(both: tuple[Path, Path]) -> None:
+    plain, evaluated = map(without_midway, both)
+    assert plain == evaluated
+    assert len(rows(both[1] / "metrics.jsonl")) == len(plain["metrics.jsonl"]) + 3
+
+
+def test_each_is_played_once_its_step_is_reached_in_worlds_of_its_own(both: tuple[Path, Path]) -> None:
+    found = RunRecord(both[1]).midway
+    # Rollouts are of 64 steps and phases of 200 and 300.
+    assert [one.step for one in found] == [192, 400, 400 + 400 + 192]
+    assert [one.counts.episodes for one in found] == [3, 3, 3]
+    told = [row for row in rows(both[1] / "metrics.jsonl") if "score/midway" in row]
+    assert [row["phase"] for row in told] == ["report-at-130", "report-at-400", "report-at-950"]
+    assert [row["step"] for row in told] == [one.step for one in found]
+    assert [row["score/midway"] for row in told] == [one.values["score/midway"] for one in found]
+    played: dict[str, set[int]] = {}
+    for row in rows(both[1] / "episodes.jsonl"):
+        kind = "midway" if row["phase"].startswith("report-at-") else row["phase"]
+        played.setdefault(kind, set()).add(row["world_seed"])
+    midway = played.pop("midway")
+    assert len(midway) == 3  # the same at each step
+    assert all(world % len(WorldSet) == WorldSet.REPORT for world in midway)
+    assert not any(midway & others for others in played.values())
+
+
+def test_a_world_of_the_report_s_is_drawn_again(both: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it would be met once in hundreds of runs."""
+    asked = []
+    integers = evaluations.seeding.integers
+
+    def twice(root: int, *names: str | int, count: int) -> list[int]:
+        asked.append(names)
+        return integers(root, *(("worlds", "report") if names == ("worlds", "midway", 0) else names), count=count)
+
+    monkeypatch.setattr(evaluations.seeding, "integers", twice)
+    with quick():
+        run(both[0].parent / "again", *QUICK, "evaluation.report_at=[130]")
+    assert ("worlds", "midway", 1) in asked
+    assert ("worlds", "midway", 2) not in asked
+
+
+@pytest.mark.parametrize("moment", ["before its row", "after it"])
+def test_killed_at_an_evaluation_and_resumed(moment: str, both: tuple[Path, Path], tmp_path: Path) -> None:
+    def until_killed() -> None:
+        episodes, boundary = Session.episodes, Session.boundary
+
+        def episodes_(self: Session, *args: Any) -> None:
+            if self.current.name == "report-at-950" and moment == "before its row":
+                die()
+            episodes(self, *args)
+
+        def boundary_(self: Session, *args: Any) -> None:
+            if self.trained > 950 and moment == "after it":
+                die()
+            boundary(self, *args)
+
+        Session.episodes, Session.boundary = episodes_, boundary_  # type: ignore[method-assign]
+        run(tmp_path / "run", *QUICK, AT)
+
+    with quick():
+        assert wait(fork(until_killed)) < 0
+        run(tmp_path / "run")
+    assert final_state(tmp_path / "run") == final_state(both[1])
+    for file in sorted((both[1] / "report_at").iterdir()):
+        assert (tmp_path / "run" / "report_at" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_tables_page_and_log_show_it(both: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    found = summary(both[1]).midway
+    assert [one.step for one in found] == [192, 400, 992]
+    assert "after 992 training steps, 3 episodes in the original" in midway_line(found[-1])
+    page = make_report(both[1]).read_text()
+    for one in found:
+        assert f"Score at {one.step} steps" in page
+        assert f"at {one.step} steps: {one.values['score/midway']:.2f} %" in page
+    (row,) = (row for row in rows(both[1] / "metrics.jsonl") if row["phase"] == "report-at-130")
+    assert all(metrics.describe(name) for name in row.keys() - {"step", "phase", "cycle"})
+    assert {"score/midway", "score/midway_low", "skill/midway/collect_wood", "steps/midway"} <= row.keys()
+
+
+def test_steps_that_the_run_never_has_are_refused_and_the_plan_tells_the_others() -> None:
+    with pytest.raises(ConfigError, match=r"^evaluation\.report_at: 1101; allowed are .* 1 to 1,100$"):
+        prepare(composed("evaluation.report_at=[1101]"))
+    for wrong in ("[0]", "[5,5]"):
+        with pytest.raises(ConfigError, match=r"evaluation\.report_at=.*allowed is different numbers above 0"):
+            composed(f"evaluation.report_at={wrong}")
+    assert "4 at the end for the score, as many at 130 steps, as many at 400 steps" in tell_plan(
+        prepare(composed("evaluation.report_at=[400,130]"))
+    )
