@@ -16,9 +16,9 @@ from envgen_exp.designers.proposal import Proposal
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.design import design_key
-from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.skills import SkillReport
 from envgen_exp.run import loop
+from envgen_exp.run.evaluations import Evaluations
 
 FAMILY = make_family(CrafterConfig())
 
@@ -31,13 +31,8 @@ def row(step: int, shown: Sequence[int], episode_return: float, design: str | No
 
 def report_values(rows: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
     """Beside the report of a run at the paper's scale whose training episodes by phase were these."""
-    config = compose_run(["scale=paper"])
-    run = SimpleNamespace(config=config, family=FAMILY)
-    run.session = SimpleNamespace(trained=1_960_000, finished_episodes=lambda phase: rows.get(phase, []))
-    run._last_training_episodes = lambda: loop.Run._last_training_episodes(run)  # type: ignore[arg-type]
-    shown = tuple(row(0, [1], 0)["skills"])
-    record = EpisodeRecord(0, 1, 0, design_key(None), 9, 1.0, truncated=False, skills=shown)
-    return loop.Run._report_values(run, [record, record])  # type: ignore[arg-type]
+    session = SimpleNamespace(seconds=0, trained=1_960_000, finished_episodes=lambda phase: rows.get(phase, []))
+    return Evaluations(compose_run(["scale=paper"]), FAMILY, None, session)._training_values()  # type: ignore[arg-type]
 
 
 def test_the_papers_score_is_of_the_last_phase_and_its_reward_of_the_last_100_k_steps() -> None:
@@ -59,22 +54,25 @@ def test_the_papers_score_is_of_the_last_phase_and_its_reward_of_the_last_100_k_
 SEEDS, EPISODES = 4, 5
 
 
-def evaluated(report: SkillReport) -> tuple[Any, dict[str, Any]]:
+def evaluated(report: SkillReport, patch: pytest.MonkeyPatch) -> tuple[Any, dict[str, Any]]:
     """The feedback that is made of an evaluation, and what the evaluation was asked to play."""
     words = (f"evaluation.feedback_seeds={SEEDS}", f"evaluation.feedback_episodes={EPISODES}", "evaluation.num_envs=8")
     asked: dict[str, Any] = {}
 
-    def play(planned: Any, worlds: Any, quota: Sequence[int], groups: Sequence[int]) -> dict[str, Any]:
+    def play(self: Any, planned: Any, worlds: Any, quota: Any, seeds: Any, groups: Any) -> dict[str, Any]:
         asked.update(quota=quota, groups=groups)
         return {"skills": report.to_json()}
 
+    patch.setattr(Evaluations, "_play", play)
     session = SimpleNamespace(
+        seconds=0,
         phase=lambda work: work(None, None),
         steps_left=lambda: 7,
         progress=SimpleNamespace(skills=lambda *_: None),
     )
+    evaluations = Evaluations(composed(*words), FAMILY, None, session)  # type: ignore[arg-type]
     run = SimpleNamespace(
-        config=composed(*words), session=session, feedback=[], _play=play, folder=SimpleNamespace(phases="phases")
+        evaluations=evaluations, session=session, feedback=[], folder=SimpleNamespace(phases="phases")
     )
     return loop.Run.evaluate(run, 1, Proposal(designs=())), asked  # type: ignore[arg-type]
 
@@ -98,18 +96,18 @@ def uneven() -> SkillReport:
     )
 
 
-def test_feedback_has_each_skills_own_mean_and_spread() -> None:
+def test_feedback_has_each_skills_own_mean_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     report = uneven()
-    found, _ = evaluated(report)
+    found, _ = evaluated(report, monkeypatch)
     rates = np.array(report.successes) / EPISODES
     for place, skill in enumerate(FAMILY.skills):
         assert found.mean[skill] == pytest.approx(rates[:, place].mean())
         assert found.sd[skill] == pytest.approx(rates[:, place].std(ddof=1))
 
 
-def test_each_seed_of_the_feedback_has_all_its_episodes() -> None:
+def test_each_seed_of_the_feedback_has_all_its_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """5 episodes over two slots are 3 and 2: both slots are one seed's, or its spread is over other numbers."""
-    _, asked = evaluated(uneven())
+    _, asked = evaluated(uneven(), monkeypatch)
     assert len(asked["quota"]) == len(asked["groups"]) == 2 * SEEDS
     played = dict.fromkeys(range(SEEDS), 0)
     for quota, seed in zip(asked["quota"], asked["groups"], strict=True):
