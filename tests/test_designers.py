@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -119,6 +120,20 @@ def test_the_chat_is_kept_and_feedback_says_what_led_there() -> None:
     assert "it should train collect_wood" in messages[3]["content"]
     # A grassland without water surprises nobody.
     assert "found in its worlds: no water within reach in 3 of 3 worlds" in messages[3]["content"]
+
+
+def test_the_whole_chat_goes_along_in_every_cycle() -> None:
+    client = Scripted(*[text_of(COAL, WOOD)] * 6)
+    designer = adaptive(client)
+    proposal = designer.design(1, None)
+    for cycle in range(2, 7):
+        proposal = designer.design(cycle, feedback(proposal, rate=cycle / 10, cycle=cycle - 1))
+    sent = [messages for _, messages in client.asked]
+    assert [len(messages) for messages in sent] == [2, 4, 6, 8, 10, 12]
+    for before, after in itertools.pairwise(sent):
+        assert after[: len(before)] == before
+    told = [f"- collect_coal: {cycle}0% ±" in sent[-1][2 * cycle - 1]["content"] for cycle in range(2, 7)]
+    assert all(told)
 
 
 # A small model

@@ -85,6 +85,15 @@ def test_what_each_prompt_tells(kind: Prompt) -> None:
     assert ('"target_biome": "grassland"' in later) is not hidden
 
 
+@pytest.mark.parametrize("kind", LONG)
+def test_each_skill_is_told_its_own_rate_and_spread(kind: Prompt) -> None:
+    mean = {skill: (3 * place + 20) / 100 for place, skill in enumerate(FAMILY.skills)}
+    sd = {skill: (place + 1) / 100 for place, skill in enumerate(FAMILY.skills)}
+    text = Prompter(FAMILY, kind, 1).feedback(feedback(mean, sd=sd))
+    for place, skill in enumerate(FAMILY.skills):
+        assert f"- {skill}: {3 * place + 20}% ± {place + 1}%" in text
+
+
 def test_a_rare_skill_is_told_from_an_absent_one() -> None:
     text = Prompter(FAMILY, Prompt.paper, 1).feedback(feedback({**LOW, "collect_diamond": 0.002}))
     assert "- collect_diamond: 0.2% ± 6%" in text

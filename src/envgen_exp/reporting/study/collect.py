@@ -119,12 +119,12 @@ class FoundRun(RunRecord):
         """
         rows = [
             row
-            for phase in self.planned
-            if phase.steps
-            for row in self.episodes.get(phase.name, [])
+            for phase, ended in self.episodes.items()
+            if self.result(phase).get("steps")
+            for row in ended
             if row["design"] == design_key(None)
         ]
-        at, found = np.array([row["step"] for row in rows]), Episodes.of(rows, len(self.skills))
+        at, found = np.array([row["step"] for row in rows]), Episodes.of(rows, len(rows[0]["skills"]) if rows else 0)
         curve: dict[str, list[float | None]] = {"steps": [], "score": [], "return": []}
         for x in np.linspace(0, self.training_steps, WINDOWS + 1)[1:]:
             inside = (at > x - self.training_steps / WINDOWS) & (at <= x)

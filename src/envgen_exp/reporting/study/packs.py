@@ -145,7 +145,7 @@ def merged(sources: Sequence[Source], across: Sequence[str] = ()) -> list[FoundR
 
 def pack(runs: Sequence[FoundRun]) -> bytes:
     """These runs as a pack; RunFolderError where it would be too large to be read again."""
-    lines = [json.dumps(_packed(run), separators=(",", ":")) for run in runs]
+    lines = [redact(json.dumps(_packed(run), separators=(",", ":"))) for run in runs]
     found = digest([json.loads(line) for line in lines])
     text = ",\n".join(lines)
     data = f'{{"format":{FORMAT},"hash":"{found}","runs":[\n{text}\n]}}\n'.encode()
@@ -200,14 +200,14 @@ def _bits(counts: Sequence[int]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Without secrets, and null for what is no number."""
+    """With null for what is no number."""
     if isinstance(value, Mapping):
-        return {redact(str(name)): _plain(item) for name, item in value.items()}
+        return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return redact(value) if isinstance(value, str) else value
+    return value
 
 
 def _read(path: Path) -> Sequence[FoundRun]:

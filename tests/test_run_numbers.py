@@ -1,0 +1,115 @@
+"""Numbers that a run works out between its phases, by hand: the paper's score and reward, and what feedback says."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from runs import composed
+
+from envgen_exp.commands.compose import compose_run
+from envgen_exp.designers.proposal import Proposal
+from envgen_exp.families import make_family
+from envgen_exp.families.crafter.config import CrafterConfig
+from envgen_exp.families.design import design_key
+from envgen_exp.learners.skills import SkillReport
+from envgen_exp.run import loop
+from envgen_exp.run.evaluations import Evaluations
+
+FAMILY = make_family(CrafterConfig())
+
+
+def row(step: int, shown: Sequence[int], episode_return: float, design: str | None = None) -> dict[str, Any]:
+    counts = [int(skill in shown) for skill in range(len(FAMILY.skills))]
+    key = design_key(None) if design is None else design
+    return {"step": step, "skills": counts, "episode_return": episode_return, "design": key}
+
+
+def report_values(rows: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Beside the report of a run at the paper's scale whose training episodes by phase were these."""
+    session = SimpleNamespace(seconds=0, trained=1_960_000, finished_episodes=lambda phase: rows.get(phase, []))
+    return Evaluations(compose_run(["scale=paper"]), FAMILY, None, session)._training_values()  # type: ignore[arg-type]
+
+
+def test_the_papers_score_is_of_the_last_phase_and_its_reward_of_the_last_100_k_steps() -> None:
+    final = [
+        row(1_000_000, [0, 1], 9.0),
+        row(1_859_999, [0], 8.0),
+        row(1_860_000, [0], 7.0),
+        row(1_860_001, [0], 2.0),
+        row(1_960_000, [], 4.0),
+    ]
+    others = {name: [row(900_000, range(22), 99.0)] for name in ("cycle4-train-original", "cycle4-train-designed")}
+    values = report_values({"final": [*final, row(1_950_000, range(22), 99.0, "designed")], **others})
+    rates = dict.fromkeys(FAMILY.skills, 0.0) | {FAMILY.skills[0]: 4 / 5, FAMILY.skills[1]: 1 / 5}
+    assert values["score/training_last_phase"] == pytest.approx(FAMILY.score(rates))
+    assert values["return/training_last_phase"] == pytest.approx((2.0 + 4.0) / 2)
+    assert "return/training_last_phase" not in report_values(others)
+
+
+SEEDS, EPISODES = 4, 5
+
+
+def evaluated(report: SkillReport, patch: pytest.MonkeyPatch) -> tuple[Any, dict[str, Any]]:
+    """The feedback that is made of an evaluation, and what the evaluation was asked to play."""
+    words = (f"evaluation.feedback_seeds={SEEDS}", f"evaluation.feedback_episodes={EPISODES}", "evaluation.num_envs=8")
+    asked: dict[str, Any] = {}
+
+    def play(self: Any, planned: Any, worlds: Any, quota: Any, seeds: Any, groups: Any) -> dict[str, Any]:
+        asked.update(quota=quota, groups=groups)
+        return {"skills": report.to_json()}
+
+    patch.setattr(Evaluations, "_play", play)
+    session = SimpleNamespace(
+        seconds=0,
+        phase=lambda work: work(None, None),
+        steps_left=lambda: 7,
+        progress=SimpleNamespace(skills=lambda *_: None),
+    )
+    evaluations = Evaluations(composed(*words), FAMILY, None, session)  # type: ignore[arg-type]
+    run = SimpleNamespace(
+        evaluations=evaluations, session=session, feedback=[], folder=SimpleNamespace(phases="phases")
+    )
+    return loop.Run.evaluate(run, 1, Proposal(designs=())), asked  # type: ignore[arg-type]
+
+
+def uneven() -> SkillReport:
+    """An evaluation in which no two skills have one mean or one spread."""
+    rng = np.random.default_rng(0)
+    while True:
+        counts = rng.integers(0, EPISODES + 1, (SEEDS, len(FAMILY.skills)))
+        if all(a.std(ddof=1) != b.std(ddof=1) for a, b in itertools.pairwise(counts.T)):
+            break
+    return SkillReport(
+        skills=FAMILY.skills,
+        seeds=tuple(range(SEEDS)),
+        successes=tuple(tuple(line) for line in counts.tolist()),
+        episodes=(EPISODES,) * SEEDS,
+        mean_return=0.0,
+        return_sd=0.0,
+        mean_length=1.0,
+        steps=1,
+    )
+
+
+def test_feedback_has_each_skills_own_mean_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = uneven()
+    found, _ = evaluated(report, monkeypatch)
+    rates = np.array(report.successes) / EPISODES
+    for place, skill in enumerate(FAMILY.skills):
+        assert found.mean[skill] == pytest.approx(rates[:, place].mean())
+        assert found.sd[skill] == pytest.approx(rates[:, place].std(ddof=1))
+
+
+def test_each_seed_of_the_feedback_has_all_its_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 episodes over two slots are 3 and 2: both slots are one seed's, or its spread is over other numbers."""
+    _, asked = evaluated(uneven(), monkeypatch)
+    assert len(asked["quota"]) == len(asked["groups"]) == 2 * SEEDS
+    played = dict.fromkeys(range(SEEDS), 0)
+    for quota, seed in zip(asked["quota"], asked["groups"], strict=True):
+        played[seed] += quota
+    assert set(played.values()) == {EPISODES}
