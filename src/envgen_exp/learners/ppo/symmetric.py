@@ -126,12 +126,12 @@ class SymmetricEncoder(Encoder):
         ids = ids if ids.dim() == 3 else ids.unsqueeze(1)
         batch, maps = ids.shape[:2]
         orbits, way = self.get_buffer(f"{name}_orbits"), self.get_buffer(f"{name}_ways")
-        # Rows of the tables, cells first: (cells, B, maps).
-        rows = (orbits + torch.arange(maps, device=ids.device).unsqueeze(1) * orbits.shape[1]).flatten()
-        rows = rows[ids.permute(2, 0, 1) + torch.arange(maps, device=ids.device) * orbits.shape[1]]
-        cells = F.embedding_bag(
-            rows[self.get_buffer(f"{name}_order")].flatten(0, 1), self.cells[name].flatten(0, 1), mode="sum"
-        ).view(width * height, batch, self.CELL)
+        # A single look-up a cell, in a table of all that the maps can say of it together.
+        table, code = self.cells[name][0, orbits[0]], ids[:, 0]
+        for index in range(1, maps):
+            table = (table.unsqueeze(1) + self.cells[name][index, orbits[index]]).flatten(0, 1)
+            code = code * orbits.shape[1] + ids[:, index]
+        cells = F.embedding(code.t()[self.get_buffer(f"{name}_order")], table)
         quarters, x_pairs, y_pairs, middle = torch.split(
             cells,
             [4 * right * below, 2 * right * (height % 2), 2 * below * (width % 2), width % 2 * (height % 2)],
@@ -143,8 +143,11 @@ class SymmetricEncoder(Encoder):
         )
         facing = way[ids[:, -1, (width // 2) * height + height // 2]]
         faced = (width // 2 + facing[:, 0]) * height + height // 2 + facing[:, 1]
-        faced = rows[faced, torch.arange(batch, device=ids.device)]
-        there = F.embedding(faced, self.faced[name].flatten(0, 1)).flatten(1)
+        # Rows of the tables of all maps, one after the other.
+        rows = (orbits + torch.arange(maps, device=ids.device).unsqueeze(1) * orbits.shape[1]).flatten()
+        there = ids.gather(2, faced.view(-1, 1, 1).expand(-1, maps, 1)).squeeze(2)
+        there = rows[there + torch.arange(maps, device=ids.device) * orbits.shape[1]]
+        there = F.embedding(there, self.faced[name].flatten(0, 1)).flatten(1)
         facing = facing.to(there.dtype)
 
         def flat(*parts: Tensor) -> Tensor:
