@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.symmetry import FLIPS, Symmetry, images, ways
-from envgen_exp.learners.ppo.agent import ACTOR_GAIN, CRITIC_GAIN, Encoder, Spec, require_symbolic, scale_of
+from envgen_exp.learners.ppo.agent import ACTOR_GAIN, CRITIC_GAIN, Encoder, Spec, joint, require_symbolic, scale_of
 
 SIGNS = tuple((1, x, y, x * y) for x, y in FLIPS)
 
@@ -122,15 +122,11 @@ class SymmetricEncoder(Encoder):
         """The inputs of each class from an array of maps (B, [maps,] X, Y)."""
         width, height = self.shapes[name]
         right, below = width // 2, height // 2
-        ids = ids.flatten(-2).long()
-        ids = ids if ids.dim() == 3 else ids.unsqueeze(1)
-        batch, maps = ids.shape[:2]
+        batch, maps = len(ids), len(self.cells[name])
+        ids = ids.flatten(-2).long().view(batch, maps, -1)
         orbits, way = self.get_buffer(f"{name}_orbits"), self.get_buffer(f"{name}_ways")
-        # A single look-up a cell, in a table of all that the maps can say of it together.
-        table, code = self.cells[name][0, orbits[0]], ids[:, 0]
-        for index in range(1, maps):
-            table = (table.unsqueeze(1) + self.cells[name][index, orbits[index]]).flatten(0, 1)
-            code = code * orbits.shape[1] + ids[:, index]
+        which = torch.arange(maps, device=ids.device)
+        code, table = joint(ids, self.cells[name][which.unsqueeze(1), orbits])
         cells = F.embedding(code.t()[self.get_buffer(f"{name}_order")], table)
         quarters, x_pairs, y_pairs, middle = torch.split(
             cells,
@@ -144,9 +140,9 @@ class SymmetricEncoder(Encoder):
         facing = way[ids[:, -1, (width // 2) * height + height // 2]]
         faced = (width // 2 + facing[:, 0]) * height + height // 2 + facing[:, 1]
         # Rows of the tables of all maps, one after the other.
-        rows = (orbits + torch.arange(maps, device=ids.device).unsqueeze(1) * orbits.shape[1]).flatten()
+        rows = (orbits + which.unsqueeze(1) * orbits.shape[1]).flatten()
         there = ids.gather(2, faced.view(-1, 1, 1).expand(-1, maps, 1)).squeeze(2)
-        there = rows[there + torch.arange(maps, device=ids.device) * orbits.shape[1]]
+        there = rows[there + which * orbits.shape[1]]
         there = F.embedding(there, self.faced[name].flatten(0, 1)).flatten(1)
         facing = facing.to(there.dtype)
 
