@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from batch import Batch
-from crafter_players import ACTION, ITEM, MATERIAL, Fighter, Gardener, Miner, Settler, Walker
+from crafter_players import ACTION, ITEM, LOOK, MATERIAL, Fighter, Gardener, Miner, Settler, Walker
 from test_rl_agent import NUM_ACTIONS, SYMBOLS, observations, shake
 
 from envgen_exp.config import Observe
@@ -223,6 +223,22 @@ def test_a_mirrored_observation_gives_the_mirrored_policy_and_the_same_value(fli
     assert logits[:, 1].sub(logits[:, 2]).abs().mean() > 0.01
     torch.testing.assert_close(other_logits[:, images(SYMMETRY.actions, flip)], logits, rtol=1e-5, atol=2e-5)
     torch.testing.assert_close(other_values, values, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("way", "beside"), [("left", (3, 3)), ("right", (5, 3)), ("up", (4, 2)), ("down", (4, 4))])
+def test_the_cell_that_the_player_faces_is_read_by_itself(way: str, beside: tuple[int, int]) -> None:
+    agent = made()
+    with torch.no_grad():
+        agent.encoder.cells["view"].zero_()  # type: ignore[operator, index]
+    obs = observations(SYMBOLS, 1)
+    obs["view"][0, :, 4, 3] = torch.tensor([2, LOOK[f"player-{way}"]])
+    read = set()
+    for x, y in [(x, y) for x in range(9) for y in range(7) if (x, y) != (4, 3)]:
+        other = obs["view"].clone()
+        other[0, 0, x, y] = (other[0, 0, x, y] + 1) % 13
+        if not torch.equal(agent(obs)[1], agent(obs | {"view": other})[1]):
+            read.add((x, y))
+    assert read == {beside}
 
 
 def test_the_weights_of_the_symmetric_network() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,22 +54,70 @@ class Memory(nn.Module):
         x = self._across(x.view(len(x), self.classes, -1).transpose(0, 1))
         x = F.relu_(self._across(torch.bmm(x, self.linear)) + self.linear_bias)
         x = self._across(torch.bmm(self._across(x), self.seen)) + self.seen_bias
-        units = x.shape[2] // 3
-        gates, news = torch.split(x.view(self.classes, steps, batch, -1), [2 * units, units], 3)
+        by_step = x.view(self.classes, steps, batch, -1).transpose(0, 1)
         goes_on = starts.logical_not().to(x.dtype).unsqueeze(-1)
-        now = state.view(batch, self.classes, -1).transpose(0, 1)
-        states: list[Tensor] = []
-        for t in range(steps):
-            now = now * goes_on[t]
-            from_kept = self._across(torch.bmm(self._across(now), self.kept))
-            reset, update = torch.sigmoid(gates[:, t] + from_kept[..., : 2 * units]).chunk(2, -1)
-            new = torch.tanh(torch.addcmul(news[:, t], reset, from_kept[..., 2 * units :] + self.kept_bias))
-            now = torch.lerp(new, now, update)
-            states.append(now)
-        remembered = self._across(F.relu(torch.stack(states, 1)).flatten(1, 2))
+        first = state.view(batch, self.classes, -1).transpose(0, 1)
+        states: Tensor = _Recurrence.apply(by_step, first, goes_on, self.kept, self.kept_bias, self.signs)  # type: ignore[no-untyped-call]
+        remembered = self._across(F.relu(states.transpose(0, 1)).flatten(1, 2))
         joined = torch.cat([by_class, remembered], 2).transpose(0, 1).flatten(1)
-        return joined, now.transpose(0, 1).flatten(1)
+        return joined, states[-1].transpose(0, 1).flatten(1)
 
     def _across(self, x: Tensor) -> Tensor:
-        """From classes (classes, B, n) to flips, and back; one class is one flip."""
-        return x if self.classes == 1 else torch.mm(self.signs, x.flatten(1)).view_as(x)
+        return _across(self.signs, x)
+
+
+class _Recurrence(torch.autograd.Function):
+    """The steps of the GRU one after the other, with its derivatives written out: autograd would take twice as long.
+
+    seen: (T, classes, B, 3 * units), by flip as are the states; first: (classes, B, units); goes_on: (T, B, 1), 0 where
+    an episode begins. Returns the states (T, classes, B, units).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, seen: Tensor, first: Tensor, goes_on: Tensor, kept: Tensor, bias: Tensor, signs: Tensor
+    ) -> Tensor:
+        units = len(bias)
+        rows: list[tuple[Tensor, ...]] = []
+        now = first
+        for t in range(len(seen)):
+            before = now * goes_on[t]
+            from_kept = _across(signs, torch.bmm(_across(signs, before), kept))
+            gate = torch.sigmoid(seen[t, ..., : 2 * units] + from_kept[..., : 2 * units])
+            inner = from_kept[..., 2 * units :] + bias
+            new = torch.tanh(torch.addcmul(seen[t, ..., 2 * units :], gate[..., :units], inner))
+            now = torch.lerp(new, before, gate[..., units:])
+            rows.append((before, gate, inner, new, now))
+        *needed, states = map(torch.stack, zip(*rows, strict=True))
+        ctx.save_for_backward(*needed, goes_on, kept, signs)
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:
+        before, gate, inner, new, goes_on, kept, signs = ctx.saved_tensors
+        reset, update = gate.chunk(2, -1)
+        # Of the gates' and the new state's inputs, as factors of the state's.
+        by_new = (1 - update) * (1 - new * new)
+        by_inputs = torch.cat(
+            [by_new * inner * reset * (1 - reset), (before - new) * update * (1 - update), by_new], -1
+        )
+        by_kept = by_inputs.clone()
+        by_kept[..., -reset.shape[-1] :] *= reset
+        back, d_now = kept.transpose(1, 2), torch.zeros_like(d_states[0])
+        d_all = torch.empty_like(d_states)
+        for t in range(len(d_states) - 1, -1, -1):
+            d_state = torch.add(d_states[t], d_now, out=d_all[t])
+            d_kept = by_kept[t] * d_state.repeat(1, 1, 3)
+            d_now = torch.addcmul(_across(signs, torch.bmm(_across(signs, d_kept), back)), d_state, update[t])
+            d_now *= goes_on[t]
+        d_all = d_all.repeat(1, 1, 1, 3)
+        d_seen, d_kept = by_inputs * d_all, (by_kept * d_all).transpose(0, 1).flatten(1, 2)
+        was = before.transpose(0, 1).flatten(1, 2)
+        d_weights = torch.bmm(_across(signs, was).transpose(1, 2), _across(signs, d_kept))
+        d_bias = d_kept[..., -reset.shape[-1] :].sum((0, 1))
+        return d_seen, d_now, None, d_weights, d_bias, None
+
+
+def _across(signs: Tensor, x: Tensor) -> Tensor:
+    """From classes (classes, B, n) to flips, and back; one class is one flip."""
+    return x if len(signs) == 1 else torch.mm(signs, x.flatten(1)).view_as(x)

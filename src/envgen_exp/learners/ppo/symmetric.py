@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.symmetry import FLIPS, Symmetry, images, ways
-from envgen_exp.learners.ppo.agent import ACTOR_GAIN, CRITIC_GAIN, Encoder, Spec, require_symbolic, scale_of
+from envgen_exp.learners.ppo.agent import ACTOR_GAIN, CRITIC_GAIN, Encoder, Spec, joint, require_symbolic, scale_of
 
 SIGNS = tuple((1, x, y, x * y) for x, y in FLIPS)
 
@@ -122,16 +122,12 @@ class SymmetricEncoder(Encoder):
         """The inputs of each class from an array of maps (B, [maps,] X, Y)."""
         width, height = self.shapes[name]
         right, below = width // 2, height // 2
-        ids = ids.flatten(-2).long()
-        ids = ids if ids.dim() == 3 else ids.unsqueeze(1)
-        batch, maps = ids.shape[:2]
+        batch, maps = len(ids), len(self.cells[name])
+        ids = ids.flatten(-2).long().view(batch, maps, -1)
         orbits, way = self.get_buffer(f"{name}_orbits"), self.get_buffer(f"{name}_ways")
-        # Rows of the tables, cells first: (cells, B, maps).
-        rows = (orbits + torch.arange(maps, device=ids.device).unsqueeze(1) * orbits.shape[1]).flatten()
-        rows = rows[ids.permute(2, 0, 1) + torch.arange(maps, device=ids.device) * orbits.shape[1]]
-        cells = F.embedding_bag(
-            rows[self.get_buffer(f"{name}_order")].flatten(0, 1), self.cells[name].flatten(0, 1), mode="sum"
-        ).view(width * height, batch, self.CELL)
+        which = torch.arange(maps, device=ids.device)
+        code, table = joint(ids, self.cells[name][which.unsqueeze(1), orbits])
+        cells = F.embedding(code.t()[self.get_buffer(f"{name}_order")], table)
         quarters, x_pairs, y_pairs, middle = torch.split(
             cells,
             [4 * right * below, 2 * right * (height % 2), 2 * below * (width % 2), width % 2 * (height % 2)],
@@ -143,8 +139,11 @@ class SymmetricEncoder(Encoder):
         )
         facing = way[ids[:, -1, (width // 2) * height + height // 2]]
         faced = (width // 2 + facing[:, 0]) * height + height // 2 + facing[:, 1]
-        faced = rows[faced, torch.arange(batch, device=ids.device)]
-        there = F.embedding(faced, self.faced[name].flatten(0, 1)).flatten(1)
+        # Rows of the tables of all maps, one after the other.
+        rows = (orbits + which.unsqueeze(1) * orbits.shape[1]).flatten()
+        there = ids.gather(2, faced.view(-1, 1, 1).expand(-1, maps, 1)).squeeze(2)
+        there = rows[there + which * orbits.shape[1]]
+        there = F.embedding(there, self.faced[name].flatten(0, 1)).flatten(1)
         facing = facing.to(there.dtype)
 
         def flat(*parts: Tensor) -> Tensor:
