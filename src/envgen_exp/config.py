@@ -5,7 +5,7 @@ A field's line below it is its documentation, its range its metadata: --help, re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
