@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -13,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envgen_exp.config import LLMConfig, LLMKind, RunConfig
-from envgen_exp.errors import RunFolderError
+from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.guard.frozen import freeze, literal, schema, spoken
-from envgen_exp.run.schemas import register
+from envgen_exp.run.schemas import PLUG_INS, register
 
 
 def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
@@ -50,7 +51,12 @@ def section(kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def _section_class(group: str, section: Mapping[str, Any]) -> type | None:
-    """The schema in Hydra's store that a section was written from: the one with its name, else with its keys."""
+    """The schema that a section was written from: that of the plug-in that it names, else the one in Hydra's store with
+    its name or its keys."""
+    for of, registry, common in PLUG_INS:
+        if of == group and section.get(registry.key.rpartition(".")[2]) in registry.names:
+            with contextlib.suppress(ConfigError):  # it does not load
+                return schema(registry.config(section[registry.key.rpartition(".")[2]], common))
     store = ConfigStore.instance()
     nodes = [store.load(f"{group}/{name}").node for name in store.list(group)]
     named = [
