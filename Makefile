@@ -78,9 +78,11 @@ sweep: $(STAMP) ## STUDY=table2 at SCALE=laptop, JOBS=2 runs at a time, ending w
 sweep-smoke: $(STAMP) ## 2 arms × 2 seeds at smoke scale into multirun/smoke, and a table of them
 	$(BIN)/python run.py -m experiment=sweep_smoke $(ARGS)
 
-# What the experiments want besides; heist is seen as pixels.
-STUDIES    := table2 controls table1 table3 table4 table6 table7 obfuscated episode_length heist table5
+# What the experiments want besides; heist is seen as pixels, two have phases too short for 32 environments.
+STUDIES    := table2 controls rivals table1 table3 table4 table6 table7 obfuscated episode_length heist table5
 ARGS_heist := $(if $(filter laptop,$(SCALE)),ppo=laptop)
+ARGS_table3 := $(if $(filter laptop,$(SCALE)),ppo=symbolic_long)
+ARGS_episode_length := $(ARGS_table3)
 
 sweep-all: $(STAMP) ## every study at SCALE=laptop, one after another: hours (docs/studies.md); table5 needs keys
 	@failed=; for study in $(STUDIES); do \

@@ -27,14 +27,15 @@ from envgen_exp.families.family import DesignCheck
 from envgen_exp.learners.learner import Speed
 from envgen_exp.learners.ppo.learner import PPOLearner
 from envgen_exp.reporting.study.collect import read_run
-from envgen_exp.run import loop as pipeline
+from envgen_exp.run.evaluations import Evaluations
 from envgen_exp.run.films import Camera
 from envgen_exp.run.folder import read_config
 from envgen_exp.run.identity import identity
+from envgen_exp.run.record import RunRecord
 from envgen_exp.run.session import Session
 from envgen_exp.seeding import WorldSet
 
-ARMS = (*DESIGNERS.names, "blend")
+ARMS = (*DESIGNERS.names, "blend", "adversarial_deducted")
 """Arms of equal budget; conf/arm/ has others too, e.g. a language model that plays."""
 DESIGNS = Path(__file__).parents[1] / "examples" / "designs.yaml"
 
@@ -60,7 +61,7 @@ def quick() -> Iterator[None]:
         patch.setattr(CrafterFamily, "check", few)
         patch.setattr(NativeVector, "step", counted)
         patch.setattr(PPOLearner, "speed", lambda *_: Speed(1e9, 1e9))
-        patch.setattr(pipeline.Run, "_camera", lambda *_: Camera([], 0))
+        patch.setattr(Evaluations, "_camera", lambda *_: Camera([], 0))
         patch.setattr(command, "write_report", lambda folder: None)
         yield
 
@@ -75,6 +76,10 @@ SHORT = ("env.designed_length=30", "env.original_length=30", "evaluation.report_
 """Short episodes: the smallest evaluations."""
 
 
+DEDUCTED = ["designer.num_designs=2", "designer.num_candidates=4", "designer.validation_episodes=1"]
+"""Fewer steps than the last phase has."""
+
+
 def arm_words(arm: str, earlier: Path) -> list[str]:
     """What an arm is typed as at smoke scale."""
     needs = {
@@ -83,6 +88,8 @@ def arm_words(arm: str, earlier: Path) -> list[str]:
         "blend": ["designer.num_designs=2"],
         "easy_to_hard": ["designer.validation_steps=200", "designer.validation_episodes=1"],
         "adversarial": ["designer.validation_episodes=1"],
+        "adversarial_deducted": DEDUCTED,
+        "sfl": DEDUCTED,
     }
     return [f"arm={arm}", *SHORT, *needs.get(arm, [])]
 
@@ -114,6 +121,11 @@ def test_every_arm_has_the_same_steps_at_the_environment(arm: str, finished: Fin
     config = composed(f"resume={folder}")
     schedule = config.schedule
     total = config.cycles * (schedule.designed_steps + schedule.original_steps) + schedule.final_steps
+    if arm in ("sfl", "adversarial_deducted"):
+        assert 0 < found.steps["validation"] <= schedule.final_steps
+        budget, total = total, total - -(-found.steps["validation"] // 4) * 4
+        assert budget - 4 < total + found.steps["validation"] <= budget
+        assert RunRecord(folder).report.step == total  # type: ignore[union-attr]
     designed = 0 if arm == "original" else config.cycles * schedule.designed_steps
     assert played[WorldSet.TRAIN, "designed"] == found.steps["designed"] == designed
     assert played[WorldSet.TRAIN, "original"] == found.steps["original"] == total - designed
@@ -122,7 +134,7 @@ def test_every_arm_has_the_same_steps_at_the_environment(arm: str, finished: Fin
         assert played[worlds, "designed"] == 0
     validation = played[WorldSet.VALIDATION, "designed"] + played[WorldSet.VALIDATION, "original"]
     assert validation == found.steps["validation"]
-    assert (validation > 0) == (arm in ("easy_to_hard", "adversarial"))
+    assert (validation > 0) == (arm in ("easy_to_hard", "adversarial", "adversarial_deducted", "sfl"))
     if arm == "easy_to_hard":
         assert played[WorldSet.VALIDATION, "original"] == 200
     run_of_arm = read_run(folder)
@@ -216,7 +228,15 @@ def killed_and_resumed(folder: Path, words: list[str], at: set[int], patch: pyte
 
 
 @pytest.mark.parametrize(
-    ("arm", "at"), [("easy_to_hard", {2, 4, 9}), ("adversarial", {2, 9}), ("plr", {1, 2, 6, 10, 11}), ("blend", {3})]
+    ("arm", "at"),
+    [
+        ("easy_to_hard", {2, 4, 9}),
+        ("adversarial", {2, 9}),
+        ("sfl", {2, 9}),
+        ("archive_mutated", {3, 9}),
+        ("plr", {1, 2, 6, 10, 11}),
+        ("blend", {3}),
+    ],
 )
 def test_killed_and_resumed_it_ends_the_same(
     arm: str, at: set[int], earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -50,6 +50,8 @@ NEEDS = {
     "blend": ("designer.num_designs=2",),
     "plr": ("designer.population=2", "designer.worlds_per_design=2"),
     "adversarial": ("designer.num_candidates=6", "designer.validation_episodes=1"),
+    "sfl": ("designer.num_candidates=6", "designer.validation_episodes=1"),
+    "adversarial_deducted": ("designer.num_candidates=6", "designer.validation_episodes=1"),
     "easy_to_hard": (
         "designer.num_candidates=8",
         "designer.validation_episodes=1",

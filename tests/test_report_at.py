@@ -30,7 +30,8 @@ AT = "evaluation.report_at=[950,130,400]"
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run without such evaluations, and one with them."""
     folder = tmp_path_factory.mktemp("runs")
-    with quick():
+    with quick(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluations, "FILMS", {"feedback": 0, "report": 0})
         return run(folder / "without", *QUICK), run(folder / "with", *QUICK, AT)
 
 
@@ -70,34 +71,22 @@ def test_each_is_played_once_its_step_is_reached_in_worlds_of_its_own(both: tupl
     assert not any(midway & others for others in played.values())
 
 
-def test_a_world_of_the_report_s_is_drawn_again(both: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it would be met once in hundreds of runs."""
-    asked = []
-    integers = evaluations.seeding.integers
+def test_killed_at_an_evaluation_and_resumed(
+    both: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its rows, and before the next checkpoint."""
+    monkeypatch.setattr(evaluations, "FILMS", {"feedback": 0, "report": 0})
 
-    def twice(root: int, *names: str | int, count: int) -> list[int]:
-        asked.append(names)
-        return integers(root, *(("worlds", "report") if names == ("worlds", "midway", 0) else names), count=count)
-
-    monkeypatch.setattr(evaluations.seeding, "integers", twice)
-    with quick():
-        run(both[0].parent / "again", *QUICK, "evaluation.report_at=[130]")
-    assert ("worlds", "midway", 1) in asked
-    assert ("worlds", "midway", 2) not in asked
-
-
-@pytest.mark.parametrize("moment", ["before its row", "after it"])
-def test_killed_at_an_evaluation_and_resumed(moment: str, both: tuple[Path, Path], tmp_path: Path) -> None:
-    def until_killed() -> None:
+    def until_killed(moment: str) -> None:
         episodes, boundary = Session.episodes, Session.boundary
 
         def episodes_(self: Session, *args: Any) -> None:
-            if self.current.name == "report-at-950" and moment == "before its row":
+            if self.current.name == "report-at-950" and moment == "before its rows":
                 die()
             episodes(self, *args)
 
         def boundary_(self: Session, *args: Any) -> None:
-            if self.trained > 950 and moment == "after it":
+            if self.trained > 950 and moment == "after them":
                 die()
             boundary(self, *args)
 
@@ -105,7 +94,8 @@ def test_killed_at_an_evaluation_and_resumed(moment: str, both: tuple[Path, Path
         run(tmp_path / "run", *QUICK, AT)
 
     with quick():
-        assert wait(fork(until_killed)) < 0
+        for moment in ("before its rows", "after them"):
+            assert wait(fork(lambda moment=moment: until_killed(moment))) < 0  # type: ignore[misc]
         run(tmp_path / "run")
     assert final_state(tmp_path / "run") == final_state(both[1])
     for file in sorted((both[1] / "report_at").iterdir()):

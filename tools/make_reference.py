@@ -43,6 +43,7 @@ WHEN: tuple[tuple[str, frozenset[str], str], ...] = (
     ("steps/validation", frozenset({"design"}), "each design phase"),
     ("updates", frozenset({"designed", "original"}), _UPDATE),
     (r"\w+/feedback.*", frozenset({"feedback"}), "each feedback evaluation"),
+    (r"\w+/midway.*", frozenset({"midway"}), "each evaluation of `evaluation.report_at`"),
     (r"\w+/report.*", frozenset({"report"}), "the report evaluation"),
     ("loss/.*|speed/.*|seconds/(env|inference|update)", frozenset({"designed", "original"}), _UPDATE),
     ("(llm|designs)/.*", frozenset({"design"}), "each design phase"),

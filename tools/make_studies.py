@@ -38,10 +38,12 @@ class Rates:
 
 RATES = {
     "symbolic": Rates(training=5_300, playing=35_000),
+    "symbolic_long": Rates(training=3_500, playing=35_000),
     "laptop": Rates(training=1_000, playing=4_000),
     "paper": Rates(training=5, playing=30),
 }
-"""By ppo.name, on the machine with two cores that docs/studies.md tells of; only symbolic's are of a quiet machine."""
+"""By ppo.name, on the machine with two cores that docs/studies.md tells of; only symbolic's are of a quiet machine, and
+symbolic_long's are a guess."""
 
 EPISODE_STEPS = 180
 """Length of an evaluation episode assumed for times."""
@@ -54,7 +56,11 @@ CORES = 2
 FIRST_LINE = "<!-- from here to the next mark: python tools/make_studies.py docs/studies.md -->"
 LAST_LINE = "<!-- end -->"
 
-EXTRA = {("heist", "laptop"): ["ppo=laptop"]}
+EXTRA = {
+    ("heist", "laptop"): ["ppo=laptop"],
+    ("table3", "laptop"): ["ppo=symbolic_long"],
+    ("episode_length", "laptop"): ["ppo=symbolic_long"],
+}
 """What a study wants typed besides its name and scale."""
 
 

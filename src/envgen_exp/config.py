@@ -242,11 +242,9 @@ class DesignerConfig(Section):
 
 @dataclass(frozen=True)
 class AgentConfig(Section):
-    """Who plays: the small agent that is trained, or a language model that is asked for every action.
+    """Who plays: the small agent that is trained, or a language model that is asked for every action."""
 
-    What a learner is stands here as class variables, in its `Config`: the learner itself takes long to load.
-    """
-
+    # What a learner is stands here as class variables, in its `Config`: the learner itself takes long to load.
     trains: ClassVar[bool] = True
     """Whether it learns; the run of one that does not is its report evaluation alone."""
     asks: ClassVar[bool] = False

@@ -35,6 +35,10 @@ class Designer(Protocol):
     def validation(cls, config: Any, cycles: int) -> tuple[int, int]:
         """Training steps and episodes by which it ranks designs in a run; `config` is its own section."""
 
+    @classmethod
+    def deducts(cls, config: Any) -> bool:
+        """Whether the steps by which it ranks designs are taken off the run's last training phase."""
+
     def num_calls(self, cycles: int) -> int:
         """How often it asks in so many cycles, repairs not counted."""
 
@@ -76,6 +80,9 @@ DESIGNERS: Registry[type[Designer]] = Registry(
         "easy_to_hard": "envgen_exp.designers.ranked:EasyToHard",
         "adversarial": "envgen_exp.designers.ranked:Adversarial",
         "plr": "envgen_exp.designers.plr:PLR",
+        "sfl": "envgen_exp.designers.sfl:SFL",
+        "archive": "envgen_exp.designers.archive:Archive",
+        "archive_mutated": "envgen_exp.designers.archive:ArchiveMutated",
         "generator": "envgen_exp.designers.generator:Generator",
         "gifts_only": "envgen_exp.designers.half:GiftsOnly",
         "terrain_only": "envgen_exp.designers.half:TerrainOnly",
@@ -87,6 +94,7 @@ DESIGNERS: Registry[type[Designer]] = Registry(
         "easy_to_hard": "envgen_exp.designers.config:EasyToHardConfig",
         "adversarial": "envgen_exp.designers.config:CandidatesConfig",
         "plr": "envgen_exp.designers.config:PLRConfig",
+        "sfl": "envgen_exp.designers.config:SFLConfig",
     },
 )
 

@@ -87,6 +87,20 @@ class CandidatesConfig(DesignerConfig):
     """Designs that the language model writes at once; num_designs of them are taken for a cycle."""
     validation_episodes: int = ranged(10, at_least(1))
     """Episodes in each candidate on which its rank rests."""
+    deduct: bool = False
+    """Take the untrained steps that ranking takes off the last phase, so that all that is played is the budget."""
+
+
+@dataclass(frozen=True)
+class SFLConfig(DesignerConfig):
+    """Random designs, of which the most learnable are trained in (Rutherford et al. 2024)."""
+
+    num_candidates: int = ranged(32, between(1, 256))
+    """Random designs of a cycle; num_designs of them are taken."""
+    validation_episodes: int = ranged(4, at_least(1))
+    """Episodes in each candidate on which its learnability rests."""
+    deduct: bool = True
+    """Take the untrained steps that ranking takes off the last phase, so that all that is played is the budget."""
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Family
+from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.client import Client
 from envgen_exp.llm.source import Message
+
+Worth = Callable[[Sequence[EpisodeRecord]], float]
+"""A number for the episodes that were played in a design."""
+
+
+def mean_return(records: Sequence[EpisodeRecord]) -> float:
+    """Over the episodes."""
+    return float(np.mean([record.episode_return for record in records]))
 
 
 class Trial(Protocol):
     """Plays designs, without learning, to see how an agent does in them."""
 
-    def __call__(self, designs: Sequence[Design], *, episodes: int, by_pupil: bool) -> list[float]:
-        """Mean return of so many episodes in each design, with the same world seeds in all of them.
+    def __call__(
+        self, designs: Sequence[Design], *, episodes: int, by_pupil: bool, worth: Worth = mean_return
+    ) -> list[float]:
+        """What so many episodes in each design are worth, with the same world seeds in all of them.
 
         The agent is the run's as it is, or a pupil: a new one that has trained `designer.validation_steps` in the
         original. All of it is counted as validation steps.
@@ -53,6 +66,11 @@ class Defaults:
     def validation(cls, config: Any, cycles: int) -> tuple[int, int]:
         """It ranks nothing."""
         return 0, 0
+
+    @classmethod
+    def deducts(cls, config: Any) -> bool:
+        """Nothing."""
+        return False
 
     def num_calls(self, cycles: int) -> int:
         """None."""

@@ -32,17 +32,27 @@ class Random(Defaults):
         return Proposal(designs=tuple(design for design, _ in drawn), checks=tuple(check for _, check in drawn))
 
 
-def draw(family: Family, root: int, *names: str | int) -> tuple[Design, DesignCheck]:
-    """The design of the stream with these names and what its worlds hold; DesignError where none can be played."""
+def draw(
+    family: Family, root: int, *names: str | int, parent: Design | None = None, share: float = 1.0
+) -> tuple[Design, DesignCheck]:
+    """The design of the stream with these names and what its worlds hold; DesignError where none can be played.
+
+    Of a `parent` the settings stay, but for such a share of them.
+    """
     chance = seeding.generator(root, *names)
+    inherited = {} if parent is None else parent.settings()
     for _ in range(_MOST_TRIES):
         chosen: dict[str, Any] = {
-            setting.name: setting.choices[chance.integers(len(setting.choices))]
+            setting.name: inherited[setting.name]
+            if inherited and chance.random() >= share
+            else setting.choices[chance.integers(len(setting.choices))]
             if setting.choices
             else int(chance.integers(setting.low, setting.high, endpoint=True))
             for setting in family.vocabulary
         }
-        design = family.design_model(purpose="drawn at random", **chosen)
+        if chosen == inherited:
+            continue
+        design = family.design_model(purpose="mutated" if inherited else "drawn at random", **chosen)
         check = family.check(design)
         if check.playable:
             return design, check

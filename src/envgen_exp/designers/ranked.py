@@ -38,6 +38,11 @@ class _Ranked(Defaults):
         self._config = config
         self._means = means
 
+    @classmethod
+    def deducts(cls, config: CandidatesConfig) -> bool:
+        """As its config says."""
+        return config.deduct
+
     @staticmethod
     def _needed(config: CandidatesConfig, cycles: int) -> int:
         """How many candidates of one call are trained in."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from string import Template
 from typing import Any, ClassVar
@@ -38,6 +38,8 @@ class Feedback:
     """Training steps that the run has left."""
     history: tuple[Mapping[str, float], ...] = ()
     """Mean rates after each earlier cycle, oldest first."""
+    taught: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By `design_key` success rates in the training episodes that ended in it in the cycle; no prompt says them."""
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,20 @@ knows what is finished and where a resumed run goes on.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from envgen_exp import seeding
 from envgen_exp.config import Mixture, RunConfig, Verbosity
 from envgen_exp.designers import Feedback, Proposal
 from envgen_exp.errors import MemoryFullError, RunFolderError
-from envgen_exp.families.design import Design
+from envgen_exp.families.design import Design, design_key
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_json
 from envgen_exp.learners.learner import Training
@@ -228,7 +230,18 @@ class Run:
             episodes=sum(report.episodes),
             steps_left=self.session.steps_left(),
             history=tuple(one.success_rates() for one in earlier),
+            taught=self._taught(cycle),
         )
+
+    def _taught(self, cycle: int) -> dict[str, dict[str, float]]:
+        """By design the success rates of the episodes that ended in it in the cycle's training."""
+        shown: dict[str, list[list[int]]] = {}
+        for kind in ("designed", "blend"):
+            for row in self.session.finished_episodes(f"cycle{cycle}-train-{kind}"):
+                if row["design"] != design_key(None):
+                    shown.setdefault(row["design"], []).append(row["skills"])
+        rates = {design: (np.array(skills) > 0).mean(axis=0).tolist() for design, skills in shown.items()}
+        return {design: dict(zip(self.family.skills, of_it, strict=True)) for design, of_it in rates.items()}
 
     def report(self) -> None:
         """The report evaluation, which carries the score, and the table at the end."""
@@ -256,8 +269,10 @@ class Run:
     def _train(self, planned: plan.PlannedPhase, inside: Inside, designs: Sequence[Design | None]) -> dict[str, Any]:
         config, session, learner, designer = self.config, self.session, self.learner, self.prepared.designer
         slots = [designs[slot % len(designs)] for slot in range(learner.slots(config))]
+        assert designer is not None, "training needs a designer"
+        if designer.deducts(config.designer) and not session.steps_left():
+            planned = session.current = self._deducted(planned, len(slots))
         if planned.steps:
-            assert designer is not None, "training needs a designer"
             seeds = seeding.integers(config.seed, "worlds", planned.name, count=len(slots))
             curriculum = designer.curriculum([slot for slot, design in enumerate(slots) if design is not None])
             with contextlib.closing(
@@ -273,6 +288,15 @@ class Run:
         episodes = len(session.finished_episodes(planned.name))
         kind = "+".join(sorted({kind_of(design) for design in slots}))
         return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
+
+    def _deducted(self, planned: plan.PlannedPhase, slots: int) -> plan.PlannedPhase:
+        """The last training phase, less what ranking designs has taken, rounded up so that slots can share the rest."""
+        untrained = -(-self.session.steps["validation"] // slots) * slots
+        if untrained > planned.steps:
+            self.session.progress.message(
+                f"{planned.name}: of {untrained:,} untrained steps {planned.steps:,} deducted"
+            )
+        return dataclasses.replace(planned, steps=max(planned.steps - untrained, 0))
 
     def _learn(self, training: Training, kind_of_slot: Sequence[str]) -> None:
         """Train to the end of the phase, every step counted for the kind of its slot."""

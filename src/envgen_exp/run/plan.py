@@ -169,6 +169,8 @@ def describe(
     feedback = evaluation.feedback_seeds * evaluation.feedback_episodes
     steps, episodes = validation(config)
     short = short_phase(config)
+    deducts = DESIGNERS.find(config.designer.name).deducts(config.designer)
+    how = "deducted from the last phase" if deducts else "counted apart"
     return "\n".join(
         (
             f"{names}designer={config.designer.name} "
@@ -181,7 +183,7 @@ def describe(
             + "".join(f", as many at {step:,} steps" for step in sorted(evaluation.report_at)),
             *([f"phases      {short}"] if short else []),
             *([] if saves_games else ["games       begin anew in each phase: this family can't save running ones"]),
-            *([f"validation  counted apart: {steps:,} training steps and {episodes:,} episodes"] if episodes else []),
+            *([f"validation  {how}: {steps:,} training steps and {episodes:,} episodes"] if episodes else []),
             f"LLM calls   {llm}",
             f"machine     {', '.join(f'{key} {value}' for key, value in chosen.items())}",
             "time        not known"

@@ -305,11 +305,12 @@ class RunRecord:
 
     @functools.cached_property
     def starts(self) -> dict[str, int]:
-        """The training step at which each planned phase begins."""
+        """The training step at which each phase begins, by what was trained so far and as it is planned."""
         found, steps = {}, 0
         for phase in self.planned:
             found[phase.name] = steps
-            steps += phase.steps
+            trained = phase.steps and phase.name in self.phases
+            steps += self.result(phase.name)["steps"] if trained else phase.steps
         return found
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -13,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envgen_exp.config import LLMConfig, LLMKind, RunConfig
-from envgen_exp.errors import RunFolderError
+from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.guard.frozen import freeze, literal, schema, spoken
 from envgen_exp.run.pasted import pasted
-from envgen_exp.run.schemas import register
+from envgen_exp.run.schemas import PLUG_INS, register
 
 
 def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
@@ -51,14 +52,22 @@ def section(kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def _section_class(group: str, section: Mapping[str, Any]) -> type | None:
-    """The schema in Hydra's store that a section was written from: the one with its name, else with its keys."""
+    """The schema that a section was written from: the one in Hydra's store with its name, else with its keys.
+
+    Where these are more or fewer than what all plug-ins of the group have, it is that of the plug-in that it names.
+    """
     store = ConfigStore.instance()
     nodes = [store.load(f"{group}/{name}").node for name in store.list(group)]
     named = [
         node for node in nodes if not OmegaConf.is_missing(node, "name") and node.get("name") == section.get("name")
     ]
-    alike = [node for node in nodes if node.keys() == section.keys()]
-    return OmegaConf.get_type((named or alike)[0]) if named or alike else None
+    alike = [OmegaConf.get_type(node) for node in named or nodes if named or node.keys() == section.keys()]
+    for of, registry, common in PLUG_INS:
+        name = section.get(registry.key.rpartition(".")[2])
+        if of == group and not named and name in registry.names and schema(common) not in alike:
+            with contextlib.suppress(ConfigError):  # it does not load
+                return schema(registry.config(name, common))
+    return alike[0] if alike else None
 
 
 def resume_command(folder: Path, llm: LLMConfig) -> str:

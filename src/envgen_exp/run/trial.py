@@ -9,11 +9,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from envgen_exp import seeding
 from envgen_exp.config import RunConfig
+from envgen_exp.designers.means import Worth, mean_return
 from envgen_exp.families.design import Design
+from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.learner import Learner
 from envgen_exp.learners.skills import shares
 from envgen_exp.llm.client import Client
@@ -36,8 +36,10 @@ class Trials:
         """A design phase begins, or goes on from the state in which a checkpoint left it."""
         self._session, self._inside = session, inside
 
-    def __call__(self, designs: Sequence[Design], *, episodes: int, by_pupil: bool) -> list[float]:
-        """Mean return of so many episodes in each design, the slots' seeds the same in all.
+    def __call__(
+        self, designs: Sequence[Design], *, episodes: int, by_pupil: bool, worth: Worth = mean_return
+    ) -> list[float]:
+        """What so many episodes in each design are worth, the slots' seeds the same in all.
 
         They are played by the run's learner, or by a pupil: a new one that has trained in the original
         (`plan.validation` says how long).
@@ -60,10 +62,10 @@ class Trials:
         ).records
         session.steps["validation"] += sum(record.length for record in records)
         session.episodes(records)
-        returns: list[list[float]] = [[] for _ in designs]
+        played: list[list[EpisodeRecord]] = [[] for _ in designs]
         for record in records:
-            returns[of_slot[record.slot]].append(record.episode_return)
-        return [float(np.mean(values)) for values in returns]
+            played[of_slot[record.slot]].append(record)
+        return list(map(worth, played))
 
     def _pupil(self, session: Session) -> Learner:
         """One trained in the original for trials alone; a run that is killed meanwhile goes on in its training."""
