@@ -419,7 +419,7 @@ def test_a_dry_sweep_tells_each_plan_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["debug=smoke", "num_threads=1", "seed=0,1", "arm=adaptive,placebo", "dry_run=true"]
+    words = ["debug=smoke", "num_threads=1", "seed=0,1", "arm=adaptive,placebo_another", "dry_run=true"]
     assert cli.main(["-m", *words]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""

@@ -61,7 +61,7 @@ def test_each_command_that_a_run_names_can_be_run(whole: Path, tmp_path: Path) -
         of("arm=plr scale=smoke", asks=False),
         of(shlex.join(["designer=human", f"designer.file={file}", "designer.num_designs=2"]), asks=False),
         of(shlex.join(["arm=human", f"designer.file={file}", "designer.num_designs=2"]), asks=False),
-        of(shlex.join(["arm=placebo", f"designer.placebo_from={source}", "seed=3", *runs.SMOKE])),
+        of(shlex.join(["arm=placebo_another", f"designer.placebo_from={source}", "seed=3", *runs.SMOKE])),
         of(shlex.join(["llm=replay", f"llm.from={source}", *runs.SMOKE])),
         of("llm=gpt4 llm.max_dollars=5", uses_llm=True),
         of("llm=local llm.api_base=http://127.0.0.1:8000/v1 llm.model=openai/x", uses_llm=True),

@@ -235,7 +235,7 @@ def test_killed_where_games_wait_and_where_they_go_on(tmp_path: Path) -> None:
 
 def test_a_family_that_saves_no_games_begins_anew_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(CrafterVector, "get_state")
-    assert "games       begin anew in each phase" in tell_plan(prepare(composed()))
+    assert "games       begin anew in each phase" in "\n".join(tell_plan(prepare(composed())))
 
     def until_killed() -> None:
         train_once = TrainingPhase._train_once
@@ -257,7 +257,9 @@ def test_a_family_that_saves_no_games_begins_anew_and_says_so(tmp_path: Path, mo
 
 
 def test_phases_shorter_than_an_episode_are_told_and_in_a_study_refused() -> None:
-    assert "phases      cycle1-train-designed has 200 steps for 4 slots, 50 each" in tell_plan(prepare(composed()))
+    assert "phases      cycle1-train-designed has 200 steps for 4 slots, 50 each" in "\n".join(
+        tell_plan(prepare(composed()))
+    )
     config = composed()
     long = dataclasses.replace(config.schedule, designed_steps=720, original_steps=720, final_steps=720)
     assert plan.short_phase(dataclasses.replace(config, schedule=long)) == ""

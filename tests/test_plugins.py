@@ -20,7 +20,7 @@ import torch
 
 from envgen_exp import seeding
 from envgen_exp.commands import cli
-from envgen_exp.commands.compose import compose_run
+from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.commands.help import usage_of
 from envgen_exp.config import RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError
@@ -132,9 +132,9 @@ def test_help_has_its_keys_with_their_lines(capsys: pytest.CaptureFixture[str]) 
     assert [
         text.count(f"    {name:<16} (an installed package's)\n") for name in ("walk", "ladder", "table", "flat")
     ] == [1] * 4
-    text = usage_of("ppo", compose_run(NETWORK))
+    text = usage_of("ppo", compose_run(NETWORK), CONF)
     assert "ppo.width=64" in text
-    assert "(moon | envgen | nature | symbolic | tiny | broken | flat)" in text
+    assert "(moon | envgen | nature | symbolic | symmetric | tiny | broken | flat)" in text
 
 
 @pytest.mark.parametrize("words", [CHOSEN, NETWORK])

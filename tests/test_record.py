@@ -145,4 +145,5 @@ def test_nobody_else_reads_a_runs_files() -> None:
         "commands/report.py",
         "commands/sweep.py",
         "reporting/study/collect.py",
+        "reporting/study/packs.py",
     }

@@ -121,6 +121,5 @@ def test_steps_that_the_run_never_has_are_refused_and_the_plan_tells_the_others(
     for wrong in ("[0]", "[5,5]"):
         with pytest.raises(ConfigError, match=r"evaluation\.report_at=.*allowed is different numbers above 0"):
             composed(f"evaluation.report_at={wrong}")
-    assert "4 at the end for the score, as many at 130 steps, as many at 400 steps" in tell_plan(
-        prepare(composed("evaluation.report_at=[400,130]"))
-    )
+    told = "\n".join(tell_plan(prepare(composed("evaluation.report_at=[400,130]"))))
+    assert "4 at the end for the score, as many at 130 steps, as many at 400 steps" in told

@@ -71,8 +71,9 @@ def evaluated(report: SkillReport, patch: pytest.MonkeyPatch) -> tuple[Any, dict
         progress=SimpleNamespace(skills=lambda *_: None),
     )
     evaluations = Evaluations(composed(*words), FAMILY, None, session)  # type: ignore[arg-type]
+    folder = SimpleNamespace(phases="phases")
     run = SimpleNamespace(
-        evaluations=evaluations, session=session, feedback=[], folder=SimpleNamespace(phases="phases")
+        evaluations=evaluations, session=session, feedback=[], folder=folder, _taught=lambda cycle: {}
     )
     return loop.Run.evaluate(run, 1, Proposal(designs=())), asked  # type: ignore[arg-type]
 

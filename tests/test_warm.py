@@ -44,7 +44,7 @@ def test_the_command_and_its_modules(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("seed: 5\n")
     done = warm.run(["-m", "envgen_exp", "report", "nowhere"], cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "envgen: error: nowhere is not a folder\n")
+    assert (done.returncode, done.stderr) == (2, "envgen: error: can't read nowhere: No such file or directory\n")
     assert not list(tmp_path.iterdir())
 
 

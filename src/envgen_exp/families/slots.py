@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.errors import EngineError, StateError
 from envgen_exp.families.design import Design, check_design, design_key
-from envgen_exp.families.vector import ArraySpec, Buffers, EpisodeRecord
+from envgen_exp.families.vector import ArraySpec, Buffers, EpisodeRecord, VectorEnv
 from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
 
 
@@ -126,13 +126,8 @@ class Slots(Generic[AnySlot]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles play on as this one would: they are made anew, and put into its states."""
-        return _again, (type(self), self._made_of(), [self.get_state(slot) for slot in range(self.num_envs)])
-
-    def get_state(self, slot: int) -> bytes:
-        raise NotImplementedError
-
-    def set_state(self, slot: int, state: bytes) -> None:
-        raise NotImplementedError
+        states = [cast(VectorEnv, self).get_state(slot) for slot in range(self.num_envs)]
+        return _again, (type(self), self._made_of(), states)
 
     def _made_of(self) -> dict[str, Any]:
         """The arguments that it was made of, but for those that states hold."""
@@ -191,7 +186,7 @@ def _again(kind: Callable[..., AnySlots], made_of: Mapping[str, Any], states: Se
     """Slots in these states."""
     made = kind(designs=[None] * len(states), seeds=[0] * len(states), worlds=None, **made_of)
     for slot, state in enumerate(states):
-        made.set_state(slot, state)
+        cast(VectorEnv, made).set_state(slot, state)
     return made
 
 
