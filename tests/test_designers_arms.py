@@ -231,11 +231,8 @@ def killed_and_resumed(folder: Path, words: list[str], at: set[int], patch: pyte
     ("arm", "at"),
     [
         ("easy_to_hard", {2, 4, 9}),
-        ("adversarial", {2, 9}),
         ("sfl", {2, 9}),
-        ("archive_mutated", {3, 9}),
         ("plr", {1, 2, 6, 10, 11}),
-        ("blend", {3}),
     ],
 )
 def test_killed_and_resumed_it_ends_the_same(

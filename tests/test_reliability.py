@@ -85,9 +85,7 @@ FEW = (
     "native, symbolic, adaptive",
     "native, pixels, adaptive",
     "native, symbolic, easy_to_hard",
-    "native, symbolic, adversarial",
     "native, symbolic, plr",
-    "native, symbolic, blend",
 )
 """Both observations, and the designers with the most to remember; `make chaos` has all others, the reference too."""
 
