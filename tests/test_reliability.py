@@ -46,7 +46,7 @@ SMALL = (
 
 NEEDS = {
     "human": (f"designer.file={ROOT / 'examples' / 'designs.yaml'}",),
-    "placebo": ("designer.placebo=another", "designer.placebo_from={whole}", "seed=1"),
+    "placebo_another": ("designer.placebo_from={whole}", "seed=1"),
     "blend": ("designer.num_designs=2",),
     "plr": ("designer.population=2", "designer.worlds_per_design=2"),
     "adversarial": ("designer.num_candidates=6", "designer.validation_episodes=1"),
@@ -81,6 +81,7 @@ VARIANTS = {
     for played in PLAYED
     for designed in (AS_REFERENCE if played.startswith("reference") else DESIGNED)
 }
+VARIANTS["native, symbolic, adaptive, with memory"] = (*VARIANTS["native, symbolic, adaptive"], "ppo.memory=8")
 FEW = (
     "native, symbolic, adaptive",
     "native, pixels, adaptive",
