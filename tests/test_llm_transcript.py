@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import make_models as models
 import pytest
 from llm_server import LLMServer
 from runs import SMOKE, quick, rows, summary
@@ -212,3 +214,28 @@ def test_a_request_that_differs_is_refused_with_the_file_s_name(packed: Path, tm
         client.complete([{"role": "system", "content": "else"}], cycle=1)
     with pytest.raises(ReplayError, match=r"run\.json has no answer for cycle 9 design 0; it has cycle 1 design 0, "):
         client.complete([{"role": "system", "content": "else"}], cycle=9)
+
+
+# Those that are shipped
+
+
+@pytest.mark.parametrize("file", sorted(models.TRANSCRIPTS.glob("*.json")), ids=lambda file: file.stem)
+def test_a_shipped_one_has_no_secret_and_no_place(file: Path) -> None:
+    assert open_recording(file).calls
+    text = file.read_text()
+    assert not re.search(r'"/(?:home|root|tmp|work)', text)
+    assert f"`{file.stem}`" in models.PAGE.read_text() or "-first-" in file.stem
+
+
+def test_a_shipped_set_of_designs_serves_a_run(tmp_path: Path) -> None:
+    file = models.TRANSCRIPTS / "claude-first-4.json"
+    words = ("designer=fixed", "designer.prompt=rich", "llm=replay", f"llm.from={file}", f"folder={tmp_path / 'run'}")
+    with quick():
+        assert cli.main([*SMOKE, *words]) == 0
+    (phase,) = (tmp_path / "run" / "phases").glob("*-cycle1-design.json")
+    assert read_json(phase)["proposal"]["designs"] == json.loads(file.read_text())["designs"][0]["designs"]
+
+
+@pytest.mark.long
+def test_the_page_of_models_is_up_to_date() -> None:
+    assert "\n".join(models.tables()) in models.PAGE.read_text()

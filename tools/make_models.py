@@ -23,6 +23,7 @@ from envgen_exp.guard.writing import write_atomic
 from envgen_exp.llm.replay import open_recording
 
 TRANSCRIPTS = CONF.parent / "examples" / "transcripts"
+PAGE = CONF.parent / "docs" / "models.md"
 FIRST_LINE = "<!-- from here to the next mark: python tools/make_models.py docs/models.md -->"
 LAST_LINE = "<!-- end -->"
 
@@ -47,6 +48,12 @@ class Transcript:
 
     def calls(self, purpose: str = "") -> list[Mapping[str, Any]]:
         return [call for call in self.content["calls"] if purpose in ("", call["purpose"])]
+
+    @property
+    def designed(self) -> list[Mapping[str, Any]]:
+        """The cycles for which it was asked; others kept designs."""
+        asked = {call["cycle"] for call in self.calls("design")}
+        return [one for one in self.content["designs"] if one["cycle"] in asked]
 
     def rates(self, cycle: int) -> dict[str, float]:
         """Success rates in percent that the model was told when it was asked for a cycle's designs."""
@@ -94,7 +101,7 @@ def tables() -> list[str]:
         groups.setdefault((one.model, str(one.content["run"]["env"])), []).append(one)
     lines += [summary(model, env, group) for (model, env), group in groups.items()]
     for one in every:
-        if len(one.content["designs"]) > 1:
+        if len(one.designed) > 1:
             lines += ["", f"`{one.name}` ({one.model}, seed {one.content['run']['seed']}):", "", *designs(one)]
     return lines
 
@@ -106,7 +113,7 @@ def summary(model: str, env: str, group: Sequence[Transcript]) -> str:
     count = repeated = hopeless = 0
     for one in group:
         family = one.family
-        for cycle in one.content["designs"]:
+        for cycle in one.designed:
             made = [
                 family.design_model.model_validate_json(json.dumps(design)) for design in cycle["designs"] if design
             ]
@@ -127,7 +134,7 @@ def designs(one: Transcript) -> list[str]:
     """A transcript's designs, and how the agent showed their targets before and after it had trained in them."""
     lines = ["| cycle | settings | targets: success before → after, % |", "|---|---|---|"]
     defaults = {setting.name: setting.default for setting in one.family.vocabulary}
-    for cycle in one.content["designs"]:
+    for cycle in one.designed:
         before, after = one.rates(cycle["cycle"]), one.rates(cycle["cycle"] + 1)
         for design in filter(None, cycle["designs"]):
             settings = [f"{name} {design[name]}" for name, usual in defaults.items() if design[name] != usual]
