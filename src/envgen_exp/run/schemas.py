@@ -51,6 +51,9 @@ def register() -> None:
     OmegaConf.register_new_resolver("steps", _steps, replace=True)
     OmegaConf.register_new_resolver("whole", lambda number, size: number // size, replace=True)
     OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
+    found = ConfigStore.instance().repo.get("schema.yaml")
+    if found is None or OmegaConf.get_type(found.node) is not schema(RunConfig):
+        store.cache_clear()  # a launcher has put its own process's store in place of this one
     store(registered())
 
 
