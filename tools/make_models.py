@@ -11,21 +11,19 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from marked import fill
+
 from envgen_exp.commands.compose import CONF, compose_run
-from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
 from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
-from envgen_exp.guard.writing import write_atomic
 from envgen_exp.llm.replay import open_recording
 
 TRANSCRIPTS = CONF.parent / "examples" / "transcripts"
 PAGE = CONF.parent / "docs" / "models.md"
 FIRST_LINE = "<!-- from here to the next mark: python tools/make_models.py docs/models.md -->"
-LAST_LINE = "<!-- end -->"
 
 _RATE = re.compile(r"^- (\w[\w, ]*): (\d+(?:\.\d+)?)%(?: ± |$)", re.MULTILINE)
 """A line of a message that tells success rates, of the rich prompt or of the compact one."""
@@ -66,17 +64,7 @@ class Transcript:
 
 def main(argv: Sequence[str]) -> int:
     """Write the tables into the page, or print them where no file is named."""
-    if not argv:
-        print("\n".join(tables()))
-        return 0
-    page = Path(argv[0])
-    before, mark, rest = page.read_text().partition(FIRST_LINE)
-    _, end, after = rest.partition(LAST_LINE)
-    if not mark or not end:
-        raise ConfigError(f"{page}: has not the two marks between which the tables stand")
-    text = "\n".join(tables())
-    write_atomic(page, f"{before}{mark}\n\n{text}\n\n{end}{after}".encode())
-    return 0
+    return fill(argv, FIRST_LINE, tables)
 
 
 def transcripts() -> list[Transcript]:

@@ -10,15 +10,14 @@ import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+from marked import fill
 
 from envgen_exp.commands.compose import CONF, compose_run, sweep_choices
 from envgen_exp.commands.help import gloss
 from envgen_exp.config import RunConfig
 from envgen_exp.designers import Means, make_designer
-from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
-from envgen_exp.guard.writing import write_atomic
 from envgen_exp.llm.prices import expected_cost
 from envgen_exp.run.plan import phases, training_steps
 from envgen_exp.tracking.progress import duration
@@ -54,7 +53,6 @@ OVERHEAD = 15.0
 CORES = 2
 
 FIRST_LINE = "<!-- from here to the next mark: python tools/make_studies.py docs/studies.md -->"
-LAST_LINE = "<!-- end -->"
 
 EXTRA = {
     ("heist", "laptop"): ["ppo=laptop"],
@@ -66,17 +64,7 @@ EXTRA = {
 
 def main(argv: Sequence[str]) -> int:
     """Write the tables into the page, or print them where no file is named."""
-    if not argv:
-        print("\n".join(tables()))
-        return 0
-    page = Path(argv[0])
-    before, mark, rest = page.read_text().partition(FIRST_LINE)
-    _, end, after = rest.partition(LAST_LINE)
-    if not mark or not end:
-        raise ConfigError(f"{page}: has not the two marks between which the tables stand")
-    text = "\n".join(tables())
-    write_atomic(page, f"{before}{mark}\n\n{text}\n\n{end}{after}".encode())
-    return 0
+    return fill(argv, FIRST_LINE, tables)
 
 
 def experiments() -> list[str]:
