@@ -120,7 +120,7 @@ class FoundRun(RunRecord):
         rows = [
             row
             for phase, ended in self.episodes.items()
-            if self.result(phase).get("steps")
+            if phase in self.phases and self.result(phase).get("steps")
             for row in ended
             if row["design"] == design_key(None)
         ]
