@@ -13,6 +13,7 @@ import pytest
 from runs import composed, rows, run
 from test_floors import FLOORS
 
+import envgen_exp
 from envgen_exp.__main__ import COMMANDS
 from envgen_exp.commands.compose import CONF
 from envgen_exp.guard.frozen import plain
@@ -139,6 +140,8 @@ def there(name: str, places: tuple[Path, ...]) -> bool:
 
 def is_module(parts: list[str]) -> bool:
     """Whether dots lead to a module, to what stands in one, or to a group of entry points."""
+    if parts[0] in envgen_exp._OFFERED:
+        return True
     for number, part in enumerate(parts, start=1):
         here = PACKAGE.joinpath(*parts[: number - 1])
         if (here / f"{part}.pyi").exists():
