@@ -84,7 +84,7 @@ VARIANTS = {
 VARIANTS["native, symbolic, adaptive, with memory"] = (*VARIANTS["native, symbolic, adaptive"], "ppo.memory=8")
 VARIANTS["native, symbolic, adaptive, with distillation"] = (
     *VARIANTS["native, symbolic, adaptive"],
-    *("ppo.aux_freq=8", "ppo.aux_epochs=1", "env.original_length=12", "schedule.final_steps=288"),
+    *("ppo.aux_freq=16", "ppo.aux_epochs=1", "env.original_length=20", "schedule.final_steps=384"),
 )
 FEW = (
     "native, symbolic, adaptive",

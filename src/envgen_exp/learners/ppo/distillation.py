@@ -205,7 +205,7 @@ class _Phase:
         )
         self.pairs = 0
         """Skills that were matched, in all passes."""
-        steps = [part for episode in self.episodes for part in episode.steps.split(BATCH)]
+        steps = [part for episode in self.episodes for part in torch.split(episode.steps, BATCH)]
         with torch.no_grad():
             before = [F.log_softmax(self._look(part)[1], dim=1) for part in steps]
         self.before = torch.cat(before) if before else torch.empty(0)
@@ -221,17 +221,18 @@ class _Phase:
             all_of_them = [self.episodes[index], *(self.episodes[i + (i >= index)] for i in others.tolist())]
             counts = [len(episode.skills) for episode in all_of_them]
             with torch.no_grad():
-                own, *theirs = self.recall.change(
+                changes = self.recall.change(
                     self._features(torch.cat([episode.steps[episode.skills - 1] for episode in all_of_them])),
                     self._features(torch.cat([episode.steps[episode.skills] for episode in all_of_them])),
-                ).split(counts)
+                )
+            own, *theirs = torch.split(changes, counts)
             partner, row, column = matched(own, theirs)
             self.pairs += len(row)
             firsts = torch.tensor([0, *itertools.accumulate(counts[1:])])[partner]
             wrong = (torch.rand(len(row), generator=self.own.generator) * torch.tensor(counts[1:])[partner]).long()
             held = torch.randint(len(all_of_them[0].steps), (len(row),), generator=self.own.generator)
             others_changes = torch.cat(theirs)
-            for drawn in self._shuffled(len(row)).split(BATCH) if len(row) else ():
+            for drawn in torch.split(self._shuffled(len(row)), BATCH) if len(row) else ():
                 self._see_returns(all_of_them[0].steps[held[drawn]])
                 pairs = row, others_changes[firsts + column], others_changes[firsts + wrong], held
                 part = functools.partial(self._match, index, pairs, len(drawn))
@@ -243,7 +244,7 @@ class _Phase:
             steps, skills = self.episodes[index].steps, self.episodes[index].skills
             other = self._shuffled(len(steps))
             following = torch.searchsorted(skills, torch.arange(len(steps)), right=True)
-            for drawn in self._shuffled(len(steps)).split(BATCH):
+            for drawn in torch.split(self._shuffled(len(steps)), BATCH):
                 with torch.no_grad():
                     # After the last skill it is the change from the last observation to nothing.
                     before = self._features(torch.cat([steps[skills - 1], steps[-1:]]))
@@ -274,12 +275,12 @@ class _Phase:
         changes = self.recall.change(*made.chunk(2)).index_select(0, row.to(made.device))
         _, logits, values, _ = self._look(steps[held])
         loss = contrast(changes, positives, negatives).mean()
-        known = logits, values, self.own.kept("returns", steps[held]), self.before[self.firsts[index] + held]
-        return self._held(loss, *known, len(drawn) / batch)
+        returns, before = self.own.kept("returns", steps[held]), self.before[self.firsts[index] + held]
+        return self._held(loss, logits, values, returns, before, len(drawn) / batch)
 
     def _predict(self, index: int, anchors: Tensor, other: Tensor, batch: int, drawn: Tensor) -> Part:
         """The same of these steps, each with another one of the episode as what it is not."""
-        each, places = torch.cat([drawn, other[drawn]]).unique(return_inverse=True)
+        each, places = torch.unique(torch.cat([drawn, other[drawn]]), return_inverse=True)
         steps = self.episodes[index].steps[each]
         features, logits, values, recalled = self._look(steps)
         foretold = self.recall.foretell(features, self.own.kept("actions", steps), recalled)
@@ -287,7 +288,8 @@ class _Phase:
         positives, negatives = foretold.index_select(0, places).chunk(2)
         loss = contrast(anchors[drawn], positives, negatives).mean()
         known = logits, values, self.own.kept("returns", steps), self.before[self.firsts[index] + each]
-        return self._held(loss, *(x.index_select(0, places) for x in known), len(drawn) / batch)
+        logits, values, returns, before = (x.index_select(0, places) for x in known)
+        return self._held(loss, logits, values, returns, before, len(drawn) / batch)
 
     def _held(
         self, loss: Tensor, logits: Tensor, values: Tensor, returns: Tensor, before: Tensor, share: float

@@ -35,16 +35,16 @@ class DedieuEncoder(Encoder):
         self.name = name
         self.stacks = nn.ModuleList()
         for depth in self.CHANNELS:
-            convs = [_Conv(channels, depth, generator)]
-            convs += [_Conv(depth, depth, generator) for _ in range(self.BLOCKS)]
-            self.stacks.append(nn.ModuleList(convs))
+            depths = [channels, *[depth] * self.BLOCKS]
+            self.stacks.append(nn.ModuleList(_Conv(before, depth, generator) for before in depths))
             channels = depth
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         x = channels_first(obs[self.name])
-        for first, *blocks in self.stacks:  # type: ignore[misc]
-            x = _halved(first(x))
-            for block in blocks:
+        for stack in self.stacks:
+            assert isinstance(stack, nn.ModuleList)
+            x = _halved(stack[0](x))
+            for block in stack[1:]:
                 x = x + block(F.relu(x))
         return F.relu_(x.flatten(1))
 
@@ -107,7 +107,7 @@ def _halved(x: Tensor) -> Tensor:
     return F.max_pool2d(F.pad(x, [padding[0], 1, padding[1], 1], value=-math.inf), kernel_size=3, stride=2)
 
 
-def _truncated_normal(weight: nn.Parameter, variance: float, generator: torch.Generator) -> None:
+def _truncated_normal(weight: Tensor, variance: float, generator: torch.Generator) -> None:
     """A normal distribution cut at two of its standard deviations, as wide as leaves this variance."""
     std = math.sqrt(variance) / 0.87962566103423978
     nn.init.trunc_normal_(weight, 0.0, std, -2 * std, 2 * std, generator=generator)
