@@ -31,9 +31,9 @@ FOLDERS = ("conf", "native", "tools", "tests", "benchmarks", "examples", "locks"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in which episodes end in every phase and checkpoints are written."""
-    short = ("env.designed_length=25", "env.original_length=25", "evaluation.report_at=[300]")
-    return run(tmp_path_factory.mktemp("docs") / "run", *short)
+    """A run in which episodes end in every phase, checkpoints are written and all is learned that PPO can learn."""
+    short = ("env.designed_length=15", "env.original_length=15", "evaluation.report_at=[300]")
+    return run(tmp_path_factory.mktemp("docs") / "run", *short, "ppo.aux_freq=4", "ppo.aux_epochs=1")
 
 
 def test_the_reference_is_up_to_date() -> None:

@@ -237,7 +237,7 @@ def register_plain() -> None:
 def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
     values = plain(stored) | {"folder": None}
     own, groups = searchpath.chosen(parsed), _groups(parsed, conf)
-    typed = plain(_frozen([*own, *groups], conf))
+    typed = plain(_frozen([*own, *groups], conf)) if groups else {}
     for override in groups:
         if isinstance(values.get(override.key_or_group), dict):
             values[override.key_or_group] = typed[override.key_or_group]

@@ -242,7 +242,7 @@ CLAIMS = (
         ENVGEN,
         PLAIN,
         figures="31.8 → 35.3",
-        impossible="no agent of that kind here",
+        impossible="`ppo=ad` is that agent, and no study of ours trains it",
     ),
     _skill("collect_iron", 18, 55),
     _skill("make_stone_pickaxe", 32, 66),
