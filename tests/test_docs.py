@@ -10,7 +10,7 @@ from typing import Any
 
 import make_reference as reference
 import pytest
-from runs import composed, rows, run
+from runs import composed, once, rows, run
 from test_floors import FLOORS
 
 from envgen_exp.__main__ import COMMANDS
@@ -32,7 +32,7 @@ FOLDERS = ("conf", "native", "tools", "tests", "benchmarks", "examples", "locks"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which episodes end in every phase and checkpoints are written."""
     short = ("env.designed_length=25", "env.original_length=25", "evaluation.report_at=[300]")
-    return run(tmp_path_factory.mktemp("docs") / "run", *short)
+    return once(tmp_path_factory, "docs", lambda folder: run(folder, *short))
 
 
 def test_the_reference_is_up_to_date() -> None:

@@ -347,7 +347,7 @@ def _fan_in_init(weight: Tensor, scale: float, generator: torch.Generator) -> No
 
 def _bare(layer: _Layer) -> _Layer:
     """Memory without values for a layer made on the meta device: torch's own values come from the global generator."""
-    return layer.to_empty(device="cpu")
+    return layer._apply(lambda weight: torch.empty(weight.shape))  # as to_empty does, which imports sympy
 
 
 def _channels_first(image: Tensor) -> Tensor:
