@@ -226,6 +226,8 @@ def register_plain() -> None:
 
 
 def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
+    if len(parsed) == 1:  # resume=FOLDER alone
+        return dataclasses.replace(stored, folder=None, resume=str(folder))
     values = plain(stored) | {"folder": None}
     groups = _groups(parsed, conf)
     typed = plain(_frozen(groups, conf)) if groups else {}

@@ -346,8 +346,8 @@ def _fan_in_init(weight: Tensor, scale: float, generator: torch.Generator) -> No
 
 
 def _bare(layer: _Layer) -> _Layer:
-    """Memory without values for a layer made on the meta device: torch's own values come from the global generator."""
-    return layer._apply(lambda weight: torch.empty(weight.shape))  # as to_empty does, which imports sympy
+    """Memory without values for a meta layer: torch's own are from the global generator, and to_empty imports sympy."""
+    return layer._apply(lambda weight: torch.empty(weight.shape))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _channels_first(image: Tensor) -> Tensor:
