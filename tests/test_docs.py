@@ -10,7 +10,7 @@ from typing import Any
 
 import make_reference as reference
 import pytest
-from runs import composed, rows, run
+from runs import composed, once, rows, run
 from test_floors import FLOORS
 
 import envgen_exp
@@ -33,7 +33,8 @@ FOLDERS = ("conf", "native", "tools", "tests", "benchmarks", "examples", "locks"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which episodes end in every phase, checkpoints are written and all is learned that PPO can learn."""
     short = ("env.designed_length=15", "env.original_length=15", "evaluation.report_at=[300]")
-    return run(tmp_path_factory.mktemp("docs") / "run", *short, "ppo.aux_freq=4", "ppo.aux_epochs=1")
+    learned = ("ppo.aux_freq=4", "ppo.aux_epochs=1")
+    return once(tmp_path_factory, "docs", lambda folder: run(folder, *short, *learned))
 
 
 def test_the_reference_is_up_to_date() -> None:

@@ -52,12 +52,12 @@ LENGTH = 40
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    return runs.run(
-        tmp_path_factory.mktemp("play") / "run",
+    words = (
         *("designer=original", "cycles=1", "schedule.final_steps=100", "checkpoint.every_steps=100"),
         *(f"env.original_length={LENGTH}", f"env.designed_length={LENGTH}"),
         *("evaluation.report_episodes=1", "evaluation.feedback_seeds=2"),
     )
+    return runs.once(tmp_path_factory, "play", lambda folder: runs.run(folder, *words))
 
 
 @pytest.fixture(scope="module")
