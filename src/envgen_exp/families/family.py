@@ -164,3 +164,62 @@ class Told(Family, Protocol):
 
     def tell(self, obs: Observation, slot: int) -> Scene:
         """A slot's part of an observation of `told_vector` in words: what the agent sees, and nothing else."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One number that a frame is labelled with."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    optional: bool = False
+    """Whether a frame may have none, which is NaN: there is no such thing in it, or it is hidden."""
+
+
+@dataclass(frozen=True)
+class FrameBuffers:
+    """What `Labelled.frames` writes, row by row."""
+
+    images: NDArray[np.uint8]
+    """(num_frames, height, width, 3)."""
+    labels: NDArray[np.float32]
+    """(num_frames, num_labels), in the labels' units."""
+    strata: NDArray[np.bool_]
+    """(num_frames, num_strata): to which strata a frame belongs."""
+
+
+@runtime_checkable
+class Labelled(Family, Protocol):
+    """scenes that are looked at: each frame has labels to learn from."""
+
+    @property
+    def frame_spec(self) -> ArraySpec:
+        """(height, width, 3), uint8."""
+
+    @property
+    def labels(self) -> tuple[Label, ...]: ...
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Names of conditions, events and visibilities by which frames are told apart."""
+
+    def frames(
+        self, designs: Sequence[Design | None], world_seeds: Sequence[int], worlds: WorldSet, buffers: FrameBuffers
+    ) -> None:
+        """Draw one frame for each design and world seed (equal lengths): a function of these and nothing else.
+
+        In `WorldSet.REPORT` the scenes are of another look than all that is trained in.
+        """
+
+    def battery(self, worlds: WorldSet, num_frames: int) -> list[tuple[Design | None, int]]:
+        """What an evaluation looks at: designs, None for the original, and how many frames of each."""
+
+    def judge(
+        self, answers: NDArray[np.float32], labels: NDArray[np.float32], strata: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which skills frames ask for, and which of these the answers show, both (num_frames, num_skills).
+
+        `answers` are as `labels`: (num_frames, num_labels), NaN for none.
+        """

@@ -56,8 +56,8 @@ def _section_class(group: str, section: Mapping[str, Any]) -> type | None:
 
     Where these are more or fewer than what all plug-ins of the group have, it is that of the plug-in that it names.
     """
-    store = ConfigStore.instance()
-    nodes = [store.load(f"{group}/{name}").node for name in store.list(group)]
+    stored = ConfigStore.instance().repo[group]  # its own method copies each
+    nodes = [stored[name].node for name in sorted(stored)]
     named = [
         node for node in nodes if not OmegaConf.is_missing(node, "name") and node.get("name") == section.get("name")
     ]
