@@ -32,7 +32,7 @@ FOLDERS = ("conf", "native", "tools", "tests", "benchmarks", "examples", "locks"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which episodes end in every phase, checkpoints are written and all is learned that PPO can learn."""
-    short = ("env.designed_length=15", "env.original_length=15", "evaluation.report_at=[300]")
+    short = ("env.designed_length=15", "env.original_length=12", "evaluation.report_at=[300]")
     learned = ("ppo.aux_freq=4", "ppo.aux_epochs=1")
     return once(tmp_path_factory, "docs", lambda folder: run(folder, *short, *learned))
 
