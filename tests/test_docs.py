@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -101,6 +102,14 @@ def test_every_picture_is_shown_small_and_made_by_a_command() -> None:
     for name, path in pictures.items():
         assert name in makers, name
         assert path.stat().st_size < 300_000, name
+
+
+@pytest.mark.parametrize("tool", sorted(path.name for path in (ROOT / "tools").glob("*.py")))
+def test_a_tool_can_be_called(tool: str) -> None:
+    """Its imports are there, and it knows where it stands."""
+    made = runpy.run_path(str(ROOT / "tools" / tool), run_name="a tool")
+    assert made.get("ROOT", ROOT) == ROOT
+    assert made.get("DOCS", ROOT / "docs") == ROOT / "docs"
 
 
 FILES = [path for top in ("src", *FOLDERS) for path in (ROOT / top).rglob("*") if path.is_file()]
