@@ -33,7 +33,7 @@ from envgen_exp.reporting.study.page_of_study import make_sweep_report
 from envgen_exp.reporting.study.table_files import write_tables
 from envgen_exp.reporting.study.terminal import print_study
 from envgen_exp.reporting.study.verdicts import write_claims
-from envgen_exp.run.pasted import SCRIPT, pasted
+from envgen_exp.run.pasted import SCRIPT, pasted, typed
 from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking.progress import make_console
 
@@ -44,7 +44,7 @@ CLAIMS = Path("docs/claims.md")
 @told
 def main(argv: Sequence[str]) -> int:
     """Write the page, print the table and return the exit status: 2 with one line for a folder that holds no run."""
-    parser = argparse.ArgumentParser(prog="python -m envgen_exp report", description=__doc__)
+    parser = argparse.ArgumentParser(prog=typed("python -m envgen_exp report"), description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     found = "a run's folder, two of them, a sweep's (multirun/<sweep>), or packs of finished runs"
     what.add_argument("folder", type=Path, nargs="*", default=[], help=found)

@@ -250,7 +250,7 @@ CLAIMS = (
         ENVGEN,
         PLAIN,
         figures=f"{published.AD.score:g} → {published.AD_ENVGEN.score:g}",
-        impossible="no agent of that kind here",
+        impossible="`ppo=ad` is that agent, and no study of ours trains it",
     ),
     _skill("collect_iron", 18, 55),
     _skill("make_stone_pickaxe", 32, 66),
