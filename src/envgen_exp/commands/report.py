@@ -79,7 +79,7 @@ def show(folder: Path, *more: Path, out: Path | None = None) -> None:
         raise ConfigError("--out: needs --claims, or the folders of two runs; other pages lie in their folders")
     with understood(folder):
         if two:
-            _tell_page(make_page_of_two(*paths, out), make_console())
+            _tell_page(make_page_of_two(folder, more[0], out), make_console())
         else:
             _show(paths, make_console())
 
