@@ -15,12 +15,12 @@ from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.writing import write_json
-from envgen_exp.learners.intervals import score_interval
 from envgen_exp.learners.learner import Learner, Onlooker
 from envgen_exp.learners.skills import SkillReport, shares
 from envgen_exp.run import plan
 from envgen_exp.run.films import MAX_STEPS, Camera, film_title, write_films
 from envgen_exp.run.session import Session
+from envgen_exp.run.summary import Episodes
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.metrics import episode_values
 
@@ -99,7 +99,7 @@ class Evaluations:
 
         def on_episode(record: EpisodeRecord) -> None:
             nonlocal ended
-            ended += 1
+            ended += record.episodes
             session.progress.update(ended)
 
         def on_step(**numbers: float | None) -> None:
@@ -119,10 +119,8 @@ class Evaluations:
         values = episode_values(kind, self.family.skills, records)
         values |= {f"score/{kind}": score, f"steps/{kind}": session.steps[kind]}
         if kind != "feedback":
-            shown = np.array([record.skills for record in records]) > 0
-            values[f"score/{kind}_low"], values[f"score/{kind}_high"] = score_interval(
-                shown, self.family.skills, self.family.score
-            )
+            found = Episodes.of(map(vars, records), len(self.family.skills))
+            values[f"score/{kind}_low"], values[f"score/{kind}_high"] = found.score_interval(self.family)
         if kind == "report":
             values |= self._training_values()
         session.log(values)
@@ -150,7 +148,7 @@ class Evaluations:
         values = {}
         trained = self._last_training_episodes()
         if trained:
-            rates = (np.array([row["skills"] for row in trained]) > 0).mean(axis=0)
+            rates = Episodes.of(trained, len(skills)).rates
             values["score/training_last_phase"] = score(dict(zip(skills, rates.tolist(), strict=True)))
         recent = [row["episode_return"] for row in trained if row["step"] > self.session.trained - REWARD_STEPS]
         if recent:

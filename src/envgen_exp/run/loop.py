@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from envgen_exp import seeding
@@ -36,6 +35,7 @@ from envgen_exp.run.preparation import Prepared, open_folder, prepare, tell_mess
 from envgen_exp.run.session import Session
 from envgen_exp.run.stopping import Stopped, stoppable
 from envgen_exp.run.stored import resume_command
+from envgen_exp.run.summary import Episodes
 from envgen_exp.run.window import Window
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.answer import AnswerProgress
@@ -235,13 +235,14 @@ class Run:
 
     def _taught(self, cycle: int) -> dict[str, dict[str, float]]:
         """By design the success rates of the episodes that ended in it in the cycle's training."""
-        shown: dict[str, list[list[int]]] = {}
+        ended: dict[str, list[dict[str, Any]]] = {}
         for kind in ("designed", "blend"):
             for row in self.session.finished_episodes(f"cycle{cycle}-train-{kind}"):
                 if row["design"] != design_key(None):
-                    shown.setdefault(row["design"], []).append(row["skills"])
-        rates = {design: (np.array(skills) > 0).mean(axis=0).tolist() for design, skills in shown.items()}
-        return {design: dict(zip(self.family.skills, of_it, strict=True)) for design, of_it in rates.items()}
+                    ended.setdefault(row["design"], []).append(row)
+        skills = self.family.skills
+        rates = {design: Episodes.of(rows, len(skills)).rates.tolist() for design, rows in ended.items()}
+        return {design: dict(zip(skills, of_it, strict=True)) for design, of_it in rates.items()}
 
     def report(self) -> None:
         """The report evaluation, which carries the score, and the table at the end."""

@@ -15,7 +15,6 @@ import yaml
 from envgen_exp.guard.reading import read_bytes, within
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import preset
-from envgen_exp.learners.intervals import score_interval
 from envgen_exp.reporting.page import Markup, Section, data_uri, element, facts, fold, joined, page, png, table
 from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.run.conversation import conversation, stand_in
@@ -168,8 +167,7 @@ def _words(data: RunRecord) -> list[Markup]:
 
 def feedback_interval(data: RunRecord, evaluation: Evaluation) -> tuple[float, float]:
     """95 % interval of a feedback evaluation's score over its episodes."""
-    shown = data.phase_episodes(f"cycle{evaluation.cycle}-evaluate").shown
-    return score_interval(shown, data.skills, data.family.score)
+    return data.phase_episodes(f"cycle{evaluation.cycle}-evaluate").score_interval(data.family)
 
 
 def score_chart(data: RunRecord) -> Markup:
