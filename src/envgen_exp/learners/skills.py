@@ -53,7 +53,7 @@ def num_episodes(records: Sequence[EpisodeRecord]) -> int:
 
 
 def pooled(report: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """In how many of all seeds' episodes each skill was shown, and how many asked for it; of a report as plain values."""
+    """In how many episodes of all seeds each skill was shown, and how many asked for it, of a report's plain values."""
     shown = [sum(seed[column] for seed in report["successes"]) for column in range(len(report["skills"]))]
     if report.get("trials"):
         asked = [sum(seed[column] for seed in report["trials"]) for column in range(len(shown))]

@@ -286,7 +286,7 @@ class Run:
                 self._learn(training, [kind_of(design) for design in slots])
                 if session.saves_games and session.steps_left():
                     self.paused.leave(slots, training.leave())
-        episodes = len(session.finished_episodes(planned.name))
+        episodes = len(Episodes.of(session.finished_episodes(planned.name), len(self.family.skills)))
         kind = "+".join(sorted({kind_of(design) for design in slots}))
         return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
 

@@ -30,7 +30,7 @@ class Successes:
     def of(cls, report: Mapping[str, Any]) -> Successes:
         """An evaluation's counts over all its seeds; `report` is what `SkillReport.to_json` gives."""
         successes, trials = ({skill: both[column] for skill, both in pooled(report).items()} for column in (0, 1))
-        return cls(sum(report["episodes"]), successes, trials)
+        return cls(sum(report["episodes"]), successes, trials if report.get("trials") else {})
 
     def tried(self, skill: str) -> int:
         """Episodes that asked for a skill."""

@@ -18,6 +18,7 @@ from envgen_exp.learners import preset
 from envgen_exp.reporting.page import Markup, Section, data_uri, element, facts, fold, joined, page, png, table
 from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.run.conversation import conversation, stand_in
+from envgen_exp.reporting.run.frames import frames
 from envgen_exp.reporting.run.lineage import lineage
 from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
 from envgen_exp.reporting.run.terminal import answers_line, episode_line, midway_line, steps_line
@@ -60,6 +61,7 @@ def render(data: RunRecord) -> str:
         ("curves", "Skill curves", skill_curves),
         ("lineage", "Designs and what came of them", lineage),
         ("gap", "Designed against original", gap),
+        ("frames", "Errors by distance, and the worst frames", frames),
         ("episodes", "Episodes of the report evaluation", episodes),
         ("learning", "Learning curves", learning),
         ("videos", "Videos", videos),
@@ -219,6 +221,9 @@ _LOSSES = (
     ("loss/clip_fraction", "Clip fraction"),
     ("loss/explained_variance", "Explained variance"),
     ("loss/grad_norm", "Gradient norm"),
+    ("loss/total", "Loss"),
+    ("loss/presence", "Loss, whether a label is there"),
+    ("loss/distance", "Loss, what it is"),
     ("loss/learning_rate", "Learning rate"),
 )
 
@@ -240,7 +245,8 @@ def learning(data: RunRecord) -> Markup:
         series = [Series(k, data.curve(f"{name}/{k}"), colour, dots=dots) for k, colour, dots in kinds]
         last = ", ".join(f"{s.name} {s.points[-1][1]:.4g}" for s in series if s.points and s.points[-1][1] is not None)
         charts.append(chart(title, series, f"{title} by training steps; last: {last}"))
-    for name, title in _LOSSES:
+    logged = {metric.name for metric in data.learner.metrics}
+    for name, title in (loss for loss in _LOSSES if loss[0] in logged):
         points = data.curve(name)
         charts.append(chart(title, [Series(title, points, 1)], _range_words(title, points)))
     speed = data.curve("speed/steps_per_second", clock=True)
