@@ -30,7 +30,9 @@ FLOORS = (
 
 STRANGERS = (
     ("learners.ppo", "learners.asked"),
+    ("families.crafter", "families.driving"),
     ("families.crafter", "families.heist"),
+    ("families.driving", "families.heist"),
     ("designers", "tracking"),
 )
 """Rooms that never import each other."""

@@ -1,0 +1,24 @@
+#include "frame.h"
+
+#include "ground.h"
+#include "labels.h"
+#include "light.h"
+#include "things.h"
+
+namespace driving {
+
+void draw_frame(const Scene& scene, Canvas& canvas, uint8_t* rgb, float* labels, bool* strata) {
+  const Light light(scene);
+  std::vector<Seen> seen;
+  canvas.begin(rgb);
+  draw_ground(scene, light, canvas);
+  draw_sky(scene, light, canvas);
+  draw_shadows(scene, light, canvas);
+  draw_things(scene, light, canvas, seen);
+  canvas.count_visible(seen);
+  const int pixels = canvas.width * canvas.height;
+  label(scene, seen, pixels, labels);
+  stratify(scene, seen, pixels, labels, strata);
+}
+
+}  // namespace driving
