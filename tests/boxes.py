@@ -5,10 +5,13 @@ The smallest that `agent=supervised` can learn; tests train on it in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from envgen_exp.config import EnvConfig
@@ -103,3 +106,15 @@ class Boxes:
         asked = np.stack([there & near, there & ~near, there | True, there | True], axis=1)
         shown = np.stack([error[:, 0] < 1.5, error[:, 0] < 3, there == said, error[:, 1] < 2], axis=1)
         return asked, asked & shown
+
+
+@contextmanager
+def installed(site: Path) -> Iterator[None]:
+    """Have it found as what a package of its own would bring; `site` is an empty folder."""
+    info = site / "boxes-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: boxes\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[envgen_exp.families]\nboxes = boxes:Boxes\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        yield

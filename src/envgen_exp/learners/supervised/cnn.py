@@ -74,12 +74,10 @@ class LaptopCNN(nn.Sequential):
     def __init__(self, shape: Sequence[int], num_outputs: int) -> None:
         height, width, channels = shape
         layers: list[nn.Module] = []
-        for units, kernel, stride in self.CONVOLUTIONS:
-            layers += [
-                nn.utils.skip_init(nn.Conv2d, channels, units, kernel, stride, kernel // 2, bias=False),
-                nn.BatchNorm2d(units),
-                nn.ReLU(inplace=True),
-            ]
+        for place, (units, kernel, stride) in enumerate(self.CONVOLUTIONS):
+            # The first has the most places to normalise, which would take a sixth of the time.
+            layer = nn.utils.skip_init(nn.Conv2d, channels, units, kernel, stride, kernel // 2, bias=not place)
+            layers += [layer, *([nn.BatchNorm2d(units)] if place else []), nn.ReLU(inplace=True)]
             height, width, channels = -(-height // stride), -(-width // stride), units
         layers += [nn.Flatten(), nn.utils.skip_init(nn.Linear, height * width * channels, self.HIDDEN), nn.ReLU()]
         super().__init__(*layers, nn.utils.skip_init(nn.Linear, self.HIDDEN, num_outputs))
@@ -199,7 +197,7 @@ def augmented(images: Tensor, config: SupervisedConfig, generator: torch.Generat
         offsets = torch.arange(-reach, reach + 1, device=images.device)
         weights = (drawn(config.blur).flatten()[:, None] / 2 + 0.5 - offsets.abs()).clamp(0, 1)
         weights /= weights.sum(dim=1, keepdim=True)
-        seen = F.pad(images, (reach, reach), mode="replicate").unfold(3, 2 * reach + 1, 1)
+        seen = F.pad(images, (reach, reach, 0, 0), mode="replicate").unfold(3, 2 * reach + 1, 1)
         images = (seen * weights[:, None, None, None]).sum(dim=-1)
     if config.exposure > 1:
         images = images * torch.exp((2 * drawn(1.0) - 1) * math.log(config.exposure))

@@ -177,7 +177,7 @@ class Supervised(Defaults):
             frames = (design for design, count in battery for _ in range(count))
             turns = [slot for number in range(max(quota)) for slot, count in enumerate(quota) if number < count]
             shown = [[] for _ in quota]
-            for slot, design in zip(turns, frames, strict=True):
+            for slot, design in zip(turns, frames, strict=False):  # small ones have more kinds than frames
                 shown[slot].append(design)
         records, found = [], []
         for slot, (seed, own) in enumerate(zip(seeds, shown, strict=True)):

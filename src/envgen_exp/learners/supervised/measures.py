@@ -18,13 +18,13 @@ from envgen_exp.seeding import WorldSet
 
 PAPER_RMSE = {
     "heading": 2.8,
-    "car_left": 18.5,
-    "car_ahead": 23.3,
-    "car_right": 11.0,
-    "marking_ll": 1.14,
-    "marking_l": 0.95,
-    "marking_r": 0.76,
-    "marking_rr": 0.73,
+    "ahead_left": 18.5,
+    "ahead_own": 23.3,
+    "ahead_right": 11.0,
+    "line_left_left": 1.14,
+    "line_left": 0.95,
+    "line_right": 0.76,
+    "line_right_right": 0.73,
 }
 """Root mean square errors of Martinez et al. 2017 by label, worked out of those of its validation set."""
 

@@ -73,7 +73,7 @@ def frames(data: RunRecord) -> Markup:
     if of is None:
         return Markup("")
     caption = (
-        f"Errors of the report evaluation, {of['number']:,} frames: mean, root mean square and 95th percentile of labels "
+        f"Errors of the report evaluation, {of['number']:,} frames: mean, root mean square, 95th percentile of labels "
         "that are there and were said to be; missed: said not to be there; phantoms: said to be where they are not"
     )
     paper = [
