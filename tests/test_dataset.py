@@ -16,7 +16,7 @@ from PIL import Image
 
 from envgen_exp.__main__ import main
 from envgen_exp.commands import dataset
-from envgen_exp.learners.supervised.drawing import Batch, draw
+from envgen_exp.families.frames import draw
 from envgen_exp.seeding import WorldSet
 
 
@@ -52,7 +52,7 @@ def test_shards_hold_images_with_their_labels(whole: Path) -> None:
         for name in sorted(files):
             if name.endswith(".json"):
                 told = json.loads(files[name])
-                seen = draw(Boxes(), Batch([None], [told["seed"]]), WorldSet.TRAIN)
+                seen = draw(Boxes(), [None], [told["seed"]], WorldSet.TRAIN)
                 image = np.asarray(Image.open(io.BytesIO(files[name.replace(".json", ".jpg")])))
                 assert np.abs(image.astype(int) - seen.images[0]).mean() < 12  # JPEG loses some
                 there = [
@@ -99,7 +99,7 @@ def test_one_that_was_stopped_goes_on_to_the_same_bytes(
     ("words", "says"),
     [
         (("num_images=0",), "num_images=0: allowed is a whole number above 0"),
-        (("env=crafter", "num_images=9"), "agent=supervised: needs a family with more than env=crafter has"),
+        (("env=crafter", "num_images=9"), "env=crafter: its games are stepped; allowed is a family whose frames"),
         (("num_images=9", "env.nois=1"), "env.nois"),
     ],
 )

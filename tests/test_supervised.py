@@ -19,12 +19,13 @@ from envgen_exp.commands import cli, run
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.errors import CheckpointError
 from envgen_exp.families.family import Label, Labelled
+from envgen_exp.families.frames import draw
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.learners.skills import SkillReport, pooled
 from envgen_exp.learners.supervised import learner as supervised
 from envgen_exp.learners.supervised.cnn import LaptopCNN, PaperCNN, Reader, augmented
 from envgen_exp.learners.supervised.config import Network, SupervisedConfig
-from envgen_exp.learners.supervised.drawing import Ahead, Batch, draw
+from envgen_exp.learners.supervised.drawing import Ahead, Batch
 from envgen_exp.learners.supervised.learner import Supervised
 from envgen_exp.learners.supervised.measures import Found, details, errors
 from envgen_exp.llm.client import LateClient
@@ -110,7 +111,8 @@ def test_presence_and_distance_apart_by_hand() -> None:
     ours = reader(apart=True, presence_weight=3.0, distance_weight=0.5)
     total, presence, distance = ours.loss(out, labels)
     there = (math.log1p(math.exp(-2.0)) + math.log1p(math.exp(1.0))) / 2
-    error = (0.5 + 0.35 + 0.5) / 3  # the second frame has no distance to be wrong about
+    # The first distance is in the middle of its range, the second frame has none to be wrong about.
+    error = (0.5 * 0.5 / 0.6 + 0.35 + 0.5) / 3
     assert (presence.item(), distance.item()) == pytest.approx((there, error))
     assert total.item() == pytest.approx(3 * there + 0.5 * error)
     out[1, 2] = -1.0
@@ -141,7 +143,7 @@ def test_what_is_drawn_ahead_is_what_is_drawn() -> None:
     batches = [Batch([None, BoxesDesign(noise="much")], [10 * number, 10 * number + 1]) for number in range(9)]
     with contextlib.closing(Ahead(Boxes(), WorldSet.TRAIN, batches)) as ahead:
         for batch, seen in zip(batches, ahead, strict=True):
-            once = draw(Boxes(), batch, WorldSet.TRAIN)
+            once = draw(Boxes(), batch.designs, batch.seeds, WorldSet.TRAIN)
             assert np.array_equal(once.images, seen.images)
             np.testing.assert_array_equal(once.labels, seen.labels)
 

@@ -33,12 +33,10 @@ from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.families import make_family
 from envgen_exp.families.family import FrameBuffers, Labelled
+from envgen_exp.families.frames import draw
 from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.reading import read_bytes, read_json, understood
 from envgen_exp.guard.writing import UNFINISHED, write_atomic, write_json
-from envgen_exp.learners.learner import check_needs
-from envgen_exp.learners.supervised.drawing import Batch, draw
-from envgen_exp.learners.supervised.learner import Supervised
 from envgen_exp.run.preparation import origin, versions
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_progress
@@ -83,9 +81,10 @@ class Dataset:
     def __init__(self, config: RunConfig, num_images: int, folder: Path) -> None:
         """ConfigError for a family whose frames have no labels."""
         family = make_family(config.env)
-        check_needs(family, Supervised, "supervised")
+        if not isinstance(family, Labelled):
+            raise ConfigError(f"env={family.name}: its games are stepped; allowed is a family whose frames have labels")
         self.config, self.num_images, self.folder = config, num_images, folder
-        self.family: Any = family
+        self.family = family
         self.threads = config.num_threads or len(os.sched_getaffinity(0))
         (self._root,) = seeding.integers(config.seed, "dataset", count=1)
         self._own = threading.local()
@@ -216,7 +215,7 @@ class Dataset:
                     raise RunFolderError(f"{self.folder}: stopped")
                 chunk = images[start : start + CHUNK]
                 seeds = [seeding.world_seed(self._root, number, WorldSet.TRAIN) for number in chunk]
-                seen = draw(self._drawer(), Batch([None] * len(seeds), seeds), WorldSet.TRAIN)
+                seen = draw(self._drawer(), [None] * len(seeds), seeds, WorldSet.TRAIN)
                 self._add(tar, chunk, seeds, seen)
                 parts.append((seen.labels, seen.strata))
         labels, strata = (np.concatenate(of) for of in zip(*parts, strict=True))

@@ -16,7 +16,8 @@ from PIL import Image
 from envgen_exp.config import EnvConfig, Observe
 from envgen_exp.families import make_family
 from envgen_exp.families.design import Design
-from envgen_exp.families.family import Family, FrameBuffers, Labelled, Playable
+from envgen_exp.families.family import Family, Labelled, Playable
+from envgen_exp.families.frames import draw
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -57,7 +58,8 @@ def world_map(family: Family, design: Design | None, number: int) -> NDArray[np.
 def first_view(family: Family, design: Design | None) -> NDArray[np.uint8] | None:
     """The agent's first frame in a design's first pictured world, (height, width, 3); None where it sees no image."""
     if isinstance(family, Labelled):
-        return frame(family, design, world_seed(slot_seed(1), 1), WorldSet.VALIDATION)
+        seen: NDArray[np.uint8] = draw(family, [design], [world_seed(slot_seed(1), 1)], WorldSet.VALIDATION).images[0]
+        return seen
     if not isinstance(family, Playable):
         return None
     spec = family.observation_spec
@@ -71,15 +73,6 @@ def first_view(family: Family, design: Design | None) -> NDArray[np.uint8] | Non
     finally:
         env.close()
     pixels: NDArray[np.uint8] = buffers[name][0]
-    return pixels
-
-
-def frame(family: Labelled, design: Design | None, seed: int, worlds: WorldSet) -> NDArray[np.uint8]:
-    """One labelled frame, (height, width, 3)."""
-    images = np.zeros((1, *family.frame_spec.shape), np.uint8)
-    labels, strata = np.zeros((1, len(family.labels)), np.float32), np.zeros((1, len(family.strata)), np.bool_)
-    family.frames([design], [seed], worlds, FrameBuffers(images, labels, strata))
-    pixels: NDArray[np.uint8] = images[0]
     return pixels
 
 

@@ -76,9 +76,8 @@ class Episodes:
 
     def chosen(self, records: NDArray[np.bool_]) -> Episodes:
         """Those of some records."""
-        return Episodes(
-            *(array[records] for array in (self.returns, self.lengths, self.number, self.shown, self.trials))
-        )
+        returns, lengths, number = self.returns[records], self.lengths[records], self.number[records]
+        return Episodes(returns, lengths, number, self.shown[records], self.trials[records])
 
     def score_interval(self, family: Family) -> tuple[float, float]:
         """95 % interval of the family's score."""

@@ -105,6 +105,10 @@ class Reader(nn.Module):
         self.scaling = Scaling.of(labels)
         optional = len(self.scaling.optional) if config.apart else 0
         self.network = NETWORKS[config.network](shape, len(labels) + optional)
+        self._answers = max(place for place, layer in enumerate(self.network) if isinstance(layer, nn.Linear))
+        """Where in the network its last linear layer stands."""
+        self.autocast_dtype: torch.dtype | None = None
+        """Number format of all layers before it; None is float32."""
         self.register_buffer("mean", torch.from_numpy(mean / 255).permute(2, 0, 1).contiguous())
         for parameter in self._drawn():
             _draw(parameter, generator)
@@ -115,15 +119,23 @@ class Reader(nn.Module):
         return (layer for layer in self.network if isinstance(layer, nn.Conv2d | nn.Linear))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Outputs (B, num_outputs) for images (B, 3, height, width) in [0, 1]."""
-        out: Tensor = self.network(images - self.mean)
-        return out
+        """Outputs (B, num_outputs), float32, for images (B, 3, height, width) in [0, 1]."""
+        seen, layers = images - self.mean, list(self.network)
+        # The last ones are float32: a distance needs more digits than bfloat16 has.
+        with torch.autocast(seen.device.type, self.autocast_dtype, self.autocast_dtype is not None):
+            for layer in layers[: self._answers]:
+                seen = layer(seen)
+        seen = seen.float()
+        for layer in layers[self._answers :]:
+            seen = layer(seen)
+        return seen
 
     def loss(self, out: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What is minimised, and its parts: presence and distance; `labels` are (B, num_labels), NaN for none.
 
         Not apart, it is the mean squared error of all outputs, as in the paper. Apart, presence is the mean
-        cross-entropy of each optional label, and distance the mean absolute error of all labels that are there.
+        cross-entropy of each optional label, and distance the mean absolute error of all labels that are there, where
+        what is near counts more.
         """
         config, scaling = self.config, self.scaling
         target = scaling.scaled(labels)
@@ -134,7 +146,8 @@ class Reader(nn.Module):
         presence = F.binary_cross_entropy_with_logits(
             out[:, labels.shape[1] :], there[:, scaling.optional].to(out.dtype)
         )
-        distance = ((values - target).abs() * there).sum() / there.sum().clamp(min=1)
+        error = (values - target).abs() * scaling.nearness(target) * there
+        distance = error.sum() / there.sum().clamp(min=1)
         return config.presence_weight * presence + config.distance_weight * distance, presence, distance
 
     def answers(self, out: Tensor) -> NDArray[np.float32]:
@@ -171,6 +184,14 @@ class Scaling:
         """Labels (B, num_labels) in -SCALE to SCALE, NONE for none."""
         low, high = self.low.to(labels.device), self.high.to(labels.device)
         return ((labels - low) / (high - low) * (2 * SCALE) - SCALE).nan_to_num(nan=NONE)
+
+    def nearness(self, target: Tensor) -> Tensor:
+        """How much an error at scaled labels counts, (B, num_labels): of those that may be missing, distances all, five
+        times at the range's low end and a little less than half at the high one; of others once."""
+        weight = torch.ones_like(target)
+        share = (target[:, self.optional] + SCALE) / (2 * SCALE)
+        weight[:, self.optional] = 0.5 / (share + 0.1)
+        return weight
 
     def unscaled(self, out: Tensor) -> Tensor:
         """Outputs (B, num_labels) in the labels' units, within their ranges."""

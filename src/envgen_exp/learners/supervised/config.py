@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
-from envgen_exp.config import POSITIVE, AgentConfig, RunConfig, at_least, between, ranged
+from envgen_exp.config import POSITIVE, AgentConfig, Precision, RunConfig, at_least, between, ranged
 from envgen_exp.errors import ConfigError
 from envgen_exp.learners.learner import Metric
 
@@ -48,6 +48,8 @@ class SupervisedConfig(AgentConfig):
     """Weight of whether a label is there, where that is answered apart."""
     distance_weight: float = ranged(1.0, at_least(0))
     """Weight of what a label is, where that is answered apart."""
+    precision: Precision = Precision.float32
+    """Number format of the layers before the last; auto chooses by device and processor."""
     blur: float = ranged(0.0, between(0, 32))
     """Most pixels of motion blur in a training frame; 0 is none."""
     noise: float = ranged(0.0, between(0, 255))

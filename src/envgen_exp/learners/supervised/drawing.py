@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import FrameBuffers, Labelled
+from envgen_exp.families.frames import draw
 from envgen_exp.seeding import WorldSet
 
 AHEAD = 3
@@ -23,18 +22,6 @@ class Batch:
 
     designs: Sequence[Design | None]
     seeds: Sequence[int]
-
-
-def draw(family: Labelled, batch: Batch, worlds: WorldSet) -> FrameBuffers:
-    """A batch's frames, labels and strata."""
-    count = len(batch.seeds)
-    buffers = FrameBuffers(
-        images=np.empty((count, *family.frame_spec.shape), np.uint8),
-        labels=np.empty((count, len(family.labels)), np.float32),
-        strata=np.empty((count, len(family.strata)), np.bool_),
-    )
-    family.frames(batch.designs, batch.seeds, worlds, buffers)
-    return buffers
 
 
 class Ahead:
@@ -52,7 +39,7 @@ class Ahead:
 
     def _fill(self) -> bool:
         while len(self._drawn) <= AHEAD and (batch := next(self._batches, None)) is not None:
-            self._drawn.append(self._pool.submit(draw, self._family, batch, self._worlds))
+            self._drawn.append(self._pool.submit(draw, self._family, batch.designs, batch.seeds, self._worlds))
         return bool(self._drawn)
 
     def close(self) -> None:

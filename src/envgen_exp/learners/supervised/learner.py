@@ -22,13 +22,14 @@ from envgen_exp.config import RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError
 from envgen_exp.families.design import Design, design_key
 from envgen_exp.families.family import FrameBuffers, Labelled
+from envgen_exp.families.frames import draw
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.curriculum import Curriculum
-from envgen_exp.learners.devices import choose_device
+from envgen_exp.learners.devices import choose_device, choose_dtype
 from envgen_exp.learners.learner import NOBODY, Defaults, Game, Onlooker, Played, Progress, Speed
 from envgen_exp.learners.supervised.cnn import Reader, augmented
 from envgen_exp.learners.supervised.config import SupervisedConfig
-from envgen_exp.learners.supervised.drawing import Ahead, Batch, draw
+from envgen_exp.learners.supervised.drawing import Ahead, Batch
 from envgen_exp.learners.supervised.measures import Found, details
 from envgen_exp.llm.client import Client
 from envgen_exp.seeding import WorldSet
@@ -63,6 +64,7 @@ class Supervised(Defaults):
         self._mean = mean
         weights = seeding.torch_generator(seed, "agent", "weights")
         self.reader = Reader(config.agent, family.frame_spec.shape, family.labels, mean, weights).to(self.device)
+        self.reader.autocast_dtype = choose_dtype(config.agent.precision, self.device)
         self.optimizer = torch.optim.Adam(self.reader.parameters(), lr=config.agent.learning_rate, fused=True)
 
     @classmethod
@@ -71,7 +73,7 @@ class Supervised(Defaults):
         for the network."""
         torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
         seeds = [seeding.world_seed(config.seed, number, WorldSet.TRAIN) for number in range(MEAN_FRAMES)]
-        seen = draw(family, Batch([None] * MEAN_FRAMES, seeds), WorldSet.TRAIN).images
+        seen = draw(family, [None] * MEAN_FRAMES, seeds, WorldSet.TRAIN).images
         return cls(config, family, config.seed, seen.mean(axis=0, dtype=np.float64).astype(np.float32), total_steps)
 
     @classmethod
@@ -92,6 +94,7 @@ class Supervised(Defaults):
             "network": self.settings.network.value,
             "weights": weights,
             "device": str(self.device),
+            "precision": str(self.reader.autocast_dtype or torch.float32).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         }
 
@@ -243,7 +246,7 @@ class Supervised(Defaults):
         self.frames, self.total_steps = int(state["frames"]), int(state["total_steps"])
 
     def _tensors(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
+        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
 
 
 class Teaching:

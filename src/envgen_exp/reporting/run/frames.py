@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from envgen_exp.families.family import Labelled
+from envgen_exp.families.frames import draw
 from envgen_exp.learners.supervised.measures import PAPER_RMSE
 from envgen_exp.reporting.page import Markup, data_uri, element, fold, joined, table
 from envgen_exp.run import plan
-from envgen_exp.run.pictures import frame
 from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet
 
@@ -35,7 +35,9 @@ def error_rows(of: Mapping[str, Any]) -> list[list[str]]:
     """By label and distance: frames, mean absolute error, root mean square, 95th percentile, misses, phantoms."""
     rows = []
     for row in of["errors"]:
-        band = "all" if row["whole"] else f"{row['low']:g} to {row['high']:g}"
+        if not (row["there"] or row["whole"]):
+            continue
+        band = "all" if row["whole"] else f"{row['low']:.3g} to {row['high']:.3g}"
         absent = row["frames"] - row["there"]
         rows.append(
             [
@@ -50,7 +52,7 @@ def error_rows(of: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-HEADERS = ("label", "range", "frames", "mean", "RMSE", "95 %", "missed %", "phantoms %")
+HEADERS = ("label", "range", "frames", "mean", "RMSE", "95 %", "miss %", "phantom %")
 """Of the errors by distance: their mean, root mean square and 95th percentile, in the label's unit."""
 
 
@@ -59,7 +61,13 @@ def print_errors(data: RunRecord) -> Table | None:
     of = found(data)
     if of is None:
         return None
-    made = Table(title="errors of the report evaluation, by distance", title_justify="left", box=None)
+    made = Table(
+        title="errors of the report evaluation, by distance",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for place, header in enumerate(HEADERS):
         made.add_column(header, justify="left" if place < 2 else "right", no_wrap=True)
     for row in error_rows(of):
@@ -104,7 +112,7 @@ def gallery(data: RunRecord, of: Mapping[str, Any]) -> Markup:
     for one in of["worst"]:
         design = one["design"]
         design = None if design is None else family.design_model.model_validate_json(json.dumps(design))
-        pixels = frame(family, design, one["seed"], WorldSet[of["worlds"]])
+        pixels = draw(family, [design], [one["seed"]], WorldSet[of["worlds"]]).images[0]
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format="JPEG", quality=85)
         wrong = _in_words(family, one["answers"], one["labels"])
