@@ -10,7 +10,7 @@ struct Corner {
   int64_t inverse;  // of the depth
 };
 
-constexpr int kMostCorners = 8;
+constexpr int kMostCorners = 12;
 
 // The first pixel whose middle is at or after a place.
 int64_t first_from(int64_t place) { return (place + 0x7fff) >> 16; }
@@ -135,6 +135,25 @@ void Canvas::shade(const Vertex* corners, int count, int gain) {
       value = static_cast<uint8_t>(value * gain >> 8);
     }
   });
+}
+
+void Canvas::glow(int64_t u, int64_t v, int64_t radius, Colour colour) {
+  // Falls with the square of the distance to the rim: (1 - d^2 / r^2)^2.
+  const int64_t square = radius * radius;
+  const int64_t top = clamp(v - radius, 0, height);
+  const int64_t bottom = clamp(v + radius, 0, height);
+  for (int64_t row = top; row < bottom; ++row) {
+    const int64_t left = square - (row - v) * (row - v);
+    const int64_t half = root(std::max<int64_t>(left, 0));
+    for (int64_t column = clamp(u - half, 0, width); column < clamp(u + half, 0, width); ++column) {
+      const int64_t inside = ((left - (column - u) * (column - u)) << 8) / square;
+      const int64_t part = inside * inside >> 8;
+      uint8_t* out = rgb + 3 * (row * width + column);
+      out[0] = static_cast<uint8_t>(std::min<int64_t>(255, out[0] + (colour.r * part >> 8)));
+      out[1] = static_cast<uint8_t>(std::min<int64_t>(255, out[1] + (colour.g * part >> 8)));
+      out[2] = static_cast<uint8_t>(std::min<int64_t>(255, out[2] + (colour.b * part >> 8)));
+    }
+  }
 }
 
 void Canvas::count_visible(std::vector<Seen>& seen) const {
