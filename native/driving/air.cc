@@ -29,11 +29,11 @@ bool find_sun(const Scene& scene, const Canvas& canvas, int64_t& u, int64_t& v) 
 
 void draw_sky(const Scene& scene, const Light& light, Canvas& canvas) {
   Stream stream(scene.seed, kSkyStream);
-  const Noise& noise = Noise::tile();
+  const Noise& noise = Noise::clouds();
   const int width = canvas.width;
   const int64_t horizon = canvas.centre_v() >> 8;
   const int64_t drift = stream.below(kTile);
-  const int64_t cover = stream.between(-10, 34);  // noise below it is blue sky
+  const auto cover = static_cast<int32_t>(stream.between(-10, 60));  // noise below it is blue sky
   const int64_t tall = (scene.other_look ? stream.between(8, 24) : stream.between(2, 8)) * canvas.height;
   const bool grey = scene.weather != kClear;
   const bool clouds = !light.is_night && scene.weather != kFog;
@@ -44,7 +44,7 @@ void draw_sky(const Scene& scene, const Light& light, Canvas& canvas) {
   // Rows from the horizon up to the top of the ridge.
   std::vector<int32_t> hills(static_cast<size_t>(width));
   for (int u = 0; u < width; ++u) {
-    const int64_t height = noise.at(2, (u * 70 / width) + drift, drift) + 140;
+    const int64_t height = noise.at(0, (u * 200 / width) + drift, drift) + 140;
     hills[static_cast<size_t>(u)] = static_cast<int32_t>(horizon - height * tall / (210 * 260));
   }
   for (int row = 0; row < canvas.height; ++row) {
@@ -55,22 +55,21 @@ void draw_sky(const Scene& scene, const Light& light, Canvas& canvas) {
     const int64_t up = clamp((horizon - row) * 65536 / horizon, 0, 65536);
     const Colour plain = mix(light.horizon, light.zenith, 65536 - (65536 - up) * (65536 - up) / 65536);
     // Clouds lie on a ceiling, and are seen the flatter the farther they are.
-    const int64_t above = std::max<int64_t>(horizon - row, 0) * 210 / canvas.height + 6;
-    const int64_t flat = 9000 / above;
-    const int64_t fade = clamp(above * 9 - 54, 0, 256);
-    const int64_t step = (flat << 8) * 210 / canvas.height / 128;
-    int64_t across = (drift << 8) - step * width / 2;
+    const int64_t above = std::max<int64_t>(horizon - row, 0) * 210 / canvas.height + 8;
+    const int64_t flat = 5000 / above;
+    const auto fade = static_cast<int32_t>(clamp(above * 6 - 60, 0, 256));
+    const auto step = static_cast<int32_t>((flat << 8) * 210 / canvas.height / 100);
+    auto across = static_cast<int32_t>((drift << 8) - static_cast<int64_t>(step) * width / 2);
+    const int8_t* const texels = noise.row(0, flat + drift);
+    const int32_t least = grey ? -40 : cover;
+    const int32_t most = (grey ? 150 : 256) * fade;
     for (int u = 0; u < width; ++u, out += 3, across += step) {
       if (row >= hills[static_cast<size_t>(u)]) {
         put(out, far);
         continue;
       }
-      Colour shown = plain;
-      if (clouds) {
-        const int64_t dense = noise.at(1, across >> 8, flat + drift) - (grey ? -20 : cover);
-        if (dense > 0) shown = mix(plain, cloud, std::min<int64_t>(dense * 9, grey ? 150 : 256) * fade);
-      }
-      put(out, shown);
+      const int32_t dense = clouds ? texels[static_cast<uint32_t>(across >> 8) & (kTile - 1)] - least : 0;
+      put(out, dense > 0 ? mix(plain, cloud, std::min(dense * 4 * fade, most)) : plain);
     }
   }
 }

@@ -1,5 +1,6 @@
 #include "canvas.h"
 
+#include <cstring>
 #include <limits>
 
 namespace driving {
@@ -158,7 +159,15 @@ void Canvas::glow(int64_t u, int64_t v, int64_t radius, Colour colour) {
 
 void Canvas::count_visible(std::vector<Seen>& seen) const {
   int32_t counts[256] = {};
-  for (const uint8_t id : ids) ++counts[id];
+  const size_t count = ids.size();
+  size_t place = 0;
+  for (; place + 8 <= count; place += 8) {
+    uint64_t word;
+    std::memcpy(&word, &ids[place], sizeof word);
+    if (word == 0 || word == ~uint64_t{0}) continue;  // eight pixels of ground, or of sky
+    for (size_t i = place; i < place + 8; ++i) ++counts[ids[i]];
+  }
+  for (; place < count; ++place) ++counts[ids[place]];
   for (size_t i = 0; i < seen.size(); ++i) seen[i].visible = counts[i + 1];
 }
 

@@ -1,11 +1,33 @@
 #include "things.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "shapes.h"
 
 namespace driving {
 namespace {
+
+// The convex outline, seen from above, of eight points; it has at most eight corners, and their number is returned.
+int outline(Vertex (&points)[8], Vertex (&hull)[9]) {
+  std::sort(std::begin(points), std::end(points), [](const Vertex& a, const Vertex& b) {
+    return a.right != b.right ? a.right < b.right : a.depth < b.depth;
+  });
+  int count = 0;
+  const auto add = [&](const Vertex& point, int least) {
+    const auto turns_right = [&] {
+      const Vertex& a = hull[count - 2];
+      const Vertex& b = hull[count - 1];
+      return (b.right - a.right) * (point.depth - a.depth) <= (b.depth - a.depth) * (point.right - a.right);
+    };
+    while (count > least && turns_right()) --count;
+    hull[count++] = point;
+  };
+  for (int i = 0; i < 8; ++i) add(points[i], 1);
+  const int lower = count;
+  for (int i = 6; i >= 0; --i) add(points[i], lower);
+  return count - 1;
+}
 
 constexpr Colour kBlack{22, 22, 24};
 constexpr Colour kGlass{38, 46, 56};
@@ -51,6 +73,11 @@ void draw_car(Builder& builder, const Thing& thing, const Light& light, bool oth
   const int64_t glass_top = belt + (h - belt) * 84 / 100;
   builder.patch(-w * 80 / 100, w * 80 / 100, glass_foot, glass_top, -l + back, true, kGlass, false);
   builder.patch(-w * 80 / 100, w * 80 / 100, glass_foot, glass_top, l - bonnet, false, kGlass, false);
+  // The side windows stand out a little from the cabin.
+  const int64_t glass = roof + (w * 97 / 100 - roof) / 2 + from_mm(60);
+  builder.block({-glass, glass, -l + back + l * 16 / 100, l - bonnet - l * 14 / 100, glass_foot, -roof - from_mm(20),
+                 roof + from_mm(20), -l + back + l * 22 / 100, l - bonnet - slope, glass_top},
+                kGlass);
   for (const int64_t side : {-1, 1}) {
     for (const int64_t axle : {-l * 62 / 100, l * 62 / 100}) {
       const int64_t out = side * (w + from_mm(10));
@@ -116,14 +143,28 @@ void draw_rubble(Builder& builder, const Thing& thing) {
 }  // namespace
 
 void draw_shadows(const Scene& scene, const Light& light, Canvas& canvas) {
+  // What the sun casts: away from it, as long as a thing is high over the tangent of the sun's height.
+  const int64_t low = std::max<int64_t>(sine(scene.sun_height), 1);
   for (const Thing& thing : scene.things) {
-    const Pose frame(scene, thing.t, thing.y, thing.turn);
-    const int64_t w = thing.width / 2 + from_mm(120);
-    const int64_t l = thing.length / 2 + from_mm(120);
-    const Vertex quad[4] = {frame.vertex({-w, -l, 0}), frame.vertex({w, -l, 0}), frame.vertex({w, l, 0}),
-                            frame.vertex({-w, l, 0})};
-    const int64_t clear = light.clearness(std::max<int64_t>(frame.depth(), 0));
-    canvas.shade(quad, 4, static_cast<int>(256 - (light.sunny ? 120 : 90) * clear / 65536));
+    const Pose pose(scene, thing.t, thing.y, thing.turn);
+    const int64_t w = thing.width / 2 + from_mm(80);
+    const int64_t l = thing.length / 2 + from_mm(80);
+    const Vertex foot[4] = {pose.vertex({-w, -l, 0}), pose.vertex({w, -l, 0}), pose.vertex({w, l, 0}),
+                            pose.vertex({-w, l, 0})};
+    const int64_t clear = light.clearness(std::max<int64_t>(pose.depth(), 0));
+    canvas.shade(foot, 4, static_cast<int>(256 - 100 * clear / 65536));
+    if (!light.sunny) continue;
+    const int64_t length = std::min(thing.height * cosine(scene.sun_height) / low, metres(12));
+    const int64_t right = -length * sine(scene.sun_bearing) >> kTrigBits;
+    const int64_t ahead = -length * cosine(scene.sun_bearing) >> kTrigBits;
+    Vertex both[8];
+    for (size_t i = 0; i < 4; ++i) {
+      both[i] = foot[i];
+      const int64_t depth = foot[i].depth + ahead;
+      both[4 + i] = {foot[i].right + right, depth, scene.height(depth) - scene.camera_height};
+    }
+    Vertex hull[9];
+    canvas.shade(hull, outline(both, hull), static_cast<int>(256 - 84 * clear / 65536));
   }
 }
 
