@@ -25,8 +25,8 @@ from browser import browser, find  # noqa: E402 - it lies with the tests
 from envgen_exp.families import make_family, make_playable  # noqa: E402
 from envgen_exp.families.design import Design  # noqa: E402
 from envgen_exp.families.driving.config import DrivingConfig  # noqa: E402
-from envgen_exp.families.driving.design import EVENTS, KEPT_PAIRS  # noqa: E402
-from envgen_exp.families.family import Playable  # noqa: E402
+from envgen_exp.families.driving.design import EVENTS, KEPT_PAIRS, events_of  # noqa: E402
+from envgen_exp.families.family import FrameBuffers, Labelled, Playable  # noqa: E402
 from envgen_exp.families.heist.config import HeistConfig, HeistMode  # noqa: E402
 from envgen_exp.families.typed import parse_design  # noqa: E402
 from envgen_exp.families.vector import zero_observation  # noqa: E402
@@ -156,15 +156,33 @@ def heist_designs(picture: Path) -> None:
 def driving(kinds: Mapping[str, str], columns: int, worlds: WorldSet, picture: Path) -> None:
     """A frame of each of several designs, by the words under it and after a bar the number of its world."""
     family = make_family(DrivingConfig())
+    assert isinstance(family, Labelled)
     panels = []
     for title, text in kinds.items():
         design = parse_design(text, family) if text else None
         shown = Image.new("RGB", (284, 236), "white")
-        number = int(title.partition("|")[2] or len(panels) + 1)
+        number = int(title.partition("|")[2] or 0) or telling_world(family, design, worlds, len(panels) + 1)
         shown.paste(Image.fromarray(family.picture(design, world_seed(0, number, worlds), unit=8)), (2, 0))
         ImageDraw.Draw(shown).text((4, 214), title.partition("|")[0], fill="black", font=FONT)
         panels.append(shown)
     save(grid(panels, columns), picture)
+
+
+def telling_world(family: Labelled, design: Design | None, worlds: WorldSet, first: int) -> int:
+    """The first world, from the `first`, in which a design's events are seen and what is ahead is near."""
+    if design is None or not (events := events_of(design)):
+        return first
+    numbers = range(first, first + 200)
+    out = FrameBuffers(
+        np.zeros((200, *family.frame_spec.shape), np.uint8),
+        np.zeros((200, len(family.labels)), np.float32),
+        np.zeros((200, len(family.strata)), np.bool_),
+    )
+    family.frames([design] * 200, [world_seed(0, number, worlds) for number in numbers], worlds, out)
+    own = [label.name for label in family.labels].index("ahead_own")
+    near = out.labels[:, own] < (60 if {"car_behind_crest"} & set(events) else 26)
+    seen = out.strata[:, [family.strata.index(event) for event in events]].all(1)
+    return numbers[int(np.argmax(near & seen))]
 
 
 def panel(family: Playable, design: Design | None, episode: int, title: str) -> Image.Image:

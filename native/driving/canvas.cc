@@ -71,8 +71,8 @@ bool Canvas::outline(const Vertex* corners, int count, int& first, int& last) {
     const int64_t to = clamp(first_from(lower.v), first, last);
     if (from >= to) continue;
     const int64_t tall = lower.v - upper.v;
-    const int64_t step_u = ((lower.u - upper.u) << 16) / tall;
-    const int64_t step_inv = ((lower.inverse - upper.inverse) << 16) / tall;
+    const int64_t step_u = ((lower.u - upper.u) * 65536) / tall;
+    const int64_t step_inv = ((lower.inverse - upper.inverse) * 65536) / tall;
     const int64_t down = (from << 16) + 0x8000 - upper.v;
     int64_t u = upper.u + (step_u * down >> 16);
     int64_t inv = upper.inverse + (step_inv * down >> 16);
@@ -95,7 +95,7 @@ void Canvas::each_pixel(int first, int last, Put put) {
     const int64_t from = clamp(first_from(span.left), 0, width);
     const int64_t to = clamp(first_from(span.right), 0, width);
     if (from >= to) continue;
-    const int64_t step = ((span.right_inv - span.left_inv) << 16) / (span.right - span.left);
+    const int64_t step = ((span.right_inv - span.left_inv) * 65536) / (span.right - span.left);
     int64_t inv = span.left_inv + (step * ((from << 16) + 0x8000 - span.left) >> 16);
     size_t place = static_cast<size_t>(row) * static_cast<size_t>(width) + static_cast<size_t>(from);
     for (int64_t u = from; u < to; ++u, ++place, inv += step) put(place, static_cast<int32_t>(inv));

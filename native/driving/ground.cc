@@ -189,9 +189,9 @@ class Ground {
     for (int from = 0; from < width; from += kSpan) {
       const int count = std::min(kSpan, width - from);
       const Place right = place(from + count, depth);
-      const auto step_t = static_cast<int32_t>(((right.t - left.t) << 8) / count);
-      const auto step_y = static_cast<int32_t>(((right.y - left.y) << 8) / count);
-      put_span(row_look, static_cast<int32_t>(left.t << 8), static_cast<int32_t>(left.y << 8), step_t, step_y, count,
+      const auto step_t = static_cast<int32_t>(((right.t - left.t) * 256) / count);
+      const auto step_y = static_cast<int32_t>(((right.y - left.y) * 256) / count);
+      put_span(row_look, static_cast<int32_t>(left.t * 256), static_cast<int32_t>(left.y * 256), step_t, step_y, count,
                window, out + static_cast<ptrdiff_t>(3) * from);
       left = right;
     }

@@ -91,12 +91,13 @@ void draw_car(Builder& builder, const Thing& thing, const Light& light, bool oth
   lamps(builder, thing, light, w * 96 / 100, belt - from_mm(210), from_mm(250));
 }
 
-void draw_truck(Builder& builder, const Thing& thing, const Light& light, bool other_look) {
+// `body` draws what has the thing's own colour.
+void draw_truck(Builder& body, Builder& builder, const Thing& thing, const Light& light, bool other_look) {
   const int64_t w = thing.width / 2;
   const int64_t l = thing.length / 2;
   const int64_t floor = from_mm(1050);
   const int64_t cab = thing.sky_coloured ? 0 : from_mm(2200);
-  builder.block(box(-w, w, -l, l - cab - (cab != 0 ? from_mm(400) : 0), floor, thing.height), thing.colour);
+  body.block(box(-w, w, -l, l - cab - (cab != 0 ? from_mm(400) : 0), floor, thing.height), thing.colour);
   if (cab != 0) {
     const Colour own = other_look ? Colour{190, 150, 60} : Colour{70, 80, 110};
     builder.block(box(-w, w, l - cab, l, from_mm(500), std::min(thing.height, from_mm(3000))), own);
@@ -174,7 +175,8 @@ void draw_things(const Scene& scene, const Light& light, Canvas& canvas, std::ve
     const Thing& thing = scene.things[i];
     const Pose pose(scene, thing.t, thing.y, thing.turn);
     if (pose.depth() + thing.length + thing.width < kNearest) continue;  // wholly behind the camera
-    Builder builder(light, canvas, pose, static_cast<uint8_t>(i + 1), &seen[i], thing.sky_coloured);
+    Builder builder(light, canvas, pose, static_cast<uint8_t>(i + 1), &seen[i]);
+    Builder body(light, canvas, pose, static_cast<uint8_t>(i + 1), &seen[i], thing.sky_coloured);
     switch (thing.kind) {
       case kCar:
         draw_car(builder, thing, light, scene.other_look);
@@ -186,7 +188,7 @@ void draw_things(const Scene& scene, const Light& light, Canvas& canvas, std::ve
         draw_rubble(builder, thing);
         break;
       default:
-        draw_truck(builder, thing, light, scene.other_look);
+        draw_truck(body, builder, thing, light, scene.other_look);
     }
   }
 }
