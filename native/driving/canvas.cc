@@ -1,5 +1,6 @@
 #include "canvas.h"
 
+#include <cstring>
 #include <limits>
 
 namespace driving {
@@ -10,7 +11,7 @@ struct Corner {
   int64_t inverse;  // of the depth
 };
 
-constexpr int kMostCorners = 8;
+constexpr int kMostCorners = 12;
 
 // The first pixel whose middle is at or after a place.
 int64_t first_from(int64_t place) { return (place + 0x7fff) >> 16; }
@@ -70,8 +71,8 @@ bool Canvas::outline(const Vertex* corners, int count, int& first, int& last) {
     const int64_t to = clamp(first_from(lower.v), first, last);
     if (from >= to) continue;
     const int64_t tall = lower.v - upper.v;
-    const int64_t step_u = ((lower.u - upper.u) << 16) / tall;
-    const int64_t step_inv = ((lower.inverse - upper.inverse) << 16) / tall;
+    const int64_t step_u = ((lower.u - upper.u) * 65536) / tall;
+    const int64_t step_inv = ((lower.inverse - upper.inverse) * 65536) / tall;
     const int64_t down = (from << 16) + 0x8000 - upper.v;
     int64_t u = upper.u + (step_u * down >> 16);
     int64_t inv = upper.inverse + (step_inv * down >> 16);
@@ -94,7 +95,7 @@ void Canvas::each_pixel(int first, int last, Put put) {
     const int64_t from = clamp(first_from(span.left), 0, width);
     const int64_t to = clamp(first_from(span.right), 0, width);
     if (from >= to) continue;
-    const int64_t step = ((span.right_inv - span.left_inv) << 16) / (span.right - span.left);
+    const int64_t step = ((span.right_inv - span.left_inv) * 65536) / (span.right - span.left);
     int64_t inv = span.left_inv + (step * ((from << 16) + 0x8000 - span.left) >> 16);
     size_t place = static_cast<size_t>(row) * static_cast<size_t>(width) + static_cast<size_t>(from);
     for (int64_t u = from; u < to; ++u, ++place, inv += step) put(place, static_cast<int32_t>(inv));
@@ -137,9 +138,36 @@ void Canvas::shade(const Vertex* corners, int count, int gain) {
   });
 }
 
+void Canvas::glow(int64_t u, int64_t v, int64_t radius, Colour colour) {
+  // Falls with the square of the distance to the rim: (1 - d^2 / r^2)^2.
+  const int64_t square = radius * radius;
+  const int64_t top = clamp(v - radius, 0, height);
+  const int64_t bottom = clamp(v + radius, 0, height);
+  for (int64_t row = top; row < bottom; ++row) {
+    const int64_t left = square - (row - v) * (row - v);
+    const int64_t half = root(std::max<int64_t>(left, 0));
+    for (int64_t column = clamp(u - half, 0, width); column < clamp(u + half, 0, width); ++column) {
+      const int64_t inside = ((left - (column - u) * (column - u)) << 8) / square;
+      const int64_t part = inside * inside >> 8;
+      uint8_t* out = rgb + 3 * (row * width + column);
+      out[0] = static_cast<uint8_t>(std::min<int64_t>(255, out[0] + (colour.r * part >> 8)));
+      out[1] = static_cast<uint8_t>(std::min<int64_t>(255, out[1] + (colour.g * part >> 8)));
+      out[2] = static_cast<uint8_t>(std::min<int64_t>(255, out[2] + (colour.b * part >> 8)));
+    }
+  }
+}
+
 void Canvas::count_visible(std::vector<Seen>& seen) const {
   int32_t counts[256] = {};
-  for (const uint8_t id : ids) ++counts[id];
+  const size_t count = ids.size();
+  size_t place = 0;
+  for (; place + 8 <= count; place += 8) {
+    uint64_t word;
+    std::memcpy(&word, &ids[place], sizeof word);
+    if (word == 0 || word == ~uint64_t{0}) continue;  // eight pixels of ground, or of sky
+    for (size_t i = place; i < place + 8; ++i) ++counts[ids[i]];
+  }
+  for (; place < count; ++place) ++counts[ids[place]];
   for (size_t i = 0; i < seen.size(); ++i) seen[i].visible = counts[i + 1];
 }
 

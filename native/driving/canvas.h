@@ -45,6 +45,11 @@ class Canvas {
   void fill(const Vertex* corners, int count, Colour colour, uint8_t id, Seen* seen);
   // Multiplies the ground's colours under a polygon that lies on it by gain / 256.
   void shade(const Vertex* corners, int count, int gain);
+  // Adds light around a pixel, less and less up to the radius.
+  void glow(int64_t u, int64_t v, int64_t radius, Colour colour);
+  // The pixel that shows a point ahead of the camera.
+  int64_t column_of(const Vertex& point) const { return (centre_u() + focal() * point.right / point.depth) >> 8; }
+  int64_t row_of(const Vertex& point) const { return (centre_v() - focal() * point.up / point.depth) >> 8; }
   // Counts what of each thing is visible.
   void count_visible(std::vector<Seen>& seen) const;
 

@@ -1,8 +1,10 @@
 #include "frame.h"
 
+#include "air.h"
 #include "ground.h"
 #include "labels.h"
 #include "light.h"
+#include "scenery.h"
 #include "things.h"
 
 namespace driving {
@@ -15,7 +17,10 @@ void draw_frame(const Scene& scene, Canvas& canvas, uint8_t* rgb, float* labels,
   draw_sky(scene, light, canvas);
   draw_shadows(scene, light, canvas);
   draw_things(scene, light, canvas, seen);
+  draw_scenery(scene, light, canvas);
   canvas.count_visible(seen);
+  draw_glare(scene, light, canvas);
+  draw_rain(scene, light, canvas);
   const int pixels = canvas.width * canvas.height;
   label(scene, seen, pixels, labels);
   stratify(scene, seen, pixels, labels, strata);

@@ -24,11 +24,13 @@ constexpr int kDashed = 24;
 struct Profile {
   std::array<uint8_t, kSteps> surface;
   std::array<int8_t, kSteps> wear;
-  std::array<int32_t, kSteps + 1> solid, dashed, yellow;
+  // Of white lines, dashed ones in the upper half; of yellow lines.
+  std::array<uint64_t, kSteps + 1> white;
+  std::array<uint64_t, kSteps + 1> yellow;
   bool has_yellow;
 };
 
-void paint(std::array<int32_t, kSteps + 1>& sums, int64_t t, int64_t width, int32_t strength) {
+void paint(std::array<uint64_t, kSteps + 1>& sums, int64_t t, int64_t width, uint64_t strength) {
   const int64_t from = (t - width / 2 + kSide) >> kStepBits;
   const int64_t to = (t + width / 2 + kSide) >> kStepBits;
   for (int64_t i = std::max<int64_t>(from, 0); i < std::min<int64_t>(to, kSteps); ++i) {
@@ -53,23 +55,21 @@ void lay_out(const Scene& scene, Profile& profile) {
     }
     profile.wear[static_cast<size_t>(i)] = paved ? wear : 0;
   }
-  profile.solid.fill(0);
-  profile.dashed.fill(0);
+  profile.white.fill(0);
   profile.yellow.fill(0);
   profile.has_yellow = scene.shift != 0;
   if (scene.markings != kMissing) {
     const int64_t width = from_mm(scene.other_look ? 120 : 160);
-    const int32_t strength = scene.markings == kFaded ? 96 : scene.shift != 0 ? 150 : 236;
+    const uint64_t strength = scene.markings == kFaded ? 96 : scene.shift != 0 ? 150 : 236;
     for (int line = 0; line <= scene.lanes; ++line) {
       const int64_t t = line * scene.lane_width - half;
-      const bool outer = line == 0 || line == scene.lanes;
-      paint(outer || scene.markings == kSolid ? profile.solid : profile.dashed, t, width, strength);
+      const bool whole = line == 0 || line == scene.lanes || scene.markings == kSolid;
+      paint(profile.white, t, width, whole ? strength : strength << 32);
       if (scene.shift != 0) paint(profile.yellow, scene.edge(line), from_mm(180), 240);
     }
   }
   for (size_t i = 0; i < kSteps; ++i) {
-    profile.solid[i + 1] += profile.solid[i];
-    profile.dashed[i + 1] += profile.dashed[i];
+    profile.white[i + 1] += profile.white[i];
     profile.yellow[i + 1] += profile.yellow[i];
   }
 }
@@ -92,6 +92,15 @@ void find_depths(const Scene& scene, const Canvas& canvas, std::vector<int64_t>&
   }
 }
 
+// Over how much of the ground a pixel of a row averages.
+constexpr uint32_t kMargin = 200;
+struct Window {
+  uint32_t half;                          // of the profile's steps
+  uint32_t share;                         // 2^16 over a window's steps
+  std::array<uint32_t, kDashCells> dash;  // how much of dashes is seen at each place of a period, of 256
+  int level;                              // of noise
+};
+
 struct RowLook {
   int32_t base[kSurfaces][3];
   int32_t grain[kSurfaces];  // how strong noise is, 256 is its full strength
@@ -100,7 +109,8 @@ struct RowLook {
 
 class Ground {
  public:
-  Ground(const Scene& scene, const Light& light, Canvas& canvas) : scene_(scene), light_(light), canvas_(canvas) {
+  Ground(const Scene& scene, const Light& light, Canvas& canvas)
+      : scene_(scene), light_(light), canvas_(canvas), is_faded_(scene.markings == kFaded) {
     lay_out(scene, profile_);
     Stream stream(scene.seed, 40);
     phase_ = stream.below(kPeriod);
@@ -160,14 +170,14 @@ class Ground {
     const int width = canvas_.width;
     // A pixel's width on the ground; half the window over which paint is averaged, in the profile's steps.
     const int64_t foot = depth * 256 / canvas_.focal() + 1;
-    const int half = static_cast<int>(clamp((foot / 2) >> kStepBits, 1, 200));
-    const int64_t share = 65536 / (2 * half);
+    Window window;
+    window.half = static_cast<uint32_t>(clamp((foot / 2) >> kStepBits, 1, kMargin));
+    window.share = 65536 / (2 * window.half);
     // How long a pixel is on the ground, and how much of dashes a window of that length sees at each place of a period.
     const int64_t deep = std::max<int64_t>(depth * depth / scene_.camera_height * 256 / canvas_.focal(), 1);
-    std::array<int32_t, kDashCells> dash;
-    fill_dashes(static_cast<int>(clamp(deep * kDashCells / kPeriod / 2, 1, kDashCells / 2)), dash);
-    int level = 0;
-    while (level < kTileLevels - 1 && (foot >> (level + 5)) > 0) ++level;
+    fill_dashes(static_cast<int>(clamp(deep * kDashCells / kPeriod / 2, 1, kDashCells / 2)), window.dash);
+    window.level = 0;
+    while (window.level < kTileLevels - 1 && (foot >> (window.level + 5)) > 0) ++window.level;
 
     int32_t* const near = &canvas_.inverse[static_cast<size_t>(row) * static_cast<size_t>(width)];
     uint8_t* const ids = &canvas_.ids[static_cast<size_t>(row) * static_cast<size_t>(width)];
@@ -179,13 +189,10 @@ class Ground {
     for (int from = 0; from < width; from += kSpan) {
       const int count = std::min(kSpan, width - from);
       const Place right = place(from + count, depth);
-      int64_t t = left.t << 8;
-      int64_t y = left.y << 8;
-      const int64_t step_t = ((right.t - left.t) << 8) / count;
-      const int64_t step_y = ((right.y - left.y) << 8) / count;
-      for (int u = 0; u < count; ++u, t += step_t, y += step_y, out += 3) {
-        put_pixel(row_look, t >> 8, y >> 8, half, share, dash, level, out);
-      }
+      const auto step_t = static_cast<int32_t>(((right.t - left.t) * 256) / count);
+      const auto step_y = static_cast<int32_t>(((right.y - left.y) * 256) / count);
+      put_span(row_look, static_cast<int32_t>(left.t * 256), static_cast<int32_t>(left.y * 256), step_t, step_y, count,
+               window, out + static_cast<ptrdiff_t>(3) * from);
       left = right;
     }
   }
@@ -201,50 +208,60 @@ class Ground {
     return {x - scene_.middle(y), y};
   }
 
-  void fill_dashes(int half, std::array<int32_t, kDashCells>& dash) const {
-    int32_t sum = 0;
-    const auto painted = [](int cell) { return (cell & (kDashCells - 1)) < kDashed ? 256 : 0; };
+  void fill_dashes(int half, std::array<uint32_t, kDashCells>& dash) const {
+    uint32_t sum = 0;
+    const auto painted = [](int cell) { return (cell & (kDashCells - 1)) < kDashed ? 256u : 0u; };
     for (int cell = -half; cell < half; ++cell) sum += painted(cell);
     for (int cell = 0; cell < kDashCells; ++cell) {
-      dash[static_cast<size_t>(cell)] = sum / (2 * half);
+      dash[static_cast<size_t>(cell)] = sum / static_cast<uint32_t>(2 * half);
       sum += painted(cell + half) - painted(cell - half);
     }
   }
 
-  void put_pixel(const RowLook& row, int64_t t, int64_t y, int half, int64_t share,
-                 const std::array<int32_t, kDashCells>& dash, int level, uint8_t* out) const {
-    const auto index = static_cast<uint64_t>((t + kSide) >> kStepBits);
-    const Noise& noise = Noise::tile();
-    const int grain = noise.at(level, (t + across_) >> (5 + level), y >> (6 + level));
-    if (index - 200 >= kSteps - 400) {
-      tint(row.base[kGrass], row.grain[kGrass] * grain >> 8, out);
-      return;
-    }
-    const uint8_t surface = profile_.surface[index];
-    int32_t value[3];
-    const int32_t lift = (row.grain[surface] * grain + profile_.wear[index] * 256) >> 8;
-    for (int i = 0; i < 3; ++i) value[i] = row.base[surface][i] + lift;
-    if (surface == kAsphalt) {
-      const auto low = static_cast<size_t>(index) - static_cast<size_t>(half);
-      const auto high = static_cast<size_t>(index) + static_cast<size_t>(half);
-      int64_t white = (profile_.solid[high] - profile_.solid[low]) * share >> 16;
-      const int64_t dashes = profile_.dashed[high] - profile_.dashed[low];
-      if (dashes != 0)
-        white += (dashes * share >> 16) * dash[static_cast<size_t>((y + phase_) & (kPeriod - 1)) >> 7] >> 8;
-      if (white > 0) {
-        // Old paint has worn off in patches.
-        if (scene_.markings == kFaded) white = white * clamp(128 + 2 * grain, 0, 256) >> 8;
-        for (int i = 0; i < 3; ++i) value[i] += static_cast<int32_t>((row.white[i] - value[i]) * white >> 8);
+  void put_span(const RowLook& row, int32_t t, int32_t y, int32_t step_t, int32_t step_y, int count,
+                const Window& window, uint8_t* out) const {
+    const int level = window.level;
+    const int8_t* const noise = noise_.row(level, 0);
+    const uint32_t mask = (static_cast<uint32_t>(kTile) >> level) - 1;
+    const auto across = static_cast<int32_t>(across_);
+    for (; count > 0; --count, t += step_t, y += step_y, out += 3) {
+      const int32_t at = t >> 8;
+      const int32_t ahead = y >> 8;
+      const uint32_t column = static_cast<uint32_t>((at + across) >> (5 + level)) & mask;
+      const uint32_t line = static_cast<uint32_t>(ahead >> (6 + level)) & mask;
+      const int32_t grain = noise[line * (mask + 1) + column];
+      const auto index = static_cast<uint32_t>((at + static_cast<int32_t>(kSide)) >> kStepBits);
+      if (index - kMargin >= kSteps - 2 * kMargin) {
+        put(row.base[kGrass], row.grain[kGrass] * grain >> 8, out);
+        continue;
       }
-      if (profile_.has_yellow) {
-        const int64_t yellow = (profile_.yellow[high] - profile_.yellow[low]) * share >> 16;
-        for (int i = 0; i < 3; ++i) value[i] += static_cast<int32_t>((row.yellow[i] - value[i]) * yellow >> 8);
+      const uint8_t surface = profile_.surface[index];
+      const int32_t lift = (row.grain[surface] * grain + profile_.wear[index] * 256) >> 8;
+      const uint64_t white = profile_.white[index + window.half] - profile_.white[index - window.half];
+      const uint64_t yellow =
+          profile_.has_yellow ? profile_.yellow[index + window.half] - profile_.yellow[index - window.half] : 0;
+      if (surface != kAsphalt || (white | yellow) == 0) {
+        put(row.base[surface], lift, out);
+        continue;
       }
+      const uint32_t cell = static_cast<uint32_t>((ahead + static_cast<int32_t>(phase_)) >> 7) & (kDashCells - 1);
+      const auto solid = static_cast<uint32_t>(white);
+      const auto dashed = static_cast<uint32_t>(white >> 32);
+      auto cover = static_cast<int32_t>(((solid + (dashed * window.dash[cell] >> 8)) * window.share) >> 16);
+      // Old paint has worn off in patches.
+      if (is_faded_) cover = cover * std::min(std::max(128 + 2 * grain, 0), 256) >> 8;
+      const auto over = static_cast<int32_t>(static_cast<uint32_t>(yellow) * window.share >> 16);
+      int32_t value[3];
+      for (int i = 0; i < 3; ++i) {
+        value[i] = row.base[surface][i] + lift;
+        value[i] += (row.white[i] - value[i]) * cover >> 8;
+        value[i] += (row.yellow[i] - value[i]) * over >> 8;
+      }
+      put(value, 0, out);
     }
-    tint(value, 0, out);
   }
 
-  static void tint(const int32_t* value, int32_t lift, uint8_t* out) {
+  static void put(const int32_t* value, int32_t lift, uint8_t* out) {
     for (int i = 0; i < 3; ++i) out[i] = static_cast<uint8_t>(std::min(std::max(value[i] + lift, 0), 255));
   }
 
@@ -253,6 +270,8 @@ class Ground {
   Canvas& canvas_;
   Profile profile_;
   Colour own_[kSurfaces];
+  const Noise& noise_ = Noise::tile();
+  const bool is_faded_;
   int64_t phase_, across_;
   int64_t sine_, cosine_;
 };
@@ -260,23 +279,5 @@ class Ground {
 }  // namespace
 
 void draw_ground(const Scene& scene, const Light& light, Canvas& canvas) { Ground(scene, light, canvas).draw(); }
-
-void draw_sky(const Scene& scene, const Light& light, Canvas& canvas) {
-  static_cast<void>(scene);
-  const int width = canvas.width;
-  const int64_t horizon = canvas.centre_v() >> 8;
-  for (int row = 0; row < canvas.height; ++row) {
-    const size_t start = static_cast<size_t>(row) * static_cast<size_t>(width);
-    if (canvas.ids[start] != kSky) continue;
-    // The sky pales towards the horizon, most of it in the last third.
-    const int64_t up = clamp((horizon - row) * 65536 / horizon, 0, 65536);
-    const Colour colour = mix(light.horizon, light.zenith, 65536 - (65536 - up) * (65536 - up) / 65536);
-    for (int u = 0; u < width; ++u) {
-      uint8_t* out = canvas.rgb + 3 * (start + static_cast<size_t>(u));
-      out[0] = static_cast<uint8_t>(colour.r), out[1] = static_cast<uint8_t>(colour.g);
-      out[2] = static_cast<uint8_t>(colour.b);
-    }
-  }
-}
 
 }  // namespace driving

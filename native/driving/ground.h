@@ -1,4 +1,4 @@
-// Ground, road and sky of a frame.
+// The ground of a frame, with the road on it.
 
 #ifndef DRIVING_GROUND_H_
 #define DRIVING_GROUND_H_
@@ -10,7 +10,6 @@
 namespace driving {
 
 void draw_ground(const Scene& scene, const Light& light, Canvas& canvas);
-void draw_sky(const Scene& scene, const Light& light, Canvas& canvas);
 
 }  // namespace driving
 

@@ -94,7 +94,9 @@ const std::vector<std::string>& strata_names() {
 
 void stratify(const Scene& scene, const std::vector<Seen>& seen, int pixels, const float* labels, bool* out) {
   const auto put = [&out](bool value) { *out++ = value; };
-  for (int time = 0; time < kTimes; ++time) put(scene.time == time);
+  // The sun blinds nobody through clouds.
+  const Time time = scene.time == kLowSun && scene.weather != kClear ? kDay : scene.time;
+  for (int one = 0; one < kTimes; ++one) put(time == one);
   for (int weather = 0; weather < kWeathers; ++weather) put(scene.weather == weather);
   // A curve is one of less than 1,000 m radius 30 m ahead.
   const int64_t bend = std::abs(scene.bend + (3 * scene.twist * metres(30) >> 20));

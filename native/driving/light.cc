@@ -52,9 +52,9 @@ Colour Light::through_air(Colour colour, int64_t depth) const { return mix(air, 
 Colour Light::lit(Colour own, int64_t gain, int64_t depth) const {
   Colour light = ambient_;
   if (is_night) {
-    // Headlights: a quarter of the day's light at 10 m, and less with the square of the distance.
+    // Headlights: half as much light at 28 m as near by, and then less with the square of the distance.
     const int64_t metre = depth / kMetre + 1;
-    const auto beam = static_cast<int16_t>(230 * 400 / (metre * metre + 400));
+    const auto beam = static_cast<int16_t>(220 * 800 / (metre * metre + 800));
     light = {static_cast<int16_t>(light.r + beam), static_cast<int16_t>(light.g + beam),
              static_cast<int16_t>(light.b + beam * 7 / 8)};
   }

@@ -7,15 +7,19 @@
 namespace driving {
 
 const Noise& Noise::tile() {
-  static const Noise kNoise;
+  static const Noise kNoise(0, 4);
   return kNoise;
 }
 
-Noise::Noise() {
-  // Grains of several sizes: each octave is twice as wide, and as strong, as the one before.
-  constexpr int kOctaves = 5;
+const Noise& Noise::clouds() {
+  static const Noise kNoise(3, 6);
+  return kNoise;
+}
+
+Noise::Noise(int first_octave, int last_octave) {
+  // Each octave is twice as wide as the one before, and as strong.
   std::vector<int32_t> sum(kTile * kTile, 0);
-  for (int octave = 0; octave < kOctaves; ++octave) {
+  for (int octave = first_octave; octave <= last_octave; ++octave) {
     Stream stream(7, static_cast<uint64_t>(octave));
     const int cells = kTile >> octave;
     const int side = 1 << octave;

@@ -1,4 +1,4 @@
-// A tile of noise at several resolutions, and other tables that never change.
+// Tiles of noise at several resolutions.
 
 #ifndef DRIVING_TEXTURE_H_
 #define DRIVING_TEXTURE_H_
@@ -14,8 +14,9 @@ constexpr int kTileLevels = 6;
 
 class Noise {
  public:
-  // The one tile, made at first use.
+  // Made at first use: grain of all sizes, for the ground; and only of the larger ones, for clouds.
   static const Noise& tile();
+  static const Noise& clouds();
 
   // A row of a level, whose texels are 2^level wide: values from -128 to 127 about 0.
   const int8_t* row(int level, int64_t y) const {
@@ -27,7 +28,7 @@ class Noise {
   }
 
  private:
-  Noise();
+  Noise(int first_octave, int last_octave);
   std::vector<int8_t> levels_[kTileLevels];
 };
 

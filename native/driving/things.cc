@@ -1,128 +1,33 @@
 #include "things.h"
 
 #include <algorithm>
+#include <iterator>
+
+#include "shapes.h"
 
 namespace driving {
 namespace {
 
-// A place by a thing's own axes: to the right of its middle, ahead of it, and above the ground.
-struct Local {
-  int64_t right, ahead, up;
-};
-
-// Brings a thing's own axes to the camera's.
-class Frame {
- public:
-  Frame(const Scene& scene, int64_t t, int64_t y, int64_t turn) : scene_(scene) {
-    const int64_t c = cosine(scene.heading);
-    const int64_t s = sine(scene.heading);
-    const Point road = direction(scene, y, turn);
-    ahead_ = {(road.x * c - road.y * s) >> kTrigBits, (road.x * s + road.y * c) >> kTrigBits};
-    const int64_t x = scene.middle(y) + t - scene.camera_t;
-    right_ = (x * c - y * s) >> kTrigBits;
-    depth_ = (x * s + y * c) >> kTrigBits;
-  }
-
-  Vertex vertex(const Local& at) const {
-    const int64_t right = right_ + ((at.ahead * ahead_.x + at.right * ahead_.y) >> kTrigBits);
-    const int64_t depth = depth_ + ((at.ahead * ahead_.y - at.right * ahead_.x) >> kTrigBits);
-    return {right, depth, at.up + scene_.height(depth) - scene_.camera_height};
-  }
-  Point ahead() const { return ahead_; }
-  int64_t depth() const { return depth_; }
-
- private:
-  const Scene& scene_;
-  Point ahead_;
-  int64_t right_, depth_;
-};
-
-// A block with six faces: its top may be shorter and narrower than its foot.
-struct Block {
-  int64_t left, right, back, front, foot;  // of the foot
-  int64_t top_left, top_right, top_back, top_front, top;
-};
-
-Block box(int64_t left, int64_t right, int64_t back, int64_t front, int64_t foot, int64_t top) {
-  return {left, right, back, front, foot, left, right, back, front, top};
-}
-
-class Builder {
- public:
-  Builder(const Scene& scene, const Light& light, Canvas& canvas, const Thing& thing, uint8_t id, Seen* seen)
-      : light_(light),
-        canvas_(canvas),
-        thing_(thing),
-        frame_(scene, thing.t, thing.y, thing.turn),
-        id_(id),
-        seen_(seen) {}
-
-  // Something that is wholly behind the camera is not drawn.
-  bool is_ahead() const { return frame_.depth() + thing_.length + thing_.width > kNearest; }
-
-  void block(const Block& b, Colour colour) {
-    const Local corners[8] = {{b.left, b.back, b.foot},          {b.right, b.back, b.foot},
-                              {b.right, b.front, b.foot},        {b.left, b.front, b.foot},
-                              {b.top_left, b.top_back, b.top},   {b.top_right, b.top_back, b.top},
-                              {b.top_right, b.top_front, b.top}, {b.top_left, b.top_front, b.top}};
-    Vertex v[8];
-    for (size_t i = 0; i < 8; ++i) v[i] = frame_.vertex(corners[i]);
-    static constexpr int kSides[kFaces][4] = {{4, 5, 6, 7}, {0, 1, 5, 4}, {2, 3, 7, 6}, {3, 0, 4, 7}, {1, 2, 6, 5}};
-    for (int face = 0; face < kFaces; ++face) {
-      const int* side = kSides[face];
-      const Vertex quad[4] = {v[side[0]], v[side[1]], v[side[2]], v[side[3]]};
-      if (!faces_camera(quad)) continue;
-      const int64_t depth = std::max<int64_t>((quad[0].depth + quad[2].depth) / 2, kNearest);
-      const Colour seen_as = thing_.sky_coloured
-                                 ? sky(static_cast<Face>(face), depth)
-                                 : light_.lit(colour, light_.gain(static_cast<Face>(face), frame_.ahead()), depth);
-      canvas_.fill(quad, 4, seen_as, id_, seen_);
-    }
-  }
-
-  // A quad on the back (at `ahead`, a little behind it) or on the front.
-  void patch(int64_t left, int64_t right, int64_t foot, int64_t top, int64_t ahead, bool back, Colour colour,
-             bool shines) {
-    const int64_t out = ahead + (back ? -from_mm(15) : from_mm(15));
-    const Local corners[4] = {{left, out, foot}, {right, out, foot}, {right, out, top}, {left, out, top}};
-    Vertex quad[4];
-    for (size_t i = 0; i < 4; ++i) quad[i] = frame_.vertex(corners[back ? i : 3 - i]);
-    if (!faces_camera(quad)) return;
-    const int64_t depth = std::max<int64_t>(quad[0].depth, kNearest);
-    canvas_.fill(quad, 4,
-                 shines ? light_.shining(colour, depth)
-                        : light_.lit(colour, light_.gain(back ? kBack : kFront, frame_.ahead()), depth),
-                 id_, seen_);
-  }
-
- private:
-  // Corners go counter-clockwise for who looks at the outside.
-  static bool faces_camera(const Vertex* quad) {
-    const auto minus = [](const Vertex& a, const Vertex& b) {
-      return Vertex{a.right - b.right, a.depth - b.depth, a.up - b.up};
+// The convex outline, seen from above, of eight points; it has at most eight corners, and their number is returned.
+int outline(Vertex (&points)[8], Vertex (&hull)[9]) {
+  std::sort(std::begin(points), std::end(points), [](const Vertex& a, const Vertex& b) {
+    return a.right != b.right ? a.right < b.right : a.depth < b.depth;
+  });
+  int count = 0;
+  const auto add = [&](const Vertex& point, int least) {
+    const auto turns_right = [&] {
+      const Vertex& a = hull[count - 2];
+      const Vertex& b = hull[count - 1];
+      return (b.right - a.right) * (point.depth - a.depth) <= (b.depth - a.depth) * (point.right - a.right);
     };
-    const Vertex a = minus(quad[2], quad[0]);
-    const Vertex b = minus(quad[3], quad[1]);
-    const Vertex normal{a.depth * b.up - a.up * b.depth, a.up * b.right - a.right * b.up,
-                        a.right * b.depth - a.depth * b.right};
-    return normal.right * quad[0].right + normal.depth * quad[0].depth + normal.up * quad[0].up < 0;
-  }
-
-  Colour sky(Face face, int64_t depth) const {
-    // Nearly the sky's own colour; without shades a shape would have no edges at all.
-    const int64_t gain = face == kTop ? 256 : 250;
-    const Colour own = light_.horizon;
-    const auto one = [gain](int64_t value) { return static_cast<int16_t>(value * gain >> 8); };
-    return light_.through_air({one(own.r), one(own.g), one(own.b)}, depth);
-  }
-
-  const Light& light_;
-  Canvas& canvas_;
-  const Thing& thing_;
-  const Frame frame_;
-  const uint8_t id_;
-  Seen* const seen_;
-};
+    while (count > least && turns_right()) --count;
+    hull[count++] = point;
+  };
+  for (int i = 0; i < 8; ++i) add(points[i], 1);
+  const int lower = count;
+  for (int i = 6; i >= 0; --i) add(points[i], lower);
+  return count - 1;
+}
 
 constexpr Colour kBlack{22, 22, 24};
 constexpr Colour kGlass{38, 46, 56};
@@ -168,6 +73,11 @@ void draw_car(Builder& builder, const Thing& thing, const Light& light, bool oth
   const int64_t glass_top = belt + (h - belt) * 84 / 100;
   builder.patch(-w * 80 / 100, w * 80 / 100, glass_foot, glass_top, -l + back, true, kGlass, false);
   builder.patch(-w * 80 / 100, w * 80 / 100, glass_foot, glass_top, l - bonnet, false, kGlass, false);
+  // The side windows stand out a little from the cabin.
+  const int64_t glass = roof + (w * 97 / 100 - roof) / 2 + from_mm(60);
+  builder.block({-glass, glass, -l + back + l * 16 / 100, l - bonnet - l * 14 / 100, glass_foot, -roof - from_mm(20),
+                 roof + from_mm(20), -l + back + l * 22 / 100, l - bonnet - slope, glass_top},
+                kGlass);
   for (const int64_t side : {-1, 1}) {
     for (const int64_t axle : {-l * 62 / 100, l * 62 / 100}) {
       const int64_t out = side * (w + from_mm(10));
@@ -181,12 +91,13 @@ void draw_car(Builder& builder, const Thing& thing, const Light& light, bool oth
   lamps(builder, thing, light, w * 96 / 100, belt - from_mm(210), from_mm(250));
 }
 
-void draw_truck(Builder& builder, const Thing& thing, const Light& light, bool other_look) {
+// `body` draws what has the thing's own colour.
+void draw_truck(Builder& body, Builder& builder, const Thing& thing, const Light& light, bool other_look) {
   const int64_t w = thing.width / 2;
   const int64_t l = thing.length / 2;
   const int64_t floor = from_mm(1050);
   const int64_t cab = thing.sky_coloured ? 0 : from_mm(2200);
-  builder.block(box(-w, w, -l, l - cab - (cab != 0 ? from_mm(400) : 0), floor, thing.height), thing.colour);
+  body.block(box(-w, w, -l, l - cab - (cab != 0 ? from_mm(400) : 0), floor, thing.height), thing.colour);
   if (cab != 0) {
     const Colour own = other_look ? Colour{190, 150, 60} : Colour{70, 80, 110};
     builder.block(box(-w, w, l - cab, l, from_mm(500), std::min(thing.height, from_mm(3000))), own);
@@ -233,14 +144,28 @@ void draw_rubble(Builder& builder, const Thing& thing) {
 }  // namespace
 
 void draw_shadows(const Scene& scene, const Light& light, Canvas& canvas) {
+  // What the sun casts: away from it, as long as a thing is high over the tangent of the sun's height.
+  const int64_t low = std::max<int64_t>(sine(scene.sun_height), 1);
   for (const Thing& thing : scene.things) {
-    const Frame frame(scene, thing.t, thing.y, thing.turn);
-    const int64_t w = thing.width / 2 + from_mm(120);
-    const int64_t l = thing.length / 2 + from_mm(120);
-    const Vertex quad[4] = {frame.vertex({-w, -l, 0}), frame.vertex({w, -l, 0}), frame.vertex({w, l, 0}),
-                            frame.vertex({-w, l, 0})};
-    const int64_t clear = light.clearness(std::max<int64_t>(frame.depth(), 0));
-    canvas.shade(quad, 4, static_cast<int>(256 - (light.sunny ? 120 : 90) * clear / 65536));
+    const Pose pose(scene, thing.t, thing.y, thing.turn);
+    const int64_t w = thing.width / 2 + from_mm(80);
+    const int64_t l = thing.length / 2 + from_mm(80);
+    const Vertex foot[4] = {pose.vertex({-w, -l, 0}), pose.vertex({w, -l, 0}), pose.vertex({w, l, 0}),
+                            pose.vertex({-w, l, 0})};
+    const int64_t clear = light.clearness(std::max<int64_t>(pose.depth(), 0));
+    canvas.shade(foot, 4, static_cast<int>(256 - 100 * clear / 65536));
+    if (!light.sunny) continue;
+    const int64_t length = std::min(thing.height * cosine(scene.sun_height) / low, metres(12));
+    const int64_t right = -length * sine(scene.sun_bearing) >> kTrigBits;
+    const int64_t ahead = -length * cosine(scene.sun_bearing) >> kTrigBits;
+    Vertex both[8];
+    for (size_t i = 0; i < 4; ++i) {
+      both[i] = foot[i];
+      const int64_t depth = foot[i].depth + ahead;
+      both[4 + i] = {foot[i].right + right, depth, scene.height(depth) - scene.camera_height};
+    }
+    Vertex hull[9];
+    canvas.shade(hull, outline(both, hull), static_cast<int>(256 - 84 * clear / 65536));
   }
 }
 
@@ -248,8 +173,10 @@ void draw_things(const Scene& scene, const Light& light, Canvas& canvas, std::ve
   seen.assign(scene.things.size(), Seen{});
   for (size_t i = 0; i < scene.things.size(); ++i) {
     const Thing& thing = scene.things[i];
-    Builder builder(scene, light, canvas, thing, static_cast<uint8_t>(i + 1), &seen[i]);
-    if (!builder.is_ahead()) continue;
+    const Pose pose(scene, thing.t, thing.y, thing.turn);
+    if (pose.depth() + thing.length + thing.width < kNearest) continue;  // wholly behind the camera
+    Builder builder(light, canvas, pose, static_cast<uint8_t>(i + 1), &seen[i]);
+    Builder body(light, canvas, pose, static_cast<uint8_t>(i + 1), &seen[i], thing.sky_coloured);
     switch (thing.kind) {
       case kCar:
         draw_car(builder, thing, light, scene.other_look);
@@ -261,7 +188,7 @@ void draw_things(const Scene& scene, const Light& light, Canvas& canvas, std::ve
         draw_rubble(builder, thing);
         break;
       default:
-        draw_truck(builder, thing, light, scene.other_look);
+        draw_truck(body, builder, thing, light, scene.other_look);
     }
   }
 }

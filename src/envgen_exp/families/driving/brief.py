@@ -39,7 +39,7 @@ def brief() -> Brief:
     """The scenes, their rules and the skills in words."""
     game = (
         "A network looks at single pictures of a highway, taken by a camera in a moving car, and says eight numbers: "
-        "the angle between the car and its lane; the distance to whatever is ahead in the left, own and right lane, up to "
+        "the angle between the car and its lane; the distance to whatever is ahead in the left, own and right lane, to "
         "60 m, or that there is nothing; and the distances to four lane markings, two on each side. It is taught by "
         "pictures with the true numbers. A design is a kind of scene: every picture of it is drawn anew within its "
         "settings. The original is ordinary driving, in which the events below are so rare that a network hardly sees "

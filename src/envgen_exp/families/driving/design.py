@@ -260,5 +260,7 @@ def contradiction(design: Design) -> str | None:
     if "hard_braking" in held and settings["car_ahead"] not in ("natural", "near"):
         return f"event=hard_braking is of a near car, but car_ahead={settings['car_ahead']}"
     if settings["time_of_day"] == "low_sun" and settings["weather"] in ("overcast", "rain", "fog"):
-        return f"time_of_day=low_sun needs the sun, but weather={settings['weather']}"
+        return f"time_of_day=low_sun needs a clear sky, but weather={settings['weather']}"
+    if settings["sun_direction"] != "natural" and settings["time_of_day"] in ("dusk", "night"):
+        return f"sun_direction={settings['sun_direction']} needs the sun, but time_of_day={settings['time_of_day']}"
     return None

@@ -56,6 +56,7 @@ class _Part(BaseModel):
 class _Run(_Part):
     document: dict[str, JsonValue]
     phases: dict[str, dict[str, JsonValue]]
+    midway: list[dict[str, JsonValue]]
     summary: dict[str, JsonValue]
     spent: dict[str, JsonValue]
     training_episodes: int
@@ -89,6 +90,10 @@ class PackedRun(FoundRun):
         self.last_training_episodes = values["training_episodes"]
         self.takings = values["takings"]
         self.windows = values["windows"]
+
+    @property
+    def midway_results(self) -> list[Any]:
+        return list(self.values["midway"])
 
     def _kept(self) -> Any:
         return self.values["summary"]
@@ -181,6 +186,7 @@ def _packed(run: FoundRun) -> Any:
         value = {
             "document": document,
             "phases": {name: run.result(name) for name in run.phases},
+            "midway": run.midway_results,
             "summary": run._kept(),
             "spent": asdict(run.spent),
             "training_episodes": run.last_training_episodes,
