@@ -184,7 +184,7 @@ def test_it_learns_boxes() -> None:
     played = learner.evaluate([None] * 4, [1, 2, 3, 4], WorldSet.REPORT, [100, 100, 100, 100], (0, "test"))
     report = SkillReport.from_records(played.records, Boxes.skills, range(4))
     rates = report.success_rates()
-    assert rates["box_there"] > 0.85
+    assert rates["box_there"] > 0.75
     assert rates["line"] > 0.6
     assert report.trials[0][2] == 100
     assert sum(report.trials[0][:2]) < 100
