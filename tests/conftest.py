@@ -38,7 +38,10 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would have it ignored, and
 
 @pytest.fixture(autouse=True, scope="session")
 def hermetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A home of its own (a developer's ~/.netrc holds W&B's key), and no connection that leaves this machine."""
+    """A home of its own (a developer's ~/.netrc holds W&B's key), and no connection that leaves this machine.
+
+    Nor is anything synced to the disk: no test ends the machine, and a run waits for its disk 200 times.
+    """
     connect = socket.socket.connect
 
     def refuse(self: socket.socket, address: Any) -> None:
@@ -49,6 +52,7 @@ def hermetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)
         yield
 
 

@@ -1,4 +1,4 @@
-"""A pytest plugin: the native engines are those of the build folder in CRAFTER_BUILD, not the installed ones."""
+"""A pytest plugin: the native engines are those of the folder that CRAFTER_BUILD names, not the installed ones."""
 
 from __future__ import annotations
 

@@ -40,8 +40,9 @@ def score_interval(
     The score is no mean of episodes and reads low where episodes are few (a concave function of the rates), so this is
     the bias-corrected jackknife over whole episodes, which keeps the skills' dependence, on the scale log(1 + score),
     which keeps it above zero. It covers 92 to 97 % with 1,000 episodes at rates like the paper's; less with few
-    episodes (about 90 % with 100), where skills that no episode showed can still be possible. Where all episodes are
-    alike it falls back on the ends of every skill's Wilson interval. It always holds the plain score.
+    episodes (about 90 % with 100), where skills that no episode showed can still be possible. Where no episode moves
+    the score, as those of Heist without a gem, it falls back on the ends of every skill's Wilson interval. It always
+    holds the plain score.
     """
     asked = np.ones(shown.shape, np.int64) if trials is None else trials
     episodes, counts, total = len(shown), shown.sum(axis=0), asked.sum(axis=0)
@@ -53,11 +54,12 @@ def score_interval(
         return 0.0, 100.0
     plain = at(counts / np.maximum(total, 1))
     kinds, times = np.unique(np.hstack([shown, asked]), axis=0, return_counts=True)
-    if len(kinds) == 1:
+    ones, tried = np.split(kinds.astype(np.int64), 2, axis=1)
+    rates = (counts - ones) / np.maximum(total - tried, 1)
+    without = np.array([at(row) for row in rates] if len(kinds) > 1 else [plain])
+    if np.ptp(without) == 0:
         low, high = (at([wilson(int(k), int(n))[end] for k, n in zip(counts, total, strict=True)]) for end in (0, 1))
     else:
-        ones, tried = np.split(kinds.astype(np.int64), 2, axis=1)
-        without = np.array([at(row) for row in (counts - ones) / np.maximum(total - tried, 1)])
         mean = float(np.average(without, weights=times))
         error = math.sqrt((episodes - 1) / episodes * float(times @ (without - mean) ** 2))
         centre = plain - (episodes - 1) * (mean - plain)

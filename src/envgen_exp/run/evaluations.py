@@ -53,6 +53,17 @@ class Evaluations:
         seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
         return self._play(planned, WorldSet.FEEDBACK, quota, self._seeds(quota, "feedback"), seed_of_slot)
 
+    def taught(self, cycle: int) -> dict[str, dict[str, float]]:
+        """By design the success rates of the episodes that ended in it in the cycle's training."""
+        ended: dict[str, list[dict[str, Any]]] = {}
+        for kind in ("designed", "blend"):
+            for row in self.session.finished_episodes(f"cycle{cycle}-train-{kind}"):
+                if row["design"] != design_key(None):
+                    ended.setdefault(row["design"], []).append(row)
+        skills = self.family.skills
+        rates = {design: Episodes.of(rows, len(skills)).rates.tolist() for design, rows in ended.items()}
+        return {design: dict(zip(skills, of_it, strict=True)) for design, of_it in rates.items()}
+
     def report(self, planned: plan.PlannedPhase) -> dict[str, Any]:
         """The one that carries the score."""
         quota = self._report_quota()
