@@ -30,7 +30,7 @@ HEAVY = ("torch", "litellm", "wandb", "hydra", "matplotlib", "av", "rich")
 ENGINES = f"""
 import sys, time
 import gymnasium
-import envgen_exp.families.gymnasium
+import envgen_exp
 assert "site-packages" in envgen_exp.__file__, envgen_exp.__file__
 for name in ("EnvGen/Crafter-v0", "EnvGen/Heist-v0"):
     env = gymnasium.make(name, render_mode="rgb_array")

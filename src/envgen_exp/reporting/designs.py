@@ -41,6 +41,8 @@ class Gallery:
         return self._drawn[key]
 
     def _eye(self, design: Design | None, name: str) -> Markup | None:
+        if not isinstance(self.family, Playable):
+            return None  # nobody acts in its scenes, which are pictures already
         key = design_key(design), 0
         if key not in self._drawn:
             pixels = first_view(self._pixels, design)
