@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from runs import composed, once, rows, run
 from test_floors import FLOORS
 
+import envgen_exp
 from envgen_exp.__main__ import COMMANDS
 from envgen_exp.commands.compose import CONF
 from envgen_exp.guard.frozen import plain
@@ -30,9 +32,10 @@ FOLDERS = ("conf", "native", "tools", "tests", "benchmarks", "examples", "locks"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in which episodes end in every phase and checkpoints are written."""
-    short = ("env.designed_length=25", "env.original_length=25", "evaluation.report_at=[300]")
-    return once(tmp_path_factory, "docs", lambda folder: run(folder, *short))
+    """A run in which episodes end in every phase, checkpoints are written and all is learned that PPO can learn."""
+    short = ("env.designed_length=15", "env.original_length=12", "evaluation.report_at=[300]")
+    learned = ("ppo.aux_freq=4", "ppo.aux_epochs=1")
+    return once(tmp_path_factory, "docs", lambda folder: run(folder, *short, *learned))
 
 
 def test_the_reference_is_up_to_date() -> None:
@@ -101,6 +104,14 @@ def test_every_picture_is_shown_small_and_made_by_a_command() -> None:
         assert path.stat().st_size < 300_000, name
 
 
+@pytest.mark.parametrize("tool", sorted(path.name for path in (ROOT / "tools").glob("*.py")))
+def test_a_tool_can_be_called(tool: str) -> None:
+    """Its imports are there, and it knows where it stands."""
+    made = runpy.run_path(str(ROOT / "tools" / tool), run_name="a tool")
+    assert made.get("ROOT", ROOT) == ROOT
+    assert made.get("DOCS", ROOT / "docs") == ROOT / "docs"
+
+
 FILES = [path for top in ("src", *FOLDERS) for path in (ROOT / top).rglob("*") if path.is_file()]
 FILE = re.compile(r"(?<![\w./:{-])(?:[\w.-]+/)*[\w-]+\.(?:py|cc|h|sh|toml)\b")
 FOLDER = re.compile(rf"(?<![\w./-])(?:src|{'|'.join(FOLDERS)})/[\w./-]*\w/?")
@@ -139,6 +150,8 @@ def there(name: str, places: tuple[Path, ...]) -> bool:
 
 def is_module(parts: list[str]) -> bool:
     """Whether dots lead to a module, to what stands in one, or to a group of entry points."""
+    if parts[0] in envgen_exp._OFFERED:
+        return True
     for number, part in enumerate(parts, start=1):
         here = PACKAGE.joinpath(*parts[: number - 1])
         if (here / f"{part}.pyi").exists():

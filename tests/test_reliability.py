@@ -87,6 +87,10 @@ VARIANTS = {
     for designed in (AS_REFERENCE if played.startswith("reference") else DESIGNED)
 }
 VARIANTS["native, symbolic, adaptive, with memory"] = (*VARIANTS["native, symbolic, adaptive"], "ppo.memory=8")
+VARIANTS["native, symbolic, adaptive, with distillation"] = (
+    *VARIANTS["native, symbolic, adaptive"],
+    *("ppo.aux_freq=16", "ppo.aux_epochs=1", "env.original_length=20", "schedule.final_steps=384"),
+)
 FEW = (
     "native, symbolic, adaptive",
     "native, pixels, adaptive",

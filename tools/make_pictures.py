@@ -1,37 +1,52 @@
 """Makes the docs' pictures: `make pictures`, or `make pictures ARGS="report.png agent.png"` for some of them.
 
-Reports and films are those of one run, `experiment=demo` with seed 0, which takes minutes and lies in runs/pictures
-afterwards; a second call takes it from there. Pages need a Chromium.
+Reports and films are those of the runs in MADE, which take minutes each and lie in runs/pictures afterwards; a second
+call takes them from there. Last of all come screens: each sort of page, whole, at three widths, light and dark, in
+runs/pictures/screens, to be looked at; `make pictures ARGS=screens` makes them alone. Pages need a Chromium.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-DOCS = Path(__file__).resolve().parent
-ROOT = DOCS.parent
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT / "tests"))
-from browser import browser, find  # noqa: E402 - it lies with the tests
+from browser import Browser, browser, find  # noqa: E402 - it lies with the tests
 
-from envgen_exp.config import HeistMode  # noqa: E402
 from envgen_exp.families import make_family  # noqa: E402
 from envgen_exp.families.design import Design  # noqa: E402
 from envgen_exp.families.family import Family  # noqa: E402
-from envgen_exp.families.heist.config import HeistConfig  # noqa: E402
+from envgen_exp.families.heist.config import HeistConfig, HeistMode  # noqa: E402
 from envgen_exp.families.typed import parse_design  # noqa: E402
 from envgen_exp.families.vector import zero_observation  # noqa: E402
 from envgen_exp.seeding import WorldSet, world_seed  # noqa: E402
 
-RUN = ROOT / "runs" / "pictures"
+RUNS = ROOT / "runs" / "pictures"
+SYMBOLIC = ("experiment=demo", "ppo=symbolic")
+MADE = {
+    "demo": ("experiment=demo",),
+    "adaptive": SYMBOLIC,
+    "plain": (*SYMBOLIC, "designer=original"),
+    "heist": (
+        "experiment=heist_demo",
+        *("schedule.designed_steps=16_000", "schedule.original_steps=12_000", "schedule.final_steps=24_000"),
+    ),
+}
+"""The runs, by their folder's name, and what each is."""
+WIDTHS = (420, 900, 1600)
+TALLEST = 15_000
+"""Pixels of a screen: a browser draws no more of a page at once."""
 MOUNTAIN = "target_biome: mountain, iron_rarity: common"
 DESIGNS = (
     "maze_size: 5x5, locks: none",
@@ -46,39 +61,90 @@ DESIGNS = (
 FONT = ImageFont.load_default(15)
 
 
-def run() -> Path:
-    """The run's folder; the run is made or finished first where need be, and its report is made anew."""
-    if not (RUN / "summary.json").exists():
-        words = [f"resume={RUN}"] if RUN.exists() else ["experiment=demo", f"folder={RUN.relative_to(ROOT)}"]
+def run(name: str = "demo") -> Path:
+    """A run's page, made anew; the run is made or finished first where need be, and filmed where it has no film."""
+    folder = RUNS / name
+    if not (folder / "summary.json").exists():
+        words = [f"resume={folder}"] if folder.exists() else [*MADE[name], f"folder={folder.relative_to(ROOT)}"]
         subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=True)
-    subprocess.run([sys.executable, "-m", "envgen_exp", "report", RUN.relative_to(ROOT)], cwd=ROOT, check=True)
-    return RUN / "report.html"
+    if not films(folder):
+        command(["play", "--episodes", "2", folder])
+    return command(["report", folder], folder / "report.html")
+
+
+def films(folder: Path) -> list[Path]:
+    """Those of the report evaluation, else what there is."""
+    return sorted(folder.glob("videos/report-*.mp4")) or sorted(folder.glob("videos/*.mp4"))
+
+
+def two() -> Path:
+    """The page of the two runs that differ in their designer."""
+    run("adaptive"), run("plain")
+    page = RUNS / "adaptive" / "beside-plain.html"
+    return command(["report", RUNS / "adaptive", RUNS / "plain"], page)
+
+
+def sweep() -> Path:
+    """The page of a small sweep."""
+    folder = RUNS / "sweep"
+    if not folder.exists():
+        words = ["-m", "experiment=sweep_smoke", "tracker=none", f"hydra.sweep.dir={folder.relative_to(ROOT)}"]
+        subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=True)
+    return command(["report", folder], folder / "report.html")
+
+
+def command(words: list[str | Path], made: Path | None = None) -> Path:
+    """`python -m envgen_exp` with these words, and the page that it makes."""
+    subprocess.run([sys.executable, "-m", "envgen_exp", *words], cwd=ROOT, check=True)
+    return made or Path()
+
+
+def screens() -> None:
+    """Each sort of page, whole, at each width, light and dark."""
+    folder = RUNS / "screens"
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {"crafter": run("adaptive"), "heist": run("heist"), "two": two(), "sweep": sweep()}
+    with window() as made:
+        for name, page in pages.items():
+            for width in WIDTHS:
+                for dark in (False, True):
+                    made.open(page.as_uri(), width, dark=dark)
+                    height = made.evaluate("document.documentElement.scrollHeight")
+                    made.open(page.as_uri(), width, dark=dark, height=min(height, TALLEST))
+                    made.screenshot(folder / f"{name}-{width}-{'dark' if dark else 'light'}.png")
+    print(f"{folder.relative_to(ROOT)}: look at them")
+
+
+@contextlib.contextmanager
+def window() -> Iterator[Browser]:
+    """A browser."""
+    name = find()
+    if name is None:
+        sys.exit("no browser on this machine: install chromium")
+    with tempfile.TemporaryDirectory() as profile, browser(name, Path(profile)) as made:
+        yield made
 
 
 def shot(page: Path, picture: Path, selector: str = "body", *, height: int, width: int = 1280) -> None:
     """A picture of a page from this element on."""
-    command = find()
-    if command is None:
-        sys.exit("no browser on this machine: install chromium")
-    with tempfile.TemporaryDirectory() as profile, browser(command, Path(profile)) as window:
-        window.open(page.as_uri(), width, height=height)
-        window.evaluate(f"document.querySelector('{selector}').scrollIntoView()")
-        window.evaluate(f"window.scrollBy(0, {'0' if selector == 'body' else '-90'})")  # the page's menu stays on top
-        window.screenshot(picture)
+    with window() as made:
+        made.open(page.as_uri(), width, height=height)
+        made.evaluate(f"document.querySelector('{selector}').scrollIntoView()")
+        made.evaluate(f"window.scrollBy(0, {'0' if selector == 'body' else '-90'})")  # the page's menu stays on top
+        made.screenshot(picture)
     save(Image.open(picture), picture)
 
 
 def preview(picture: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "preview.html"
-        subprocess.run([sys.executable, "-m", "envgen_exp", "preview", MOUNTAIN, "--out", page], cwd=ROOT, check=True)
-        shot(page, picture, height=800)
+        shot(command(["preview", MOUNTAIN, "--out", page], page), picture, height=800)
 
 
 def agent(picture: Path) -> None:
     """Four frames of the first film, evenly apart."""
     run()
-    with av.open(str(RUN / "videos" / "report-evaluation-1.mp4")) as film:
+    with av.open(str(films(RUNS / "demo")[0])) as film:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     chosen = [frames[round(place * (len(frames) - 1))] for place in (0.1, 0.35, 0.6, 0.85)]
     save(Image.fromarray(np.concatenate(chosen, axis=1)), picture)
@@ -136,6 +202,9 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "report-lineage.png": lambda path: shot(run(), path, "#cycle-2", height=1000),
     "agent.png": agent,
     "preview.png": preview,
+    "two-runs.png": lambda path: shot(two(), path, height=1000),
+    "heist-locks.png": lambda path: shot(run("heist"), path, "#grades", height=760),
+    "heist-report.png": lambda path: shot(run("heist"), path, "#cycle-2", height=1000),
     "heist-original.png": heist_original,
     "heist-designs.png": heist_designs,
 }
@@ -143,12 +212,17 @@ PICTURES: dict[str, Callable[[Path], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help=f"all, or some of {', '.join(PICTURES)}")
-    names = parser.parse_args().pictures or list(PICTURES)
-    if unknown := set(names) - set(PICTURES):
-        parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(PICTURES)}")
+    parser.add_argument(
+        "pictures", nargs="*", metavar="PICTURE", help=f"all, or some of {', '.join((*PICTURES, 'screens'))}"
+    )
+    names = parser.parse_args().pictures or [*PICTURES, "screens"]
+    if unknown := set(names) - {*PICTURES, "screens"}:
+        parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join((*PICTURES, 'screens'))}")
     for name in names:
-        PICTURES[name](DOCS / "pictures" / name)
+        if name == "screens":
+            screens()
+        else:
+            PICTURES[name](DOCS / "pictures" / name)
 
 
 if __name__ == "__main__":

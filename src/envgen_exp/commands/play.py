@@ -39,6 +39,7 @@ from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.run import checkpoint, plan
 from envgen_exp.run.films import MAX_STEPS, Camera, Film, film_title, write_films
 from envgen_exp.run.folder import Files
+from envgen_exp.run.pasted import typed
 from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_console
@@ -200,7 +201,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m envgen_exp play", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog=typed("python -m envgen_exp play"), description=__doc__, allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="a run's folder, finished or not")
     parser.add_argument(
         "--design",

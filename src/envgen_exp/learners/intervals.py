@@ -33,8 +33,9 @@ def score_interval(
     The score is no mean of episodes and reads low where episodes are few (a concave function of the rates), so this is
     the bias-corrected jackknife over whole episodes, which keeps the skills' dependence, on the scale log(1 + score),
     which keeps it above zero. It covers 92 to 97 % with 1,000 episodes at rates like the paper's; less with few
-    episodes (about 90 % with 100), where skills that no episode showed can still be possible. Where all episodes are
-    alike it falls back on the ends of every skill's Wilson interval. It always holds the plain score.
+    episodes (about 90 % with 100), where skills that no episode showed can still be possible. Where no episode moves
+    the score, as those of Heist without a gem, it falls back on the ends of every skill's Wilson interval. It always
+    holds the plain score.
     """
     episodes, counts = len(shown), shown.sum(axis=0)
 
@@ -45,10 +46,10 @@ def score_interval(
         return 0.0, 100.0
     plain = at(counts / episodes)
     kinds, times = np.unique(shown, axis=0, return_counts=True)
-    if len(kinds) == 1:
+    without = np.array([at((counts - kind) / (episodes - 1)) for kind in kinds] if len(kinds) > 1 else [plain])
+    if np.ptp(without) == 0:
         low, high = (at([wilson(int(k), episodes)[end] for k in counts]) for end in (0, 1))
     else:
-        without = np.array([at((counts - kind) / (episodes - 1)) for kind in kinds])
         mean = float(np.average(without, weights=times))
         error = math.sqrt((episodes - 1) / episodes * float(times @ (without - mean) ** 2))
         centre = plain - (episodes - 1) * (mean - plain)

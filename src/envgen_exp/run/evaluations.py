@@ -53,6 +53,16 @@ class Evaluations:
         seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
         return self._play(planned, WorldSet.FEEDBACK, quota, self._seeds(quota, "feedback"), seed_of_slot)
 
+    def taught(self, cycle: int) -> dict[str, dict[str, float]]:
+        """By design the success rates of the episodes that ended in it in the cycle's training."""
+        shown: dict[str, list[list[int]]] = {}
+        for kind in ("designed", "blend"):
+            for row in self.session.finished_episodes(f"cycle{cycle}-train-{kind}"):
+                if row["design"] != design_key(None):
+                    shown.setdefault(row["design"], []).append(row["skills"])
+        rates = {design: (np.array(skills) > 0).mean(axis=0).tolist() for design, skills in shown.items()}
+        return {design: dict(zip(self.family.skills, of_it, strict=True)) for design, of_it in rates.items()}
+
     def report(self, planned: plan.PlannedPhase) -> dict[str, Any]:
         """The one that carries the score."""
         quota = self._report_quota()

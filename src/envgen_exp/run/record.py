@@ -297,10 +297,15 @@ class RunRecord:
     @functools.cached_property
     def midway(self) -> list[Evaluation]:
         """The evaluations that evaluation.report_at asked for so far, by their steps."""
-        files = (self.files.midway_file(step) for step in sorted(self.flat.get("evaluation.report_at", [])))
-        found = [read_json(file) for file in files if file.exists()]
+        found = self.midway_results
         with understood(self.files.report_at):
             return [Evaluation.of(result["cycle"], result["step"], result) for result in found]
+
+    @property
+    def midway_results(self) -> list[Any]:
+        """Of these, what their files keep."""
+        files = (self.files.midway_file(step) for step in sorted(self.flat.get("evaluation.report_at", [])))
+        return [read_json(file) for file in files if file.exists()]
 
     @functools.cached_property
     def starts(self) -> dict[str, int]:

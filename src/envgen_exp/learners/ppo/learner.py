@@ -148,7 +148,10 @@ class Phase:
     def __iter__(self) -> Iterator[Progress]:
         for rollout in self._training:
             seconds = {name: value for name, value in rollout.timings.items() if name != "steps"}
-            metrics = {f"loss/{name.removesuffix('_loss')}": value for name, value in rollout.metrics.items()}
+            metrics = {
+                name if "/" in name else f"loss/{name.removesuffix('_loss')}": value
+                for name, value in rollout.metrics.items()
+            }
             yield Progress(
                 steps=rollout.steps,
                 steps_done=rollout.steps_done,
@@ -186,11 +189,12 @@ def _settings(config: RunConfig) -> PPOConfig:
 
 def check_memory(ppo: PPOConfig, spec: Mapping[str, ArraySpec]) -> None:
     """Refuse a rollout that this machine can't hold."""
-    needed, there = rollout_bytes(ppo.num_steps, ppo.num_envs, spec), memory_bytes()
+    needed, there = (1 + ppo.aux_freq) * rollout_bytes(ppo.num_steps, ppo.num_envs, spec), memory_bytes()
     if needed > there:
+        kept = f", ppo.aux_freq={ppo.aux_freq}" if ppo.aux_freq else ""
         raise ConfigError(
-            f"ppo.num_steps={ppo.num_steps}, ppo.num_envs={ppo.num_envs}: a rollout takes {needed / 2**30:,.1f} GiB, "
-            f"this machine has {there / 2**30:,.1f} GiB"
+            f"ppo.num_steps={ppo.num_steps}, ppo.num_envs={ppo.num_envs}{kept}: "
+            f"a rollout takes {needed / 2**30:,.1f} GiB, this machine has {there / 2**30:,.1f} GiB"
         )
 
 

@@ -24,7 +24,7 @@ class Memory(nn.Module):
         self, signs: Sequence[Sequence[int]], num_features: int, size: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.classes, self.size = len(signs), size
+        self.classes, self.size, self.joins = len(signs), size, size
         self.register_buffer("signs", torch.tensor(signs) / math.sqrt(len(signs)), persistent=False)
         width, units = num_features // self.classes, size // self.classes
 
@@ -40,11 +40,13 @@ class Memory(nn.Module):
         self.linear_bias, self.kept_bias = (nn.Parameter(torch.zeros(units)) for _ in range(2))
         self.seen_bias = nn.Parameter(torch.zeros(3 * units))
 
-    def forward(self, features: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, state: Tensor, starts: Tensor, rewards: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Features with memory (T * B, num_features + size), and the state after the last step.
 
         features: (T * B, num_features), step by step; state: (B, size), before the first; starts: (T, B), where an
-        episode begins, so that nothing from before is remembered.
+        episode begins, so that nothing from before is remembered; rewards: not read.
         """
         steps, batch = starts.shape
         by_class = features.unflatten(1, (self.classes, -1)).transpose(0, 1)  # type: ignore[no-untyped-call]
