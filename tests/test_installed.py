@@ -173,6 +173,12 @@ def test_the_wheel_runs_from_any_folder(full: Path, tmp_path: Path) -> None:
         assert (again.returncode, again.stderr) == (0, ""), command
 
 
+def test_an_editable_installation_adds_no_folder_but_src() -> None:
+    files = metadata.distribution("envgen-exp").files or []
+    lines = [line for file in files if file.suffix == ".pth" for line in file.read_text().splitlines()]
+    assert [line for line in lines if not line.startswith("import ")] == [str(ROOT / "src")]
+
+
 @pytest.mark.long
 def test_a_whole_wheel_from_the_source_distribution(tmp_path: Path) -> None:
     """As an index would hand it out: the engine compiled from the files that the source distribution has."""
