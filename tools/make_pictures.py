@@ -12,7 +12,7 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import av
@@ -24,9 +24,11 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT / "tests"))
 from browser import Browser, browser, find  # noqa: E402 - it lies with the tests
 
-from envgen_exp.families import make_family  # noqa: E402
+from envgen_exp.families import make_family, make_playable  # noqa: E402
 from envgen_exp.families.design import Design  # noqa: E402
-from envgen_exp.families.family import Family  # noqa: E402
+from envgen_exp.families.driving.config import DrivingConfig  # noqa: E402
+from envgen_exp.families.driving.design import EVENTS, KEPT_PAIRS, events_of  # noqa: E402
+from envgen_exp.families.family import FrameBuffers, Labelled, Playable  # noqa: E402
 from envgen_exp.families.heist.config import HeistConfig, HeistMode  # noqa: E402
 from envgen_exp.families.typed import parse_design  # noqa: E402
 from envgen_exp.families.vector import zero_observation  # noqa: E402
@@ -58,6 +60,60 @@ DESIGNS = (
     "maze_size: 15x15, locks: three",
     "maze_size: 9x9, locks: two, view: partial",
 )
+DAY = "time_of_day: day, weather: clear, markings: dashed"
+EVENT_SCENES = {event: f"event: {event}, event_share: 100, lanes: three, {DAY}" for event in EVENTS} | {
+    f"{event}, not by day": f"event: {event}, event_share: 100, {other}"
+    for event, other in {
+        "pedestrian": "time_of_day: night, weather: clear",
+        "crossing_trailer": "time_of_day: low_sun, sun_direction: ahead, weather: clear",
+        "stalled_car": "weather: rain, time_of_day: dusk",
+        "wrong_way_car": "time_of_day: night, weather: clear",
+        "debris": "weather: overcast, time_of_day: dusk",
+        "shifted_lanes": "time_of_day: night, weather: clear",
+    }.items()
+}
+"""Under each picture of docs/pictures/driving-events.jpg, and the design that it is of."""
+LIGHT = (
+    "time_of_day: day, weather: clear",
+    "time_of_day: low_sun, sun_direction: ahead, weather: clear",
+    "time_of_day: low_sun, sun_direction: side, weather: clear",
+    "time_of_day: dusk, weather: clear",
+    "time_of_day: night, weather: clear",
+    "weather: overcast, time_of_day: day",
+    "weather: rain, time_of_day: day",
+    "weather: rain, time_of_day: night",
+    "weather: fog, fog_visibility: 60, time_of_day: day",
+    "weather: fog, fog_visibility: 200, time_of_day: dusk",
+)
+ROAD = (
+    "markings: solid",
+    "markings: faded",
+    "markings: missing",
+    "curve: sharp",
+    "slope: uphill",
+    "slope: downhill",
+    "lane_width: narrow, shoulder: none",
+    "lane_width: wide, shoulder: wide",
+    "roadside: open",
+    "roadside: trees",
+    "roadside: buildings",
+    "roadside: barriers",
+)
+TRAFFIC = (
+    "traffic: dense, vehicles: cars",
+    "traffic: dense, vehicles: trucks",
+    "traffic: dense, vehicles: trailers",
+    "colours: bright, traffic: dense",
+    "colours: dark, traffic: dense",
+    "colours: white, traffic: dense",
+    "car_ahead: near",
+    "car_ahead: far",
+    "largest_heading: 30",
+    "largest_offset: 150",
+)
+REPORT_SCENES = {f"the report's original|{number}": "" for number in range(1, 8)} | {
+    f"{a}, {b}": f"event: {a}, second_event: {b}, event_share: 100, time_of_day: day" for a, b in KEPT_PAIRS
+}
 FONT = ImageFont.load_default(15)
 
 
@@ -154,18 +210,54 @@ def heist_original(picture: Path) -> None:
     """Two levels of each of stock's modes."""
     panels = []
     for mode in HeistMode:
-        family = make_family(HeistConfig(mode=mode))
+        family = make_playable(HeistConfig(mode=mode))
         panels += [panel(family, None, episode, f"original, {mode.name} mode") for episode in (1, 3)]
     save(grid(panels, 2), picture)
 
 
 def heist_designs(picture: Path) -> None:
     """A level of each of several designs."""
-    family = make_family(HeistConfig(pool_size=4))
+    family = make_playable(HeistConfig(pool_size=4))
     save(grid([panel(family, parse_design(text, family), 1, text) for text in DESIGNS], 2), picture)
 
 
-def panel(family: Family, design: Design | None, episode: int, title: str) -> Image.Image:
+def driving(kinds: Mapping[str, str], columns: int, worlds: WorldSet, picture: Path) -> None:
+    """A frame of each of several designs, by the words under it and after a bar the number of its world."""
+    family = make_family(DrivingConfig())
+    assert isinstance(family, Labelled)
+    panels = []
+    for title, text in kinds.items():
+        design = parse_design(text, family) if text else None
+        shown = Image.new("RGB", (284, 236), "white")
+        number = int(title.partition("|")[2] or 0) or telling_world(family, design, worlds, len(panels) + 1)
+        shown.paste(Image.fromarray(family.picture(design, world_seed(0, number, worlds), unit=8)), (2, 0))
+        ImageDraw.Draw(shown).text((4, 214), title.partition("|")[0], fill="black", font=FONT)
+        panels.append(shown)
+    save(grid(panels, columns), picture)
+
+
+def by_day(texts: tuple[str, ...]) -> dict[str, str]:
+    return {text: f"{text}, time_of_day: day, weather: clear" for text in texts}
+
+
+def telling_world(family: Labelled, design: Design | None, worlds: WorldSet, first: int) -> int:
+    """The first world, from the `first`, in which a design's events are seen and what is ahead is near."""
+    if design is None or not (events := events_of(design)):
+        return first
+    numbers = range(first, first + 200)
+    out = FrameBuffers(
+        np.zeros((200, *family.frame_spec.shape), np.uint8),
+        np.zeros((200, len(family.labels)), np.float32),
+        np.zeros((200, len(family.strata)), np.bool_),
+    )
+    family.frames([design] * 200, [world_seed(0, number, worlds) for number in numbers], worlds, out)
+    own = [label.name for label in family.labels].index("ahead_own")
+    near = out.labels[:, own] < (60 if {"car_behind_crest"} & set(events) else 26)
+    seen = out.strata[:, [family.strata.index(event) for event in events]].all(1)
+    return numbers[int(np.argmax(near & seen))]
+
+
+def panel(family: Playable, design: Design | None, episode: int, title: str) -> Image.Image:
     """A level, and beside it the agent's first frame there."""
     seed = world_seed(0, episode, WorldSet.VALIDATION)
     level = Image.fromarray(family.picture(design, seed, unit=20)).resize((240, 240))
@@ -190,8 +282,11 @@ def grid(panels: list[Image.Image], columns: int) -> Image.Image:
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """As few bytes as 256 colours take."""
-    picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    """As few bytes as 256 colours take; or as a photograph, where there are more."""
+    if path.suffix == ".jpg":
+        picture.save(path, quality=85, optimize=True)
+    else:
+        picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
 
 
@@ -207,6 +302,13 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "heist-report.png": lambda path: shot(run("heist"), path, "#cycle-2", height=1000),
     "heist-original.png": heist_original,
     "heist-designs.png": heist_designs,
+    "driving-events.jpg": lambda path: driving(EVENT_SCENES, 4, WorldSet.VALIDATION, path),
+    "driving-light.jpg": lambda path: driving(
+        {text: f"{text}, car_ahead: middle" for text in LIGHT}, 4, WorldSet.VALIDATION, path
+    ),
+    "driving-road.jpg": lambda path: driving(by_day(ROAD), 4, WorldSet.VALIDATION, path),
+    "driving-traffic.jpg": lambda path: driving(by_day(TRAFFIC), 4, WorldSet.VALIDATION, path),
+    "driving-report.jpg": lambda path: driving(REPORT_SCENES, 4, WorldSet.REPORT, path),
 }
 
 

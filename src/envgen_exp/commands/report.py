@@ -23,6 +23,7 @@ from envgen_exp.commands.failure import told
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_atomic
+from envgen_exp.reporting.run.frames import print_errors
 from envgen_exp.reporting.run.page_of_run import make_report
 from envgen_exp.reporting.run.page_of_two import make_page_of_two
 from envgen_exp.reporting.run.terminal import next_commands, print_summary
@@ -79,7 +80,7 @@ def show(folder: Path, *more: Path, out: Path | None = None) -> None:
         raise ConfigError("--out: needs --claims, or the folders of two runs; other pages lie in their folders")
     with understood(folder):
         if two:
-            _tell_page(make_page_of_two(folder, more[0], out), make_console())
+            _tell_page(make_page_of_two(paths[0], paths[1], out), make_console())
         else:
             _show(paths, make_console())
 
@@ -111,6 +112,8 @@ def tell_run(run: RunRecord, page: Path, console: Console) -> None:
         print(f"{run.folder} is not finished ({done} phases done); to go on: {run.resume_command}")
     else:
         commands = [pasted(command) for command in next_commands(run.summary) if _composes(command)]
+        if (errors := print_errors(run)) is not None:
+            console.print(errors)
         print_summary(run.summary, console, commands)
     _tell_page(page, console)
 

@@ -35,6 +35,7 @@ from envgen_exp.run.preparation import Prepared, open_folder, prepare, tell_mess
 from envgen_exp.run.session import Session
 from envgen_exp.run.stopping import Stopped, stoppable
 from envgen_exp.run.stored import resume_command
+from envgen_exp.run.summary import Episodes
 from envgen_exp.run.window import Window
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.answer import AnswerProgress
@@ -274,7 +275,7 @@ class Run:
                 self._learn(training, [kind_of(design) for design in slots])
                 if session.saves_games and session.steps_left():
                     self.paused.leave(slots, training.leave())
-        episodes = len(session.finished_episodes(planned.name))
+        episodes = len(Episodes.of(session.finished_episodes(planned.name), len(self.family.skills)))
         kind = "+".join(sorted({kind_of(design) for design in slots}))
         return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
 

@@ -209,7 +209,8 @@ class RunRecord:
         name, last = next(((name, result) for name, result in results if result.get("steps")), ("", {"episodes": 0}))
         if last.get("kind") in (None, "original"):
             return int(last["episodes"])
-        return sum(row["design"] == design_key(None) for row in self.episodes.get(name, []))
+        rows = [row for row in self.episodes.get(name, []) if row["design"] == design_key(None)]
+        return len(Episodes.of(rows, len(self.skills)))
 
     @functools.cached_property
     def takings(self) -> Mapping[str, list[float | None]]:

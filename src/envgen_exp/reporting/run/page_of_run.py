@@ -13,12 +13,12 @@ import yaml
 
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import preset
-from envgen_exp.learners.intervals import score_interval
 from envgen_exp.reporting.page import Markup, Section, element, facts, fold, joined, page, table
 from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.references import beside, levels, references_of, sees
 from envgen_exp.reporting.run.conversation import conversation, stand_in
 from envgen_exp.reporting.run.films import films
+from envgen_exp.reporting.run.frames import frames
 from envgen_exp.reporting.run.grades import grades
 from envgen_exp.reporting.run.lineage import lineage
 from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
@@ -59,6 +59,7 @@ def render(data: RunRecord) -> str:
         ("curves", "Skill curves", skill_curves),
         ("lineage", "Designs and what came of them", lineage),
         ("gap", "Designed against original", gap),
+        ("frames", "Errors by distance, and the worst frames", frames),
         ("episodes", "Episodes of the report evaluation", episodes),
         ("learning", "Learning curves", learning),
         ("videos", "Videos", films),
@@ -167,8 +168,7 @@ def _words(data: RunRecord) -> list[Markup]:
 
 def feedback_interval(data: RunRecord, evaluation: Evaluation) -> tuple[float, float]:
     """95 % interval of a feedback evaluation's score over its episodes."""
-    shown = data.phase_episodes(f"cycle{evaluation.cycle}-evaluate").shown
-    return score_interval(shown, data.skills, data.family.score)
+    return data.phase_episodes(f"cycle{evaluation.cycle}-evaluate").score_interval(data.family)
 
 
 def score_series(data: RunRecord, colours: Sequence[int] = (3, 4, 5), name: str = "") -> list[Series]:
@@ -237,6 +237,9 @@ _LOSSES = (
     ("loss/clip_fraction", "Clip fraction"),
     ("loss/explained_variance", "Explained variance"),
     ("loss/grad_norm", "Gradient norm"),
+    ("loss/total", "Loss"),
+    ("loss/presence", "Loss, whether a label is there"),
+    ("loss/distance", "Loss, what it is"),
     ("loss/learning_rate", "Learning rate"),
 )
 
@@ -258,7 +261,8 @@ def learning(data: RunRecord) -> Markup:
         series = [Series(k, data.curve(f"{name}/{k}"), colour, dots=dots) for k, colour, dots in kinds]
         last = ", ".join(f"{s.name} {s.points[-1][1]:.4g}" for s in series if s.points and s.points[-1][1] is not None)
         charts.append(chart(title, series, f"{title} by training steps; last: {last}"))
-    for name, title in _LOSSES:
+    logged = {metric.name for metric in data.learner.metrics}
+    for name, title in (loss for loss in _LOSSES if loss[0] in logged):
         points = data.curve(name)
         charts.append(chart(title, [Series(title, points, 1)], _range_words(title, points)))
     speed = data.curve("speed/steps_per_second", clock=True)

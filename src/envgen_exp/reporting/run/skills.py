@@ -70,8 +70,8 @@ def _report_alone(skills: Sequence[str], report: Evaluation) -> Markup:
     """The success rates of a run without feedback evaluations, each with its interval."""
     rows: list[list[object]] = []
     for skill in skills:
-        low, high = wilson(report.counts.successes[skill], report.counts.episodes)
-        count = f"{report.counts.successes[skill]} of {report.counts.episodes:,}"
+        low, high = wilson(report.counts.successes[skill], report.counts.tried(skill))
+        count = f"{report.counts.successes[skill]} of {report.counts.tried(skill):,}"
         rows.append([skill, count, _heat_cell(skill, report.counts, None), f"{percent(low)} to {percent(high)}"])
     caption = "Success in the original, report evaluation"
     return table(caption, ["skill", "episodes", "percent", "95 % interval"], rows, css="heat")
@@ -79,11 +79,13 @@ def _report_alone(skills: Sequence[str], report: Evaluation) -> Markup:
 
 def _heat_cell(skill: str, counts: Successes, before: Successes | None) -> Cell:
     rate = counts.rate(skill)
-    low, high = wilson(counts.successes[skill], counts.episodes)
+    low, high = wilson(counts.successes[skill], counts.tried(skill))
     parts: list[object] = [percent(rate)]
     if before is not None:
         parts.append(change(skill, before, counts))
-    tip = f"{skill}: {counts.successes[skill]} of {counts.episodes}, 95 % interval {percent(low)} to {percent(high)}"
+    tip = (
+        f"{skill}: {counts.successes[skill]} of {counts.tried(skill)}, 95 % interval {percent(low)} to {percent(high)}"
+    )
     return Cell(joined(parts), style=percent_bar(rate), title=tip)
 
 
@@ -152,7 +154,7 @@ def skill_curves(data: RunRecord) -> Markup:
 def dots(name: str, skill: str, evaluations: Sequence[Evaluation], colour: int) -> Series:
     """A skill's success in evaluations with Wilson's intervals."""
     points = [(e.step, 100 * e.counts.rate(skill)) for e in evaluations]
-    ends = [wilson(e.counts.successes[skill], e.counts.episodes) for e in evaluations]
+    ends = [wilson(e.counts.successes[skill], e.counts.tried(skill)) for e in evaluations]
     return Series(name, points, colour, dots=True, ends=[(100 * low, 100 * high) for low, high in ends])
 
 
@@ -232,7 +234,8 @@ def gap(data: RunRecord) -> Markup:
 
 def mean_interval(episodes: Episodes, columns: Sequence[int]) -> tuple[float, float] | None:
     """Percent of these skills that an episode shows, half of its 95 % interval; None for fewer than two episodes."""
-    if len(episodes) < 2:
+    shown, trials = (of[:, columns].sum(axis=1) for of in (episodes.shown, episodes.trials))
+    if (trials > 0).sum() < 2:
         return None
-    shares = 100 * episodes.shown[:, columns].mean(axis=1)
+    shares = 100 * shown[trials > 0] / trials[trials > 0]
     return float(shares.mean()), float(Z95 * shares.std(ddof=1) / math.sqrt(len(shares)))

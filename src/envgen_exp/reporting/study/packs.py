@@ -197,7 +197,7 @@ def _packed(run: FoundRun) -> Any:
             "episodes": {
                 "steps": [row["length"] for row in rows],
                 "return": [round(row["episode_return"], 4) for row in rows],
-                "skills": [_bits(row["skills"]) for row in rows],
+                "skills": [_bits(row["skills"]) for row in rows if not row.get("trials")],
             },
         }
     return _plain(value)
