@@ -221,7 +221,7 @@ class DrivingFamily:
 
 def _holding(**events: Any) -> Design:
     """The design with these events in every scene."""
-    return DrivingDesign(**events, event_share=100)
+    return DrivingDesign(**{**events, "event_share": 100})
 
 
 def _buffers(count: int, shape: tuple[int, int, int]) -> FrameBuffers:
