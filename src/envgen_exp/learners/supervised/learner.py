@@ -195,8 +195,8 @@ class Supervised(Defaults):
             found.append(one)
             records += self.records([slot], 1, numbers[:1], [designs[slot]], one.judged(self.family), len(own))
             onlooker.on_episode(records[-1])
-        kept = {} if battery is None else {"frames": details(self.family, Found.joined(found), worlds)}
-        return Played(records, kept)
+        reported = battery is not None and worlds is WorldSet.REPORT
+        return Played(records, {"frames": details(self.family, Found.joined(found), worlds)} if reported else {})
 
     def records(
         self,
