@@ -44,7 +44,7 @@ def test_the_reference_is_up_to_date() -> None:
     assert written == reference.reference(), "make reference writes it anew"
 
 
-@pytest.mark.parametrize("family", ["crafter", "heist"])
+@pytest.mark.parametrize("family", ["crafter", "driving", "heist"])
 def test_the_reference_has_every_key_and_option(family: str) -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     for key in keys(plain(composed(f"env={family}"))):

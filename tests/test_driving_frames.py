@@ -288,4 +288,4 @@ def test_buffers_that_do_not_fit_are_refused() -> None:
     assert "\n" not in str(error.value)
 
 
-DIGEST = ""
+DIGEST = "3dddbae4b4d005c6c84a703486352b0432a2ef02b6ce63cdc70ce0d2f52012f2"

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
-from runs import SMOKE
+from runs import SMOKE, once
 
 from envgen_exp import __version__
 from envgen_exp.families.crafter import _crafter
@@ -100,7 +100,8 @@ def link(site: Path, packages: Sequence[str]) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built(tmp_path_factory.mktemp("wheel"), "--config-settings=wheel.cmake=false")
+    made = once(tmp_path_factory, "wheel", lambda to: built(to, "--config-settings=wheel.cmake=false"))
+    return next(made.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +171,12 @@ def test_the_wheel_runs_from_any_folder(full: Path, tmp_path: Path) -> None:
         assert program == str(envgen)
         again = said(program, *rest, more, cwd=work)
         assert (again.returncode, again.stderr) == (0, ""), command
+
+
+def test_an_editable_installation_adds_no_folder_but_src() -> None:
+    files = metadata.distribution("envgen-exp").files or []
+    lines = [line for file in files if file.suffix == ".pth" for line in file.read_text().splitlines()]
+    assert [line for line in lines if not line.startswith("import ")] == [str(ROOT / "src")]
 
 
 @pytest.mark.long

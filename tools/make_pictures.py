@@ -73,43 +73,44 @@ EVENT_SCENES = {event: f"event: {event}, event_share: 100, lanes: three, {DAY}" 
     }.items()
 }
 """Under each picture of docs/pictures/driving-events.jpg, and the design that it is of."""
-CONDITIONS = {
-    text: f"{text}, car_ahead: middle" if "car_ahead" not in text else text
-    for text in (
-        DAY,
-        "time_of_day: low_sun, sun_direction: ahead, weather: clear",
-        "time_of_day: low_sun, sun_direction: side, weather: clear",
-        "time_of_day: dusk, weather: clear",
-        "time_of_day: night, weather: clear",
-        "weather: overcast, time_of_day: day",
-        "weather: rain, time_of_day: day",
-        "weather: rain, time_of_day: night",
-        "weather: fog, fog_visibility: 60, time_of_day: day",
-        "weather: fog, fog_visibility: 200, time_of_day: dusk",
-        "markings: solid, weather: clear, time_of_day: day",
-        "markings: faded, weather: clear, time_of_day: day",
-        "markings: missing, weather: clear, time_of_day: day",
-        "curve: sharp, weather: clear, time_of_day: day",
-        "slope: uphill, weather: clear, time_of_day: day",
-        "slope: downhill, weather: clear, time_of_day: day",
-        "lane_width: narrow, shoulder: none, time_of_day: day",
-        "lane_width: wide, shoulder: wide, time_of_day: day",
-        "roadside: open, weather: clear, time_of_day: day",
-        "roadside: trees, weather: clear, time_of_day: day",
-        "roadside: buildings, weather: clear, time_of_day: day",
-        "roadside: barriers, weather: clear, time_of_day: day",
-        "traffic: dense, vehicles: cars, time_of_day: day",
-        "traffic: dense, vehicles: trucks, time_of_day: day",
-        "traffic: dense, vehicles: trailers, time_of_day: day",
-        "colours: bright, traffic: dense, time_of_day: day",
-        "colours: dark, traffic: dense, time_of_day: day",
-        "colours: white, traffic: dense, time_of_day: day",
-        "car_ahead: near, time_of_day: day",
-        "car_ahead: far, time_of_day: day",
-        "largest_heading: 30, weather: clear, time_of_day: day",
-        "largest_offset: 150, weather: clear, time_of_day: day",
-    )
-}
+LIGHT = (
+    "time_of_day: day, weather: clear",
+    "time_of_day: low_sun, sun_direction: ahead, weather: clear",
+    "time_of_day: low_sun, sun_direction: side, weather: clear",
+    "time_of_day: dusk, weather: clear",
+    "time_of_day: night, weather: clear",
+    "weather: overcast, time_of_day: day",
+    "weather: rain, time_of_day: day",
+    "weather: rain, time_of_day: night",
+    "weather: fog, fog_visibility: 60, time_of_day: day",
+    "weather: fog, fog_visibility: 200, time_of_day: dusk",
+)
+ROAD = (
+    "markings: solid",
+    "markings: faded",
+    "markings: missing",
+    "curve: sharp",
+    "slope: uphill",
+    "slope: downhill",
+    "lane_width: narrow, shoulder: none",
+    "lane_width: wide, shoulder: wide",
+    "roadside: open",
+    "roadside: trees",
+    "roadside: buildings",
+    "roadside: barriers",
+)
+TRAFFIC = (
+    "traffic: dense, vehicles: cars",
+    "traffic: dense, vehicles: trucks",
+    "traffic: dense, vehicles: trailers",
+    "colours: bright, traffic: dense",
+    "colours: dark, traffic: dense",
+    "colours: white, traffic: dense",
+    "car_ahead: near",
+    "car_ahead: far",
+    "largest_heading: 30",
+    "largest_offset: 150",
+)
 REPORT_SCENES = {f"the report's original|{number}": "" for number in range(1, 8)} | {
     f"{a}, {b}": f"event: {a}, second_event: {b}, event_share: 100, time_of_day: day" for a, b in KEPT_PAIRS
 }
@@ -235,6 +236,10 @@ def driving(kinds: Mapping[str, str], columns: int, worlds: WorldSet, picture: P
     save(grid(panels, columns), picture)
 
 
+def by_day(texts: tuple[str, ...]) -> dict[str, str]:
+    return {text: f"{text}, time_of_day: day, weather: clear" for text in texts}
+
+
 def telling_world(family: Labelled, design: Design | None, worlds: WorldSet, first: int) -> int:
     """The first world, from the `first`, in which a design's events are seen and what is ahead is near."""
     if design is None or not (events := events_of(design)):
@@ -298,7 +303,11 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "heist-original.png": heist_original,
     "heist-designs.png": heist_designs,
     "driving-events.jpg": lambda path: driving(EVENT_SCENES, 4, WorldSet.VALIDATION, path),
-    "driving-conditions.jpg": lambda path: driving(CONDITIONS, 4, WorldSet.VALIDATION, path),
+    "driving-light.jpg": lambda path: driving(
+        {text: f"{text}, car_ahead: middle" for text in LIGHT}, 4, WorldSet.VALIDATION, path
+    ),
+    "driving-road.jpg": lambda path: driving(by_day(ROAD), 4, WorldSet.VALIDATION, path),
+    "driving-traffic.jpg": lambda path: driving(by_day(TRAFFIC), 4, WorldSet.VALIDATION, path),
     "driving-report.jpg": lambda path: driving(REPORT_SCENES, 4, WorldSet.REPORT, path),
 }
 

@@ -31,8 +31,8 @@ void lay_road(const Recipe& recipe, Scene& scene) {
   scene.bend = curvature * 33554432 / 1000000;
   scene.twist = 0;
   if (scene.other_look) {
-    // Clothoids: the road is half as bent where the camera stands, and bends on, or back.
-    scene.bend /= 2;
+    // Clothoids: where the camera stands the road is less bent, and it bends on, or back.
+    scene.bend = scene.bend * 3 / 4;
     const int64_t change = curvature * stream.between(-12, 12);  // 1e-9 / m^2
     scene.twist = change * 11453 / 1000;                         // a sixth of it, with 36 bits
   }

@@ -231,7 +231,7 @@ class Dataset:
             chunk, seeds, seen.images, seen.labels.tolist(), seen.strata, strict=True
         ):
             picture = io.BytesIO()
-            Image.fromarray(image).save(picture, format="JPEG", quality=QUALITY)
+            Image.fromarray(image).save(picture, format="JPEG", quality=QUALITY, optimize=True, progressive=True)
             told = {
                 "labels": {
                     name: None if math.isnan(value) else round(value, 4)

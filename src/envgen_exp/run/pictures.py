@@ -16,8 +16,7 @@ from PIL import Image
 from envgen_exp.config import EnvConfig, Observe
 from envgen_exp.families import make_family
 from envgen_exp.families.design import Design
-from envgen_exp.families.family import Family, Labelled, Playable
-from envgen_exp.families.frames import draw
+from envgen_exp.families.family import Family, Playable
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -56,10 +55,8 @@ def world_map(family: Family, design: Design | None, number: int) -> NDArray[np.
 
 
 def first_view(family: Family, design: Design | None) -> NDArray[np.uint8] | None:
-    """The agent's first frame in a design's first pictured world, (height, width, 3); None where it sees no image."""
-    if isinstance(family, Labelled):
-        seen: NDArray[np.uint8] = draw(family, [design], [world_seed(slot_seed(1), 1)], WorldSet.VALIDATION).images[0]
-        return seen
+    """The agent's first frame in a design's first pictured world, (height, width, 3); None where it sees no image, and
+    of scenes that nobody acts in, which are pictures already."""
     if not isinstance(family, Playable):
         return None
     spec = family.observation_spec

@@ -144,9 +144,9 @@ class DrivingFamily:
         what rounding leaves are frames of the original.
         """
         kinds: list[tuple[Design | None, int]] = [(None, _COMMON_FRAMES)]
-        kinds += [(DrivingDesign(event=event, event_share=100), _EVENT_FRAMES) for event in EVENTS]
+        kinds += [(_holding(event=event), _EVENT_FRAMES) for event in EVENTS]
         if worlds is WorldSet.REPORT:
-            kinds += [(DrivingDesign(event=a, second_event=b, event_share=100), _PAIR_FRAMES) for a, b in KEPT_PAIRS]
+            kinds += [(_holding(event=first, second_event=second), _PAIR_FRAMES) for first, second in KEPT_PAIRS]
         total = sum(count for _, count in kinds)
         numbers = [max(1, num_frames * count // total) for _, count in kinds]
         numbers[0] += max(0, num_frames - sum(numbers))
@@ -206,7 +206,8 @@ class DrivingFamily:
         height, width, _ = ImageSize.half.shape
         buffers = _buffers(1, (height * unit // _UNIT, width * unit // _UNIT, 3))
         self.frames([design], [world_seed], WorldSet(world_seed % len(WorldSet)), buffers)
-        return buffers.images[0]
+        pixels: NDArray[np.uint8] = buffers.images[0]
+        return pixels
 
     @functools.cached_property
     def _painter(self) -> Painter:
@@ -216,6 +217,11 @@ class DrivingFamily:
         buffers = _buffers(len(seeds), ImageSize.half.shape)
         self.frames([design] * len(seeds), seeds, WorldSet.VALIDATION, buffers)
         return buffers
+
+
+def _holding(**events: Any) -> Design:
+    """The design with these events in every scene."""
+    return DrivingDesign(**{**events, "event_share": 100})
 
 
 def _buffers(count: int, shape: tuple[int, int, int]) -> FrameBuffers:

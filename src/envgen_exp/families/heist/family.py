@@ -140,7 +140,7 @@ class HeistFamily:
     @property
     def references(self) -> tuple[Reference, ...]:
         stock = self._config.original_length == HeistConfig.original_length
-        return (RANDOM[self._config.mode],) if stock and self._config.mode in RANDOM else ()
+        return (RANDOM[self._config.mode],) if stock else ()
 
     @property
     def grade_name(self) -> str:

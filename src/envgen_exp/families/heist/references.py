@@ -19,4 +19,5 @@ def _random(score: float, spread: str, *by_locks: tuple[int, int]) -> Reference:
 RANDOM: Mapping[HeistMode, Reference] = {
     HeistMode.easy: _random(31.3, "[28.5, 34.2]", (146, 184), (133, 314), (32, 340), (2, 162)),
     HeistMode.hard: _random(19.4, "[17.1, 22.0]", (88, 108), (96, 197), (9, 180), (1, 515)),
+    HeistMode.memory: _random(14.2, "[12.2, 16.5]", (76, 264), (46, 266), (18, 256), (2, 214)),
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import inspect
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,7 +22,7 @@ from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.devices import choose_dtype
 from envgen_exp.learners.ppo.agent import Agent, log_prob_and_entropy
 from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
-from envgen_exp.learners.ppo.descent import Descent, steps_taken
+from envgen_exp.learners.ppo.descent import Adam, Descent, steps_taken
 from envgen_exp.learners.ppo.distillation import Distillation
 from envgen_exp.learners.ppo.rollout import Rollout
 from envgen_exp.learners.ppo.team import Team
@@ -87,17 +86,6 @@ def make_agent(
     return Agent(encoder, num_actions, generator, config.memory, recalls=config.aux_freq > 0)
 
 
-class _Adam(torch.optim.Adam):
-    """Torch's, without what its methods do for torch.compile: to import torch._dynamo, 1.4 s of each process."""
-
-    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
-    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
-    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
-    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
-    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
-    step.hooked = True  # else it is wrapped again
-
-
 class PPO:
     """Everything that learns and carries on from phase to phase."""
 
@@ -117,7 +105,7 @@ class PPO:
         self.team = Team(threads if device.type == "cpu" else 1, minibatch_size(config))
         self.agent = agent.to(device)
         self.agent.autocast_dtype = choose_dtype(config.precision, device)
-        self.optimizer = _Adam(self.agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True)
+        self.optimizer = Adam(self.agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True)
         self.value_norm = (DeviationNorm if config.value_norm_std else ValueNorm)(config.value_norm_decay).to(device)
         self.distillation = distillation
         self.action_generator = action_generator

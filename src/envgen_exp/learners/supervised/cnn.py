@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class PaperCNN(nn.Sequential):
         layers: list[nn.Module] = []
         for units, kernel in self.CONVOLUTIONS:
             layers += [
-                nn.utils.skip_init(nn.Conv2d, channels, units, kernel, padding="same"),
+                _undrawn(nn.Conv2d, channels, units, kernel, padding="same"),
                 nn.BatchNorm2d(units),
                 nn.ReLU(),
                 nn.MaxPool2d(3),
@@ -59,9 +60,9 @@ class PaperCNN(nn.Sequential):
         layers.append(nn.Flatten())
         features = height * width * channels
         for units in self.LINEAR:
-            layers += [nn.utils.skip_init(nn.Linear, features, units), nn.ReLU()]
+            layers += [_undrawn(nn.Linear, features, units), nn.ReLU()]
             features = units
-        super().__init__(*layers, nn.utils.skip_init(nn.Linear, features, num_outputs), nn.Tanh())
+        super().__init__(*layers, _undrawn(nn.Linear, features, num_outputs), nn.Tanh())
 
 
 class LaptopCNN(nn.Sequential):
@@ -76,11 +77,11 @@ class LaptopCNN(nn.Sequential):
         layers: list[nn.Module] = []
         for place, (units, kernel, stride) in enumerate(self.CONVOLUTIONS):
             # The first has the most places to normalise, which would take a sixth of the time.
-            layer = nn.utils.skip_init(nn.Conv2d, channels, units, kernel, stride, kernel // 2, bias=not place)
+            layer = _undrawn(nn.Conv2d, channels, units, kernel, stride, kernel // 2, bias=not place)
             layers += [layer, *([nn.BatchNorm2d(units)] if place else []), nn.ReLU(inplace=True)]
             height, width, channels = -(-height // stride), -(-width // stride), units
-        layers += [nn.Flatten(), nn.utils.skip_init(nn.Linear, height * width * channels, self.HIDDEN), nn.ReLU()]
-        super().__init__(*layers, nn.utils.skip_init(nn.Linear, self.HIDDEN, num_outputs))
+        layers += [nn.Flatten(), _undrawn(nn.Linear, height * width * channels, self.HIDDEN), nn.ReLU()]
+        super().__init__(*layers, _undrawn(nn.Linear, self.HIDDEN, num_outputs))
 
 
 NETWORKS: dict[Network, type[PaperCNN | LaptopCNN]] = {Network.paper: PaperCNN, Network.laptop: LaptopCNN}
@@ -197,6 +198,12 @@ class Scaling:
         """Outputs (B, num_labels) in the labels' units, within their ranges."""
         low, high = self.low.to(out.device), self.high.to(out.device)
         return low + (out.clamp(-SCALE, SCALE) + SCALE) / (2 * SCALE) * (high - low)
+
+
+def _undrawn(kind: type[nn.Module], *arguments: Any, **settings: Any) -> nn.Module:
+    """A layer without weights yet; torch's own would come from its global generator."""
+    made: nn.Module = nn.utils.skip_init(kind, *arguments, **settings)  # type: ignore[no-untyped-call]
+    return made
 
 
 def _draw(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:

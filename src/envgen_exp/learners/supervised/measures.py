@@ -56,14 +56,19 @@ class Found:
     ) -> Found:
         """Batches put together; their images are not kept."""
         parts = [(answers, seen.labels, seen.strata) for answers, seen in looked]
-        return cls(*(np.concatenate(of) for of in zip(*parts, strict=True)), designs, seeds)
+        answers, labels, strata = (np.concatenate(of) for of in zip(*parts, strict=True))
+        return cls(answers, labels, strata, designs, seeds)
 
     @classmethod
     def joined(cls, parts: Sequence[Found]) -> Found:
         """Several as one."""
-        arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in ("answers", "labels", "strata"))
-        designs, seeds = ([one for part in parts for one in getattr(part, name)] for name in ("designs", "seeds"))
-        return cls(*arrays, designs, seeds)
+        return cls(
+            np.concatenate([part.answers for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.strata for part in parts]),
+            [design for part in parts for design in part.designs],
+            [seed for part in parts for seed in part.seeds],
+        )
 
     def judged(self, family: Labelled) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which skills each frame asks for, and which of these were shown, (frames, skills) both."""

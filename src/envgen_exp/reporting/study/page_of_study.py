@@ -140,7 +140,7 @@ def skills(analysis: Analysis) -> Markup:
         chart = bars("Success in the report evaluation, percent of episodes", names, groups, alt=alt)
         items = [(label, colour, False) for label, colour, _ in groups]
         numbers = fold("The numbers", _table(skill_sheet(part)), is_open=True)
-        charts.append(element("div", element("div", legend(items), chart), numbers, class_="beside"))
+        charts.append(element("div", element("div", legend(items), chart, class_="bars"), numbers, class_="beside"))
     note = (
         "Means over runs; whiskers are 95 % intervals over runs, or over episodes where there is one run or the runs "
         "don't differ."
