@@ -46,7 +46,7 @@ class Adaptive(Defaults):
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
         """Ask for the designs of a cycle; raises LLMError where the model gives no answer at all."""
         assert self._client is not None, "a designer that asks needs a client"
-        told = self._told(feedback)
+        told = self._telling(feedback)
         chat = self._ask(told)
         talk = chat
         wanted = list(range(self._num_designs))
@@ -105,7 +105,7 @@ class Adaptive(Defaults):
 
     # What some rivals do otherwise
 
-    def _told(self, feedback: Feedback | None) -> Feedback | None:
+    def _telling(self, feedback: Feedback | None) -> Feedback | None:
         """What of the feedback the model is told."""
         return feedback
 

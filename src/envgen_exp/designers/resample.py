@@ -20,7 +20,7 @@ class Resample(Adaptive):
         """The one chat that each cycle sends."""
         return super().preview()[:1]
 
-    def _told(self, feedback: Feedback | None) -> None:
+    def _telling(self, feedback: Feedback | None) -> None:
         return None
 
     def _ask(self, feedback: Feedback | None) -> list[Message]:

@@ -217,16 +217,13 @@ class CompactPrompter(Prompter):
 
 def _changed(setting: Setting) -> dict[str, Any]:
     """The values of a setting but its default, as far as a schema can say so."""
-    others = [choice for choice in setting.choices if choice != setting.default]
+    if setting.choices:
+        others = tuple(choice for choice in setting.choices if choice != setting.default)
+        return value_schema(replace(setting, choices=others or setting.choices))
     low, high = setting.low, setting.high
-    return value_schema(
-        replace(
-            setting,
-            choices=tuple(others) or setting.choices,
-            low=low + (low == setting.default < high),
-            high=high - (low < high == setting.default),
-        )
-    )
+    if low < high:
+        low, high = low + (setting.default == low), high - (setting.default == high)
+    return value_schema(replace(setting, low=low, high=high))
 
 
 _ORDER = "---\n"
