@@ -23,7 +23,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet
 HASHED      := $(PIP_INSTALL) --require-hashes --no-build-isolation
 EXTRAS      := $(HASHED) --constraint locks/install.txt --constraint locks/optional.txt
 
-CXX_FILES := $(wildcard native/*.h native/*.cc)
+CXX_FILES := $(wildcard native/*.h native/*.cc native/driving/*.h native/driving/*.cc)
 SLOW      = chaos or parity or long or launchers or model
 
 .DEFAULT_GOAL := help
@@ -158,9 +158,10 @@ $(VENV)/.examples: $(STAMP)
 	@$(EXTRAS) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["examples"])')
 	@touch $@
 
-examples: $(VENV)/.examples ## short trainings on the Gymnasium environments: CleanRL's manner and Stable-Baselines3
+examples: $(VENV)/.examples ## the Gymnasium environments in others' hands: CleanRL's manner, Stable-Baselines3, TorchRL
 	OMP_NUM_THREADS=1 $(BIN)/python examples/cleanrl_ppo.py --total-timesteps 30000
 	OMP_NUM_THREADS=1 $(BIN)/python examples/sb3_ppo.py --total-timesteps 4096
+	OMP_NUM_THREADS=1 $(BIN)/python examples/torchrl_rollout.py --steps 200
 
 # uv is in no lock: it reads names, versions and hashes, and installs nothing.
 lock: ## locks/, anew from pyproject.toml: what is installed and its hashes; ARGS=--upgrade takes the newest; needs uv

@@ -1,6 +1,7 @@
 """How fast training is, beside the same network's bare work and beside the obvious stack.
 
     python benchmarks/ppo.py [--rounds 3] [--seconds 6] [--threads 2] [--json build/ppo_benchmark.json]
+    python benchmarks/ppo.py --without-plain --presets symbolic symbolic,memory=128 laptop laptop,memory=128
     python benchmarks/ppo.py --device cuda
 
 Everything is measured in one run, in rounds that visit each measurement in turn, so that whatever else the machine does
@@ -14,8 +15,9 @@ nothing else.
 that is neither environment, inference nor update.
 `plain`: benchmarks/plain_ppo.py, crafter in subprocesses and a loop in CleanRL's manner; with and without numba.
 
-With `--device cuda` it measures the paper's network at 8 x 512 and at more environments, and exits with 2 where there
-is no CUDA device.
+With `--device cuda` it measures every preset as it is, then the paper's network with more environments, and exits with
+2 where there is no CUDA device. Auxiliary phases are in `train` and not in `bare`; `bare` runs a memory through whole
+sequences, as the update does.
 """
 
 from __future__ import annotations
@@ -43,24 +45,29 @@ from crafter_engine import processor
 
 from envgen_exp import seeding
 from envgen_exp.commands import run as command
-from envgen_exp.commands.compose import compose_run
+from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.config import RunConfig
 from envgen_exp.families import make_family
+from envgen_exp.families.family import Mirrored
 from envgen_exp.learners.ppo.allocator import keep_large_buffers
 from envgen_exp.learners.ppo.config import PPOConfig
-from envgen_exp.learners.ppo.ppo import PPO, minibatch_size, set_gradients
+from envgen_exp.learners.ppo.descent import set_gradients
+from envgen_exp.learners.ppo.ppo import PPO, minibatch_size
 from envgen_exp.learners.ppo.training import TrainingPhase
 from envgen_exp.run import loop as pipeline
 from envgen_exp.seeding import WorldSet
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("env", "inference", "update")
+PARTS = ("env", "inference", "update", "aux")
 BUDGET = 1_960_000
 """The paper's training steps of a run."""
 
 
 def composed(preset: str, *overrides: str) -> RunConfig:
-    return compose_run([f"ppo={preset}", "designer=original", "tracker=none", *overrides])
+    """Of a preset, or of one with settings of the section `ppo` after it: symbolic,memory=128."""
+    name, *settings = preset.split(",")
+    own = [f"ppo.{setting}" for setting in settings]
+    return compose_run([f"ppo={name}", *own, "designer=original", "tracker=none", *overrides])
 
 
 class Training:
@@ -70,7 +77,8 @@ class Training:
         family = make_family(dataclasses.replace(config.env, num_threads=threads))
         self.config, self.device = config.ppo, device
         spec, num_actions = family.observation_spec, family.num_actions
-        self.learner = PPO.create(config.ppo, spec, num_actions, 0, device, threads)
+        symmetry = family.symmetry if isinstance(family, Mirrored) else None
+        self.learner = PPO.create(config.ppo, spec, num_actions, 0, device, threads, symmetry)
         seeds = seeding.integers(0, "worlds", "benchmark", count=config.ppo.num_envs)
         env = family.vector([None] * config.ppo.num_envs, seeds, WorldSet.VALIDATION)
         steps = 10**9 // config.ppo.num_envs * config.ppo.num_envs
@@ -78,17 +86,21 @@ class Training:
         self.rollouts = iter(self.phase)
         self.parts: dict[str, float] = {}
         """Seconds so far by what they went to."""
+        self.steps, self.cpu_seconds = 0, 0.0
+        """Steps measured so far, and the processor time that they took in all threads."""
         next(self.rollouts)
 
     def rate(self, seconds: float) -> float:
         """Steps per second of whole rollouts and updates."""
-        steps, start = 0, time.perf_counter()
+        steps, start, cpu_start = 0, time.perf_counter(), time.process_time()
         while (elapsed := time.perf_counter() - start) < seconds:
             report = next(self.rollouts)
             steps += report.steps
             for name, value in report.timings.items():
                 self.parts[name] = self.parts.get(name, 0.0) + value
             wait(self.device)
+        self.steps += steps
+        self.cpu_seconds += time.process_time() - cpu_start
         return steps / elapsed
 
     def bare_rate(self, seconds: float) -> float:
@@ -96,20 +108,27 @@ class Training:
         config, agent, optimizer, team = self.config, self.learner.agent, self.learner.optimizer, self.learner.team
         parameters = list(agent.parameters())
         rollout = self.phase.buffer.device_obs
+        length = config.num_steps if agent.recurrent else 1
         batch = {name: x[: config.num_steps].flatten(0, 1) for name, x in rollout.items()}
-        size = minibatch_size(config)
+        size = minibatch_size(config) // length
+        width = config.num_steps * config.num_envs // length
+        firsts = torch.arange(length, device=self.device).unsqueeze(1) * width
         minibatches = [
             [
-                {name: x[int(part[0]) : int(part[-1]) + 1] for name, x in batch.items()}
-                for part in team.split(torch.arange(i * size, min((i + 1) * size, config.num_steps * config.num_envs)))
+                {name: x[(firsts + part.to(self.device)).flatten()] for name, x in batch.items()}
+                for part in team.split(torch.arange(i * size, min((i + 1) * size, width)), length)
             ]
             for i in range(config.num_minibatches)
         ]
 
         def gradients(part: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-            logits, values = agent(part)
+            samples = len(next(iter(part.values())))
+            nothing = agent.nothing(samples // length, self.device)
+            starts = torch.zeros(length, samples // length, dtype=torch.bool, device=self.device)
+            logits, values, _ = agent.follow(part, nothing, starts)
             # So small that the weights stay where training has brought them.
-            return torch.autograd.grad(1e-9 * (logits.sum() + values.sum()), parameters)
+            loss = 1e-9 * (logits.sum() + values.sum())
+            return torch.autograd.grad(loss, parameters, materialize_grads=True)
 
         steps, start = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - start) < seconds:
@@ -208,8 +227,11 @@ def on_cpu(options: argparse.Namespace) -> list[Row]:
             (f"{preset}: bare network, steps/s", summary(bare), ""),
             (f"{preset}: share of the bare network", ratio(train, bare), "0.90; 0.95"),
         ]
-        total = sum(training.parts[f"{part}_seconds"] for part in PARTS)
-        for part in PARTS:
+        per_cpu_second = summary([training.steps / training.cpu_seconds])
+        rows.append((f"{preset}: steps per CPU second", per_cpu_second, ""))
+        parts = [part for part in PARTS if f"{part}_seconds" in training.parts]
+        total = sum(training.parts[f"{part}_seconds"] for part in parts)
+        for part in parts:
             rows.append((f"{preset}: share of {part}", summary([training.parts[f"{part}_seconds"] / total]), ""))
         share = summary([overhead(preset, options.run_steps, threads)])
         rows.append((f"{preset}: rest of a run's training, share", share, "below 0.03"))
@@ -221,24 +243,25 @@ def on_cpu(options: argparse.Namespace) -> list[Row]:
 
 
 def on_cuda(options: argparse.Namespace) -> list[Row]:
-    """The paper's network with its own 8 x 512 and with more environments, whose update has as many steps."""
+    """Every preset as it is, and the paper's network with more environments, whose update has as many steps."""
     cuda = torch.device("cuda")
-    shapes = ((8, 512, 8), (64, 64, 8), (128, 64, 16), (256, 64, 32))
-    trainings = {}
-    for envs, steps, minibatches in shapes:
-        overrides = f"ppo.num_envs={envs}", f"ppo.num_steps={steps}", f"ppo.num_minibatches={minibatches}"
-        trainings[envs, steps] = Training(composed("paper", "ppo.precision=auto", *overrides), options.threads, cuda)
-    found: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    for _ in range(options.rounds):
-        for shape, training in trainings.items():
-            rates = training.rate(options.seconds), training.bare_rate(options.seconds)
-            found.setdefault(shape, []).append(rates)
+    presets = [
+        file.stem for file in sorted((CONF / "ppo").glob("*.yaml")) if file.stem not in ("smoke", "symbolic_long")
+    ]
+    shapes = ((64, 64, 8), (128, 64, 16), (256, 64, 32))
+    names = [
+        *presets,
+        *(f"paper,precision=auto,num_envs={n},num_steps={m},num_minibatches={k}" for n, m, k in shapes),
+    ]
     rows: list[Row] = []
-    for (envs, steps), rates in found.items():
+    for name in names:  # one after the other: together they would not fit into every device's memory
+        training = Training(composed(name), options.threads, cuda)
+        rates = [(training.rate(options.seconds), training.bare_rate(options.seconds)) for _ in range(options.rounds)]
         train, bare = ([rate[index] for rate in rates] for index in (0, 1))
+        weights = training.learner.describe()["parameters"]
         rows += [
-            (f"paper, {envs} x {steps}, steps/s", summary(train), "16,000" if envs >= 64 else ""),
-            (f"paper, {envs} x {steps}: share of the bare network", ratio(train, bare), ""),
+            (f"{name}: {weights:,} weights, steps/s", summary(train), "16,000" if "," in name else ""),
+            (f"{name}: share of the bare network", ratio(train, bare), ""),
         ]
     return rows
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-import envgen_exp.families.gymnasium  # noqa: F401  registers the environments
+import envgen_exp  # noqa: F401  registers the environments
 
 DESIGN = {"target_biome": "grassland", "tree_rarity": "very common"}
 

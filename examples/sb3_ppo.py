@@ -19,7 +19,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
-import envgen_exp.families.gymnasium  # noqa: F401  registers the environments
+import envgen_exp  # noqa: F401  registers the environments
 
 ENV_ID = "EnvGen/Crafter-v0"
 DESIGN = {"target_biome": "grassland", "tree_rarity": "very common"}

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-import envgen_exp.families.gymnasium  # noqa: F401  registers the environments
+import envgen_exp  # noqa: F401  registers the environments
 
 Indices = int | Iterable[int] | None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -42,11 +45,32 @@ def run(folder: Path, *overrides: str) -> Path:
     return folder
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of pytest-xdist's processes to ask for it makes; all share it, so none may change it."""
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+    folder, made = shared / name, shared / f"{name}.made"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            made.touch()
+    return folder
+
+
+def smoke(factory: pytest.TempPathFactory) -> Path:
+    """The finished run of SMOKE, with all that it leaves."""
+    return once(factory, "smoke", run)
+
+
 @contextmanager
 def quick() -> Iterator[None]:
-    """Runs inside it look at 2 sampled worlds of each design, not 64, and make no report.html: half of their time.
+    """Runs inside it look at 2 sampled worlds of each design, not 64, and make no report.html and no last table.
 
-    For tests of what neither changes, such as going on after a kill; forked children inherit it.
+    That is half of their time. For tests of what none of it changes, such as going on after a kill; forked children
+    inherit it.
     """
     check = CrafterFamily.check
 
@@ -56,6 +80,7 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CrafterFamily, "check", few)
         patch.setattr(command, "write_report", lambda folder: folder)
+        patch.setattr(command, "tell_run", lambda *_: None)
         yield
 
 
@@ -102,6 +127,7 @@ def fork(work: Callable[[], object]) -> int:
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
+        gc.freeze()  # a collection would copy all pages
         try:
             work()
             sys.stdout.flush()

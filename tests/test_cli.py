@@ -349,6 +349,47 @@ def test_a_file_of_conf_can_say_what_is_swept(pipeline: Pipeline) -> None:
     ]
 
 
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A config folder of one's own with a model and an experiment."""
+    folder = tmp_path / "my conf"
+    for name, text in {
+        "llm/mine.yaml": "# A model of my own\ndefaults: [offline, _self_]\nname: mine\n",
+        "llm/gpt4.yaml": "name: never\n",
+        "experiment/ours.yaml": "# @package _global_\ndefaults:\n  - override /llm: mine\ncycles: 3\n",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("flag", ["--config-dir={}", "hydra.searchpath=['{}']", "hydra.searchpath=['file://{}']"])
+def test_options_may_lie_in_a_folder_of_ones_own(flag: str, mine: Path, pipeline: Pipeline) -> None:
+    words = ["experiment=ours", flag.format(mine)]
+    assert cli.main(words) == 0
+    assert cli.main(["-m", *words, "llm=glob(m*)", "seed=1,2"]) == 0
+    assert [(c.llm.name, c.cycles, c.seed) for c in pipeline.configs] == [("mine", 3, seed) for seed in (0, 1, 2)]
+    assert compose_run([f"hydra.searchpath=['{mine}']", "llm=gpt4"]).llm.name == "gpt4"  # what conf/ has is taken
+    (mine / "experiment" / "ours.yaml").write_text("# @package _global_\ncycles: 2\n")
+    assert compose_run([f"hydra.searchpath=['{mine}']", "experiment=ours"]).cycles == 2
+
+
+def test_a_folder_of_ones_own_is_listed_and_checked(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--config-dir", str(mine), "--help"]) == 0
+    assert "mine             A model of my own" in capsys.readouterr().out
+    assert cli.main([f"--config-dir={mine}/nowhere", "llm=mine"]) == 2
+    assert f"{mine}/nowhere is no folder" in capsys.readouterr().err
+    assert cli.main([f"hydra.searchpath=['{mine}']", "llm=min"]) == 2
+    assert "llm=min: no such option, did you mean mine?" in capsys.readouterr().err
+
+
+def test_a_resumed_run_takes_an_option_of_ones_own(mine: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    RunFolder.create(runs.composed(f"folder={folder}"), command="python run.py", versions={}, chosen={}).close()
+    config = compose_run([f"resume={folder}", f"hydra.searchpath=['{mine}']", "llm=mine"])
+    assert config.llm.name == "mine"
+
+
 def test_runs_of_a_sweep_go_to_other_processes(tmp_path: Path) -> None:
     # Without its key each run ends in the process that it was sent to, having got there whole.
     argv = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "llm=gpt4", "env.engine=reference", "seed=0,1"]

@@ -150,8 +150,15 @@ def test_sfl_trains_in_what_the_agent_does_half_of_the_time() -> None:
 
     with quick():
         config = SFLConfig("sfl", num_designs=2, num_candidates=4)
+        found = {
+            share: SFL(dataclasses.replace(config, random_share=share), Means(FAMILY, trial=trial))
+            .design(1, None)
+            .returns  # type: ignore[arg-type]
+            for share in (0.0, 0.5, 1.0)
+        }
         designer = SFL(config, Means(FAMILY, trial=trial))  # type: ignore[arg-type]
-        found = designer.design(1, None)
-    assert found.returns == (0.25, 0.1875)
+        assert designer.design(1, None).returns == found[0.5]
+    # What is taken as it comes is what was drawn first, whatever the agent does in it.
+    assert found == {0.0: (0.25, 0.1875), 0.5: (0.25, 0.0), 1.0: (0.0, 0.25)}
     assert SFL.deducts(config)
     assert SFL.validation(config, 4) == (0, 64)

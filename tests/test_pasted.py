@@ -20,6 +20,7 @@ from envgen_exp.commands.report import _composes as composes
 from envgen_exp.reporting.run.terminal import next_commands
 from envgen_exp.run import pasted as pasting
 from envgen_exp.run.pasted import SCRIPT, pasted
+from envgen_exp.run.pasted import typed as typed_here
 from envgen_exp.run.stored import quoted
 from envgen_exp.run.summary import RunSummary
 
@@ -115,3 +116,23 @@ def test_the_interpreter_that_ran_runs_again(active: bool, tmp_path: Path, monke
     assert pasted("python run.py 'a= b'") == ("python" if active else ".venv/bin/python") + " run.py 'a= b'"
     assert pasted("python -m envgen_exp report x").endswith("python -m envgen_exp report x")
     assert os.fspath(SCRIPT) == f"{ROOT}/run.py"
+
+
+def test_who_began_with_envgen_goes_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run, report = "python run.py 'a= b'", "python -m envgen_exp report x"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    monkeypatch.setattr(pasting, "SCRIPT", tmp_path / "site" / "run.py")  # of an installed package, which has none
+    assert [pasted(run), typed_here(report)] == ["bin/python -m envgen_exp run 'a= b'", "envgen report x"]
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "envgen"
+    script.write_text("#!/bin/sh\n")
+    assert [pasted(run), pasted(report)] == ["bin/envgen run 'a= b'", "bin/envgen report x"]
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert [pasted(run), pasted(report)] == ["envgen run 'a= b'", "envgen report x"]
+    monkeypatch.setattr(pasting, "SCRIPT", SCRIPT)
+    assert pasted(run).endswith(f"{SCRIPT} 'a= b'")
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    assert [pasted(run), typed_here(run)] == ["envgen run 'a= b'", "envgen run 'a= b'"]

@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import runs
 import torch
-from runs import SMOKE, composed, die, final_state, fork, quick, rows, run, wait
+from runs import SMOKE, composed, die, final_state, fork, quick, rows, wait
 
 from envgen_exp.commands import cli
 from envgen_exp.commands import run as command
@@ -31,6 +33,9 @@ from envgen_exp.run.pasted import pasted
 from envgen_exp.run.session import Session
 
 ROOT = Path(__file__).parents[1]
+
+SHORT = ("env.designed_length=30", "env.original_length=30", "evaluation.report_episodes=2")
+"""The shortest evaluations; all runs here have them."""
 
 SMALL = (
     "ppo.num_steps=4",
@@ -60,10 +65,13 @@ NEEDS = {
 }
 """What designers need beside their name, or to be quick; {whole} is a finished run."""
 
+ELSEWHERE = ("corner_cases",)
+"""Arms whose designs are another game's."""
+
 DESIGNED = {name: (f"designer={name}", *NEEDS.get(name, ())) for name in DESIGNERS.names} | {
     path.stem: (f"arm={path.stem}", *NEEDS.get(path.stem, ()))
     for path in sorted((ROOT / "conf" / "arm").glob("*.yaml"))
-    if path.stem not in (*DESIGNERS.names, *LEARNERS.names)
+    if path.stem not in (*DESIGNERS.names, *LEARNERS.names, *ELSEWHERE)
 }
 """Every designer, and every arm that is more than one; language models that play are killed by test_agents.py."""
 
@@ -82,6 +90,10 @@ VARIANTS = {
     for designed in (AS_REFERENCE if played.startswith("reference") else DESIGNED)
 }
 VARIANTS["native, symbolic, adaptive, with memory"] = (*VARIANTS["native, symbolic, adaptive"], "ppo.memory=8")
+VARIANTS["native, symbolic, adaptive, with distillation"] = (
+    *VARIANTS["native, symbolic, adaptive"],
+    *("ppo.aux_freq=16", "ppo.aux_epochs=1", "env.original_length=20", "schedule.final_steps=384"),
+)
 FEW = (
     "native, symbolic, adaptive",
     "native, pixels, adaptive",
@@ -106,7 +118,12 @@ def quickly() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing interrupted."""
-    return run(tmp_path_factory.mktemp("whole") / "run")
+    return runs.once(tmp_path_factory, "whole", run)
+
+
+def run(folder: Path, *overrides: str) -> Path:
+    """Do, or go on with, a run of short episodes."""
+    return runs.run(folder, *SHORT, *overrides)
 
 
 def killed_at_random(folder: Path, overrides: Sequence[str], kills: int, rng: random.Random, longest: float) -> int:
@@ -202,7 +219,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint_and_the_command_that_goes_on(
 
         Session.boundary = boundary_  # type: ignore[assignment]
         session.SNAPSHOT_SHARE = 0  # rollouts of milliseconds would have none
-        os._exit(command.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), []))
+        os._exit(command.run(composed(f"folder={folder}", *SHORT, "checkpoint.every_steps=0"), []))
 
     assert wait(fork(until_stopped)) == 128 + signum
     assert capfd.readouterr().out.rstrip().splitlines()[-1] == pasted(f"python run.py resume={folder}")
@@ -231,7 +248,7 @@ def test_a_signal_in_a_long_update_falls_back_to_the_last_snapshot(
 
         TrainingPhase._train_once = train_once  # type: ignore[method-assign]
         stopping.GRACE = 0.3
-        command.run(composed(f"folder={folder}", "checkpoint.every_steps=0"), [])
+        command.run(composed(f"folder={folder}", *SHORT, "checkpoint.every_steps=0"), [])
 
     assert wait(fork(until_stopped)) == 128 + signal.SIGTERM
     assert capfd.readouterr().out.rstrip().splitlines()[-1] == pasted(f"python run.py resume={folder}")
@@ -255,10 +272,11 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     assert wait(fork(until_stopped)) == 128 + signal.SIGINT
 
 
-def interrupted(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def interrupted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run killed inside a phase, with two checkpoints."""
 
-    def until_killed() -> None:
+    def until_killed(folder: Path) -> None:
         save = Session.save_snapshot
 
         def save_(self: Session) -> None:
@@ -269,16 +287,24 @@ def interrupted(folder: Path) -> Path:
         Session.save_snapshot = save_  # type: ignore[method-assign]
         run(folder)
 
-    assert wait(fork(until_killed)) == -signal.SIGKILL
-    assert len(list((folder / "checkpoints").glob("*.pt"))) == 2
-    return folder
+    def interrupt(folder: Path) -> None:
+        assert wait(fork(lambda: until_killed(folder))) == -signal.SIGKILL
+        assert len(list((folder / "checkpoints").glob("*.pt"))) == 2
+
+    return runs.once(tmp_path_factory, "interrupted", interrupt)
+
+
+@pytest.fixture
+def interrupted(interrupted_once: Path, tmp_path: Path) -> Path:
+    """A run killed inside a phase, a test's own."""
+    return shutil.copytree(interrupted_once, tmp_path / "run")
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone", "sum"])
 def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
-    damage: str, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    damage: str, whole: Path, interrupted: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    folder = interrupted(tmp_path / "run")
+    folder = interrupted
     newest = max((folder / "checkpoints").glob("*.pt"))
     data = bytearray(newest.read_bytes())
     if damage == "cut":
@@ -297,8 +323,8 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
     assert final_state(folder) == final_state(whole)
 
 
-def test_without_a_whole_checkpoint_a_run_is_refused(tmp_path: Path) -> None:
-    folder = interrupted(tmp_path / "run")
+def test_without_a_whole_checkpoint_a_run_is_refused(interrupted: Path) -> None:
+    folder = interrupted
     for file in (folder / "checkpoints").glob("*.pt"):
         file.write_bytes(b"")
     with pytest.raises(CheckpointError, match="no checkpoint in"):
@@ -306,16 +332,16 @@ def test_without_a_whole_checkpoint_a_run_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log", ["metrics.jsonl", "episodes.jsonl", "timings.jsonl"])
-def test_a_torn_line_is_cut_away(log: str, whole: Path, tmp_path: Path) -> None:
-    folder = interrupted(tmp_path / "run")
+def test_a_torn_line_is_cut_away(log: str, whole: Path, interrupted: Path) -> None:
+    folder = interrupted
     with (folder / log).open("ab") as file:
         file.write(b'{"step": 12, "pha')
     run(folder)
     assert final_state(folder) == final_state(whole)
 
 
-def test_a_log_shorter_than_its_checkpoint_says_is_refused(tmp_path: Path) -> None:
-    folder = interrupted(tmp_path / "run")
+def test_a_log_shorter_than_its_checkpoint_says_is_refused(interrupted: Path) -> None:
+    folder = interrupted
     os.truncate(folder / "metrics.jsonl", 10)
     with pytest.raises(RunFolderError, match=r"metrics\.jsonl"):
         run(folder)
@@ -381,7 +407,7 @@ def test_a_failing_engine_thread_is_one_line_and_the_run_goes_on_later(
             return step(self, *args, **kwargs)
 
         NativeVector.step = step_  # type: ignore[method-assign]
-        os._exit(cli.main([*SMOKE, "env.num_threads=3", f"folder={folder}"]))
+        os._exit(cli.main([*SMOKE, *SHORT, "env.num_threads=3", f"folder={folder}"]))
 
     assert wait(fork(until_failed)) == 1
     printed = capfd.readouterr()
@@ -421,9 +447,9 @@ def test_a_clock_that_jumps_changes_no_result(whole: Path, tmp_path: Path, monke
 
 
 def test_another_machine_is_said_and_the_run_goes_on(
-    whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    whole: Path, interrupted: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = interrupted(tmp_path / "run")
+    folder = interrupted
     monkeypatch.setattr("envgen_exp.run.preparation.platform.python_version", lambda: "3.99.0")
     run(folder)
     assert "is 3.99.0: numbers may differ" in capfd.readouterr().out

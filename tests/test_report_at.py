@@ -11,6 +11,9 @@ from runs import composed, die, final_state, fork, quick, rows, run, summary, wa
 from envgen_exp.errors import ConfigError
 from envgen_exp.reporting.run.page_of_run import make_report
 from envgen_exp.reporting.run.terminal import midway_line
+from envgen_exp.reporting.study import packs
+from envgen_exp.reporting.study.analysis import Analysis
+from envgen_exp.reporting.study.table_files import markdown
 from envgen_exp.run import evaluations
 from envgen_exp.run.preparation import prepare, tell_plan
 from envgen_exp.run.record import RunRecord
@@ -113,6 +116,17 @@ def test_tables_page_and_log_show_it(both: tuple[Path, Path], capsys: pytest.Cap
     (row,) = (row for row in rows(both[1] / "metrics.jsonl") if row["phase"] == "report-at-130")
     assert all(metrics.describe(name) for name in row.keys() - {"step", "phase", "cycle"})
     assert {"score/midway", "score/midway_low", "skill/midway/collect_wood", "steps/midway"} <= row.keys()
+
+
+def test_a_study_s_tables_show_it_from_a_folder_and_from_a_pack(both: tuple[Path, Path], tmp_path: Path) -> None:
+    found = RunRecord(both[1]).midway
+    (tmp_path / "pack.json").write_bytes(packs.pack(packs.opened(both[1])[1]))
+    texts = {markdown(Analysis(packs.open_study([path]))) for path in (both[1].parent, tmp_path / "pack.json")}
+    for text in texts:
+        table = text[text.index("## Score in the midst of training") :].splitlines()
+        assert [cell.strip() for cell in table[4].split("|")[2:-1]] == ["192 steps", "400 steps", "992 steps"]
+        cells = [f"{one.values['score/midway']:.2f} (n=1)" for one in found]
+        assert any(row.split("|")[2:-1] == [f" {cell} " for cell in cells] for row in table)
 
 
 def test_steps_that_the_run_never_has_are_refused_and_the_plan_tells_the_others() -> None:

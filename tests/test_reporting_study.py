@@ -312,6 +312,19 @@ def test_steps_that_do_not_match_the_budget_are_noted(tmp_path: Path) -> None:
     assert "trained 3 steps where its config asks for" in collect(tmp_path).notes[0]
 
 
+def test_steps_that_were_taken_off_are_not_missing(tmp_path: Path) -> None:
+    changes = {"arm": "sfl", "designer.deduct": True}
+    budget = make_run(tmp_path / "budget")
+    asked = collecting.read_run(budget).training_steps
+    steps = {"designed": 0, "original": asked - 50, "feedback": 3, "report": 4, "validation": 41}
+    make_run(tmp_path / "a" / "0", changes=changes, steps=steps)
+    notes = collect(tmp_path / "a").notes
+    assert "took up to 41 validation steps taken off its training" in notes[0]
+    assert "where its config asks for" not in "".join(notes)
+    make_run(tmp_path / "a" / "1", changes={**changes, "seed": 1}, steps={**steps, "original": asked})
+    assert "where its config asks for" in "".join(collect(tmp_path / "a").notes)
+
+
 def test_unfinished_runs_are_named_and_counted_in_nothing(tmp_path: Path) -> None:
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", changes={"seed": 1}, finished=False)

@@ -24,7 +24,7 @@ from envgen_exp.config import Precision
 from envgen_exp.errors import CheckpointError, ConfigError, NumericsError
 from envgen_exp.families.design import design_key
 from envgen_exp.families.vector import Buffers, EpisodeRecord
-from envgen_exp.learners.ppo import agent, ppo, training
+from envgen_exp.learners.ppo import networks, ppo, training
 from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.ppo import PPO
@@ -706,7 +706,7 @@ def test_a_team_learns_what_a_thread_alone_learns(
     arrays = {name: getattr(rollout, name).double() for name in ("logprobs", "values", "advantages", "returns")}
     rollout = dataclasses.replace(rollout, **arrays)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    monkeypatch.setattr(agent, "_channels_first", lambda image: image.permute(0, 3, 1, 2).double() / 255)
+    monkeypatch.setattr(networks, "channels_first", lambda image: image.permute(0, 3, 1, 2).double() / 255)
     metrics, states = [], []
     for threads in (1, 2):
         learner = new_learner(config, observation=observation, threads=threads)

@@ -45,6 +45,12 @@ WHEN: tuple[tuple[str, frozenset[str], str], ...] = (
     (r"\w+/feedback.*", frozenset({"feedback"}), "each feedback evaluation"),
     (r"\w+/midway.*", frozenset({"midway"}), "each evaluation of `evaluation.report_at`"),
     (r"\w+/report.*", frozenset({"report"}), "the report evaluation"),
+    (
+        "aux/.*|loss/(matching|prediction|policy_distance|value_distance)",
+        frozenset({"designed", "original"}),
+        "training with `ppo.aux_freq`: each auxiliary phase",
+    ),
+    ("seconds/aux", frozenset({"designed", "original"}), "training with `ppo.aux_freq`: each update"),
     ("loss/.*|speed/.*|seconds/(env|inference|update)", frozenset({"designed", "original"}), _UPDATE),
     ("(llm|designs)/.*", frozenset({"design"}), "each design phase"),
     (

@@ -18,15 +18,15 @@ import yaml
 
 from envgen_exp import __version__
 from envgen_exp.commands import help as usage
-from envgen_exp.commands import sweep
-from envgen_exp.commands.compose import CONF, compose_run, compose_sweep, hydra_settings
+from envgen_exp.commands import searchpath, sweep
+from envgen_exp.commands.compose import CONF, compose_run, compose_sweep, hydra_settings, own_folders
 from envgen_exp.commands.failure import told
 from envgen_exp.errors import ConfigError
 from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.secrets import refuse_secrets
 from envgen_exp.registry import nearest
 
-_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--info", "--shell-completion")
+_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--config-dir", "--info", "--shell-completion")
 
 
 @told
@@ -34,11 +34,14 @@ def main(argv: Sequence[str]) -> int:
     """Do what `argv` asks and return the exit status."""
     refuse_secrets(argv, os.environ)
     asked = _flags().parse_intermixed_args(argv)
+    if asked.config_dir is not None:
+        asked.overrides.insert(0, searchpath.override([asked.config_dir]))
     if asked.help:
         overrides = [word for word in asked.overrides if "=" in word]
         config = compose_run(overrides)
         sections = [word for word in asked.overrides if "=" not in word]
-        print("\n".join(usage.usage_of(section, config, CONF) for section in sections) or usage.usage(config, CONF))
+        conf = (CONF, *own_folders(overrides))
+        print("\n".join(usage.usage_of(section, config, *conf) for section in sections) or usage.usage(config, *conf))
         return 0
     if asked.version:
         print(f"envgen_exp {__version__}")
@@ -54,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if asked.multirun:
         return sweep.run_sweep(asked.overrides)
-    return sweep.run_once(compose_run(asked.overrides), argv)
+    return sweep.run_once(compose_run(asked.overrides), asked.overrides)
 
 
 def _configs(asked: argparse.Namespace) -> Iterator[str]:
@@ -88,6 +91,7 @@ def _flags() -> argparse.ArgumentParser:
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-cd", "--config-dir")
     parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"])
     parser.add_argument("-i", "--info", nargs="?", const="all")
     parser.add_argument("-sc", "--shell-completion", action="store_true")

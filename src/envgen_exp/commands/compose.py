@@ -30,6 +30,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from envgen_exp.commands import searchpath
 from envgen_exp.commands.explain import explain
 from envgen_exp.commands.inputs import enclose
 from envgen_exp.commands.validation import validate
@@ -114,6 +115,8 @@ class Sweep:
     """A multirun as it is going to be launched."""
 
     folder: Path
+    own: tuple[str, ...]
+    """The override that names config folders of one's own, which each of its runs is composed with."""
     launcher: str
     """The option of hydra/launcher, e.g. 'joblib'."""
     settings: Mapping[str, Any]
@@ -156,7 +159,13 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
         if run.config.designer.wants_source:
             source = _source(run, [other.config for other in runs])
             runs[number] = dataclasses.replace(run, source=folder / identity(source))
-    return Sweep(folder, launcher, settings, study, tuple(runs))
+    own = tuple(str(override.input_line) for override in searchpath.chosen(parsed))
+    return Sweep(folder, own, launcher, settings, study, tuple(runs))
+
+
+def own_folders(overrides: Sequence[str], conf: Path = CONF) -> list[Path]:
+    """Config folders of one's own that the overrides name."""
+    return searchpath.folders(_parse(overrides, conf))
 
 
 def spelled_out(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
@@ -226,15 +235,17 @@ def register_plain() -> None:
 
 
 def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
+    if len(parsed) == 1:  # resume=FOLDER alone
+        return dataclasses.replace(stored, folder=None, resume=str(folder))
     values = plain(stored) | {"folder": None}
-    groups = _groups(parsed, conf)
-    typed = plain(_frozen(groups, conf))
+    own, groups = searchpath.chosen(parsed), _groups(parsed, conf)
+    typed = plain(_frozen([*own, *groups], conf)) if groups else {}
     for override in groups:
         if isinstance(values.get(override.key_or_group), dict):
             values[override.key_or_group] = typed[override.key_or_group]
         else:
             # No section, e.g. an experiment or an arm: what it sets is where it differs from having none.
-            without = _frozen([other for other in groups if other is not override], conf)
+            without = _frozen([*own, *(other for other in groups if other is not override)], conf)
             _copy_differences(plain(without), typed, values)
     config = structured(values, folder)
     with _one_line(parsed, conf):
@@ -263,7 +274,8 @@ def _compose(parsed: Sequence[Override], conf: Path, *, with_hydra: bool = False
     choosing = _groups(parsed, conf)
     words = tuple(str(o.input_line) for o in parsed if o in choosing or o.key_or_group.startswith("hydra"))
     if not with_hydra:
-        config = copy.deepcopy(schemas.composed(words, conf, schemas.stamp(conf), schemas.registered()))
+        stamp = schemas.stamp(conf, *searchpath.folders(parsed))
+        config = copy.deepcopy(schemas.composed(words, conf, stamp, schemas.registered()))
         with contextlib.suppress(*_ERRORS):  # Hydra's own words for them follow
             for override in parsed:
                 if override.input_line not in words:
@@ -287,19 +299,21 @@ def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
 
 def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
     """Those that choose an option of a config group, e.g. env=heist."""
-    return [override for override in parsed if _options(override.key_or_group, conf)]
+    own = searchpath.chosen(parsed := list(parsed))
+    return [override for override in parsed if _options(override.key_or_group, conf, own)]
 
 
-def _options(key: str, conf: Path) -> list[str]:
+def _options(key: str, conf: Path, own: Sequence[Override]) -> list[str]:
     """What a config group may be, schemas included; nothing for what is none."""
     schemas.register()
-    return _listed(key, conf, schemas.stamp(conf), schemas.registered())
+    words, stamp = tuple(str(o.input_line) for o in own), schemas.stamp(conf, *searchpath.folders(own))
+    return _listed(key, conf, words, stamp, schemas.registered())
 
 
 @functools.lru_cache(256)
-def _listed(key: str, conf: Path, stamp: int, registered: object) -> list[str]:
+def _listed(key: str, conf: Path, own: tuple[str, ...], stamp: int, registered: object) -> list[str]:
     with schemas.hydra(conf) as loader:
-        return list(loader.get_group_options(key))
+        return list(loader.get_group_options(key, overrides=list(own)))
 
 
 def _as_hydra_reads(text: str) -> str:
@@ -331,9 +345,10 @@ _IGNORED = {
 
 def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
     """The overrides as Hydra reads them; ConfigError for one that it can't read or that this project has no use for."""
-    parsed = []
+    parsed: list[Override] = []
     parser = OverridesParser.create()
-    for text in overrides:
+    # Folders of one's own first: others choose options that lie in them.
+    for text in sorted(overrides, key=lambda text: not text.startswith(searchpath.KEY)):
         try:
             override = parser.parse_override(_as_hydra_reads(text))
         except HydraException as error:
@@ -342,6 +357,8 @@ def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
                 f"twice in a shell: {_quoted_twice(text)}"
             ) from error
         key = override.key_or_group
+        if key == searchpath.KEY:
+            override = parser.parse_override(searchpath.whole(override))
         if key in _IGNORED:
             raise ConfigError(f"{text}: changes nothing here; {_IGNORED[key]}")
         if not key.startswith("hydra"):
@@ -351,7 +368,7 @@ def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
                 raise ConfigError(f"{text}: nothing can be removed; {key}=VALUE sets another value")
             if override.is_add() or override.is_force_add():
                 raise ConfigError(f"{text}: no keys can be added; write it without +")
-        options = [name for name in _options(key, conf) if not name.startswith("schema")]
+        options = [name for name in _options(key, conf, searchpath.chosen(parsed)) if not name.startswith("schema")]
         if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
             found = override.value().filter(options)  # type: ignore[union-attr]
             if not found:

@@ -22,6 +22,7 @@ from envgen_exp.families import make_family
 from envgen_exp.guard.redaction import redact
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import GROUPS
+from envgen_exp.run.pasted import typed
 from envgen_exp.tracking import media
 from envgen_exp.tracking.metrics import METRICS
 from envgen_exp.tracking.wandb import resolve_mode
@@ -161,7 +162,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m envgen_exp dashboard", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog=typed("python -m envgen_exp dashboard"), description=__doc__, allow_abbrev=False)
     parser.add_argument("--project", help="W&B's project [that of tracker.project]")
     parser.add_argument("--entity", help="W&B's user or team [that of the key]")
     parser.add_argument("--env", default="crafter", help="whose skills have panels: crafter or heist [crafter]")

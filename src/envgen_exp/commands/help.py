@@ -17,10 +17,11 @@ from envgen_exp.commands.explain import groups_of
 from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.registry import nearest
+from envgen_exp.run.pasted import typed
 from envgen_exp.run.schemas import PLUG_INS
 
 _COMMANDS = """\
-usage: python run.py [KEY=VALUE | GROUP=OPTION ...] [-m] [--cfg job] [--help [SECTION ...]]
+usage: python run.py [KEY=VALUE | GROUP=OPTION ...] [-m] [--cfg job] [--config-dir FOLDER] [--help [SECTION ...]]
 
 A language model designs environments for a small agent, sees where it is weak, and designs new ones for that.
 
@@ -30,37 +31,45 @@ A language model designs environments for a small agent, sees where it is weak, 
   python run.py resume=FOLDER                            continue a run that was stopped or killed
   python run.py -m designer=adaptive,original seed=0,1   run every combination, into multirun/<time>/
   python run.py ... --cfg job                            print the config and do not run
+  python run.py --config-dir=FOLDER llm=mine             options of your own too, here FOLDER/llm/mine.yaml
   python run.py --help ppo                               list the keys of a section"""
 
 
-def usage(config: RunConfig, conf: Path) -> str:
-    """Commands, groups with a line for each option, and the keys with their values in `config`."""
+def usage(config: RunConfig, conf: Path, *own: Path) -> str:
+    """Commands, groups with a line for each option, and the keys with their values in `config`.
+
+    `own` are the searched config folders beside conf/, whose options are listed too.
+    """
     chosen = chosen_options(conf)
-    lines = [_COMMANDS, "", "Groups (GROUP=OPTION; * is taken if nothing is typed)"]
+    lines = [typed(_COMMANDS), "", "Groups (GROUP=OPTION; * is taken if nothing is typed)"]
     for group in groups_of(conf):
-        lines += [f"  {group}", *_options(group, conf, chosen)]
+        lines += [f"  {group}", *_options(group, chosen, conf, *own)]
     lines += ["", "Keys (KEY=VALUE; the values shown are those taken if nothing is typed)"]
     groups = [f.name for f in dataclasses.fields(config) if f.name != "arm" and (conf / f.name).is_dir()]
     lines += _keys(config, "", leave_out=groups)
-    lines += ["", f"Sections with keys of their own: {', '.join(groups)}; e.g. python run.py --help {groups[0]}"]
+    lines += [
+        "",
+        f"Sections with keys of their own: {', '.join(groups)}; e.g. {typed('python run.py')} --help {groups[0]}",
+    ]
     return "\n".join(lines)
 
 
-def _options(group: str, conf: Path, chosen: dict[str, Any]) -> Iterator[str]:
-    for file in sorted((conf / group).glob("*.yaml")):
+def _options(group: str, chosen: dict[str, Any], *conf: Path) -> Iterator[str]:
+    found = {file.stem: file for folder in reversed(conf) for file in (folder / group).glob("*.yaml")}
+    for _, file in sorted(found.items()):
         mark = "*" if chosen.get(group) == file.stem else " "
         yield f"  {mark} {file.stem:<16} {gloss(file)}"
     installed = (name for of, all_, _ in PLUG_INS if of == group for name in all_.names if not all_.is_built_in(name))
     yield from (f"    {name:<16} (an installed package's)" for name in installed)
 
 
-def usage_of(section: str, config: RunConfig, conf: Path) -> str:
+def usage_of(section: str, config: RunConfig, conf: Path, *own: Path) -> str:
     """A section's keys with their values in `config`, or a group's options where it is none; else ConfigError."""
     groups = groups_of(conf)
     sections = {f.name for f in dataclasses.fields(config) if dataclasses.is_dataclass(getattr(config, f.name))}
     if section not in sections:
         if section in groups:
-            return "\n".join([f"{section}=OPTION", *_options(section, conf, chosen_options(conf))])
+            return "\n".join([f"{section}=OPTION", *_options(section, chosen_options(conf), conf, *own)])
         names = sorted({*sections, *groups})
         raise ConfigError(f"--help {section}: no such section{nearest(section, names)}; allowed: {' | '.join(names)}")
     return "\n".join(_keys(getattr(config, section), f"{section}."))

@@ -10,12 +10,13 @@ from envgen_exp.errors import EnvGenError, UnavailableError
 from envgen_exp.llm.embedded import weights
 from envgen_exp.llm.embedded.fetch import fetch, wanted
 from envgen_exp.llm.embedded.machine import check_processor
-from envgen_exp.run.pasted import pasted
+from envgen_exp.run.pasted import pasted, typed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch what is missing and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m envgen_exp model", description=f"Fetch {weights.LABEL} once.")
+    program, what = typed("python -m envgen_exp model"), f"Fetch {weights.LABEL} once."
+    parser = argparse.ArgumentParser(prog=program, description=what)
     parser.add_argument("--check", action="store_true", help="compare the file's hash too, where it is there already")
     asked = parser.parse_args(argv)
     try:

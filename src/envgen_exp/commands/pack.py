@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from envgen_exp.commands.failure import told
 from envgen_exp.errors import RunFolderError
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.study.packs import merged, opened, pack
+from envgen_exp.run.pasted import pasted, typed
 
 
 @told
 def main(argv: Sequence[str]) -> int:
     """Write the file and return the exit status: 2 with one line where there is nothing to pack, or no place for it."""
-    parser = argparse.ArgumentParser(prog="python -m envgen_exp pack", description=__doc__)
+    parser = argparse.ArgumentParser(prog=typed("python -m envgen_exp pack"), description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="a sweep's folder, a run's, or a pack")
     parser.add_argument("file", type=Path, help="the file to write; nothing is overwritten")
     parser.add_argument(
@@ -33,7 +35,6 @@ def main(argv: Sequence[str]) -> int:
     runs = merged([opened(folder) for folder in asked.folders], asked.across)
     data = pack(runs)
     write_atomic(asked.file, data)
-    print(
-        f"written: {asked.file} ({len(runs)} runs, {len(data):,} bytes); its tables: python -m envgen_exp report FILE"
-    )
+    tables = pasted(f"python -m envgen_exp report {shlex.quote(str(asked.file))}")
+    print(f"written: {asked.file} ({len(runs)} runs, {len(data):,} bytes); its tables: {tables}")
     return 0

@@ -42,6 +42,7 @@ from envgen_exp.reporting.designs import (
     settings_list,
 )
 from envgen_exp.reporting.page import Cell, Markup, Section, element, joined, page, table
+from envgen_exp.run.pasted import typed
 from envgen_exp.run.pictures import slot_seed
 from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import world_seed
@@ -81,9 +82,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m envgen_exp preview", description=__doc__)
+    parser = argparse.ArgumentParser(prog=typed("python -m envgen_exp preview"), description=__doc__)
     parser.add_argument("design", help="settings in quotes, a YAML or JSON file, or a run's folder")
-    parser.add_argument("--family", default=None, help="crafter (the default), heist or an installed package's")
+    parser.add_argument("--family", default=None, help="crafter (the default), driving, heist or a package's")
     parser.add_argument("--worlds", type=int, default=3, help=f"pictures of each design, 1 to {MAX_WORLDS}")
     parser.add_argument("--out", type=Path, default=Path("preview.html"), help="the page to write")
     asked = parser.parse_args(argv)

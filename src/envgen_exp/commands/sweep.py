@@ -31,6 +31,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from envgen_exp.commands import searchpath
 from envgen_exp.commands.compose import CONF, Sweep, SweptRun, compose_run, compose_sweep, register_plain, spelled_out
 from envgen_exp.commands.failure import tell
 from envgen_exp.config import RunConfig
@@ -238,7 +239,8 @@ def launch(sweep: Sweep, argv: Sequence[str]) -> int:
 
 def run_of_sweep(composed: DictConfig) -> None:
     """One run of a sweep. Raises SweepError after an error, SystemExit where a signal stopped the run."""
-    overrides = tuple(HydraConfig.get().overrides.task)
+    overrides, searched = tuple(HydraConfig.get().overrides.task), HydraConfig.get().searchpath
+    own = [searchpath.override(searched)] if searched else []
     folder = Path(HydraConfig.get().sweep.dir)
     launched, key = read_json(folder / "sweep.json"), _key(overrides)
     this, keys = launched["runs"][key], list(launched["runs"])
@@ -250,7 +252,7 @@ def run_of_sweep(composed: DictConfig) -> None:
     with _output(folder / "logs" / f"{key}.txt") as say:
         try:
             # Composed anew, by the schema, which Hydra's launcher has done without.
-            config = _told(overrides, this["source"])
+            config = _told([*own, *overrides], this["source"])
             if config.resume is None:
                 path = _place(folder, config)
                 if is_finished(path):
@@ -261,7 +263,7 @@ def run_of_sweep(composed: DictConfig) -> None:
                 else:
                     config = dataclasses.replace(config, folder=str(path))
             say(f"{where}: {'goes on' if config.resume else 'starts'}")
-            status = run_once(config, overrides)
+            status = run_once(config, [*own, *overrides])
         except EnvGenError as error:
             tell(error, f" (in the run {this['name']})")
             write_json(failure, {"error": " ".join(str(error).split()), "status": error.exit_status})
@@ -351,7 +353,7 @@ def _is_finished(sweep: Sweep, run: SweptRun) -> bool:
     config = run.config
     if run.source is not None:
         try:
-            config = _told(run.overrides, run.source)
+            config = _told([*sweep.own, *run.overrides], run.source)
         except EnvGenError:  # the source is not there
             return False
     return is_finished(Path(config.resume or _place(sweep.folder, config)))

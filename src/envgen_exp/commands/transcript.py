@@ -16,7 +16,7 @@ from envgen_exp.errors import RunFolderError
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.llm.recording import pack
-from envgen_exp.run.pasted import pasted
+from envgen_exp.run.pasted import pasted, typed
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.stored import quoted
 
@@ -24,7 +24,7 @@ from envgen_exp.run.stored import quoted
 @told
 def main(argv: Sequence[str]) -> int:
     """Write the file and return the exit status: 2 with one line where there is nothing to pack, or no place for it."""
-    parser = argparse.ArgumentParser(prog="python -m envgen_exp transcript", description=__doc__)
+    parser = argparse.ArgumentParser(prog=typed("python -m envgen_exp transcript"), description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("file", type=Path, help="the file to write; nothing is overwritten")
     asked = parser.parse_args(argv)

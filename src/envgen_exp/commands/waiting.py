@@ -18,7 +18,7 @@ from envgen_exp.guard.reading import understood
 from envgen_exp.guard.redaction import redact
 from envgen_exp.llm import ledger, paste
 from envgen_exp.llm.ledger import Address
-from envgen_exp.run.pasted import pasted
+from envgen_exp.run.pasted import pasted, typed
 from envgen_exp.run.stored import quoted
 from envgen_exp.tracking.progress import duration
 
@@ -28,7 +28,7 @@ USUAL = ("runs", "multirun")
 @told
 def main(argv: Sequence[str]) -> int:
     """Print what waits and return the exit status: 2 with a line for each folder that can't be read."""
-    parser = argparse.ArgumentParser(prog="python -m envgen_exp waiting", description=__doc__)
+    parser = argparse.ArgumentParser(prog=typed("python -m envgen_exp waiting"), description=__doc__)
     parser.add_argument("folders", metavar="FOLDER", nargs="*", help="a run, or a folder of runs or sweeps")
     folders = parser.parse_args(argv).folders or [name for name in USUAL if Path(name).is_dir()]
     if missing := [name for name in folders if not Path(name).is_dir()]:

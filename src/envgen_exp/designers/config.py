@@ -93,10 +93,12 @@ class CandidatesConfig(DesignerConfig):
 
 @dataclass(frozen=True)
 class SFLConfig(DesignerConfig):
-    """Random designs, of which the most learnable are trained in (Rutherford et al. 2024)."""
+    """Random designs, of which the most learnable are trained in beside some as they come (Rutherford et al. 2024)."""
 
     num_candidates: int = ranged(32, between(1, 256))
     """Random designs of a cycle; num_designs of them are taken."""
+    random_share: float = ranged(0.5, between(0, 1))
+    """Share of the cycle's designs that are taken as they were drawn, rounded down (half in their code)."""
     validation_episodes: int = ranged(4, at_least(1))
     """Episodes in each candidate on which its learnability rests."""
     deduct: bool = True

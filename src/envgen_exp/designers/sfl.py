@@ -1,8 +1,9 @@
 """Sampling for learnability (Rutherford et al. 2024, arXiv 2408.15099) over random designs.
 
 Each cycle draws random designs, plays the agent as it is in each, and trains in those with the highest p (1 - p), where
-p is how often the agent succeeds. Theirs is the success at a level's one goal, and a level is one world; here p is a
-skill's rate, the mean over skills ranks, and a design's worlds are drawn anew in training.
+p is how often the agent succeeds, beside others as they were drawn. Theirs is the success at a level's one goal, and a
+level is one world; here p is a skill's rate, the mean over skills ranks, and a design's worlds are drawn anew in
+training.
 """
 
 from __future__ import annotations
@@ -56,15 +57,19 @@ class SFL(Defaults):
         return config.deduct
 
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
-        """The most learnable of the cycle's candidates, the most learnable first; `returns` say how learnable."""
+        """The most learnable of the cycle's candidates, the most learnable first, and then those that are taken unseen.
+
+        The latter are the first that were drawn; `returns` say how learnable each is.
+        """
         assert self._means.trial is not None, "a designer that ranks needs an agent"
         drawn = self._drawer.design(cycle, feedback)
         designs = [design for design in drawn.designs if design is not None]
         worth = self._means.trial(designs, episodes=self._config.validation_episodes, by_pupil=False, worth=_learnable)
-        best = sorted(range(len(worth)), key=lambda index: (-worth[index], index))
-        return drawn.take(best[: self._config.num_designs], worth)
+        unseen = int(self._config.num_designs * self._config.random_share)
+        best = sorted(range(unseen, len(worth)), key=lambda index: (-worth[index], index))
+        return drawn.take([*best[: self._config.num_designs - unseen], *range(unseen)], worth)
 
 
 def _learnable(records: Sequence[EpisodeRecord]) -> float:
-    shown, episodes = success_counts(records, len(records[0].skills))
-    return learnability(shown / episodes)
+    shown, trials = success_counts(records, len(records[0].skills))
+    return learnability(shown / np.maximum(trials, 1))

@@ -124,6 +124,49 @@ class Mirrored(Playable, Protocol):
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A score of the original that a run's is seen beside."""
+
+    name: str
+    score: float
+    """In percent, as `Family.score` gives it."""
+    spread: str
+    """How sure it is, e.g. '± 2.1'; '' where that is not known."""
+    steps: int | None
+    """Environment steps of training; None for what was not trained in the game."""
+    sees: str
+    """What was seen of the game, e.g. 'pixels'; '' for what looks at nothing."""
+    read: str
+    """Of which episodes the score is."""
+    source: str
+    line: bool = False
+    """Whether it is a line in the charts of runs with as many steps; in those of all runs, where it has none."""
+    by_grade: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """In how many episodes it succeeded, and of how many, in the worlds of each grade (`Graded`)."""
+
+
+@runtime_checkable
+class Referenced(Family, Protocol):
+    """games whose original others have a score of."""
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Those of the very game that the config makes the original."""
+
+
+@runtime_checkable
+class Graded(Family, Protocol):
+    """games of whose worlds some are far harder than others, so that one score says little."""
+
+    @property
+    def grade_name(self) -> str:
+        """What a grade counts, e.g. 'locks'."""
+
+    def grade(self, world_seed: int) -> int:
+        """That of the original's world with this seed."""
+
+
+@dataclass(frozen=True)
 class Scene:
     """What a player sees at one moment, in words."""
 
@@ -164,3 +207,62 @@ class Told(Family, Protocol):
 
     def tell(self, obs: Observation, slot: int) -> Scene:
         """A slot's part of an observation of `told_vector` in words: what the agent sees, and nothing else."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One number that a frame is labelled with."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    optional: bool = False
+    """Whether a frame may have none, which is NaN: there is no such thing in it, or it is hidden."""
+
+
+@dataclass(frozen=True)
+class FrameBuffers:
+    """What `Labelled.frames` writes, row by row."""
+
+    images: NDArray[np.uint8]
+    """(num_frames, height, width, 3)."""
+    labels: NDArray[np.float32]
+    """(num_frames, num_labels), in the labels' units."""
+    strata: NDArray[np.bool_]
+    """(num_frames, num_strata): to which strata a frame belongs."""
+
+
+@runtime_checkable
+class Labelled(Family, Protocol):
+    """scenes that are looked at: each frame has labels to learn from."""
+
+    @property
+    def frame_spec(self) -> ArraySpec:
+        """(height, width, 3), uint8."""
+
+    @property
+    def labels(self) -> tuple[Label, ...]: ...
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Names of conditions, events and visibilities by which frames are told apart."""
+
+    def frames(
+        self, designs: Sequence[Design | None], world_seeds: Sequence[int], worlds: WorldSet, buffers: FrameBuffers
+    ) -> None:
+        """Draw one frame for each design and world seed (equal lengths): a function of these and nothing else.
+
+        In `WorldSet.REPORT` the scenes are of another look than all that is trained in.
+        """
+
+    def battery(self, worlds: WorldSet, num_frames: int) -> list[tuple[Design | None, int]]:
+        """What an evaluation looks at: designs, None for the original, and how many frames of each."""
+
+    def judge(
+        self, answers: NDArray[np.float32], labels: NDArray[np.float32], strata: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which skills frames ask for, and which of these the answers show, both (num_frames, num_skills).
+
+        `answers` are as `labels`: (num_frames, num_labels), NaN for none.
+        """

@@ -1,7 +1,7 @@
-"""The engines as Gymnasium environments, single and vector; importing this module registers them.
+"""The engines as Gymnasium environments; importing envgen_exp registers them, and their vectors.
 
     import gymnasium
-    import envgen_exp.families.gymnasium
+    import envgen_exp
 
     env = gymnasium.make("EnvGen/Crafter-v0", design={"target_biome": "grassland"})
     envs = gymnasium.make_vec("EnvGen/Crafter-v0", num_envs=64, designs=[None, {"starting_wood": 5}])
@@ -220,16 +220,3 @@ def episode_info(record: EpisodeRecord) -> dict[str, Any]:
         "world_seed": record.world_seed,
         "design": record.design,
     }
-
-
-def _register(env_id: str, family: str) -> None:
-    gymnasium.register(
-        id=env_id,
-        entry_point=f"{__name__}:{FamilyEnv.__name__}",
-        vector_entry_point=f"{__name__}_vector:FamilyVectorEnv",
-        kwargs={"family": family},
-    )
-
-
-_register("EnvGen/Crafter-v0", "crafter")
-_register("EnvGen/Heist-v0", "heist")

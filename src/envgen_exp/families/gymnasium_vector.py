@@ -1,4 +1,4 @@
-"""The engines as Gymnasium's vector environments; `families.gymnasium` registers them and tells of seeds and infos."""
+"""The engines as Gymnasium's vector environments; `families.gymnasium` tells of seeds and infos."""
 
 from __future__ import annotations
 

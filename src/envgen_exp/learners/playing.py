@@ -28,12 +28,16 @@ Choose = Callable[[Observation], NDArray[np.int64]]
 
 
 def play(
-    env: VectorEnv, quota: Sequence[int], choose: Choose, on_episode: Callable[[EpisodeRecord], None] | None = None
+    env: VectorEnv,
+    quota: Sequence[int],
+    choose: Choose,
+    on_episode: Callable[[EpisodeRecord], None] | None = None,
+    on_step: Callable[[Buffers], None] | None = None,
 ) -> list[EpisodeRecord]:
     """Play a new environment until each slot has its quota of whole episodes, and return them by slot and episode.
 
     A slot that has its quota stops and leaves the batch: counting whichever episodes end first would favour short ones.
-    `on_episode` sees each episode as it ends.
+    `on_episode` sees each episode as it ends, `on_step` before that what each step gave.
     """
     remaining = np.array(quota, dtype=np.int64)
     if remaining.shape != (env.num_envs,) or (remaining < 0).any():
@@ -48,6 +52,8 @@ def play(
         whole = bool(active.all())
         actions[active] = choose(out.obs if whole else {name: x[active] for name, x in out.obs.items()})
         ended = env.step(actions, out, active=None if whole else active)
+        if on_step is not None:
+            on_step(out)
         for record in ended:
             episodes.append(record)
             remaining[record.slot] -= 1

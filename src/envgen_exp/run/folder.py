@@ -108,7 +108,7 @@ class RunFolder(Files):
         origin: Mapping[str, str] | None = None,
     ) -> RunFolder:
         """Make the folder of a new run, or raise RunFolderError with nothing written."""
-        path = Path(config.folder) if config.folder else _new_path(config)
+        path = Path(config.folder) if config.folder else new_path(config)
         check_new(path)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -215,7 +215,8 @@ def is_finished(path: Path) -> bool:
     return files.summary.exists() and files.report.exists()
 
 
-def _new_path(config: RunConfig) -> Path:
+def new_path(config: RunConfig) -> Path:
+    """The folder of a new run that names none: by time and by what is run."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     who = f"{config.designer.name}-{config.llm.name}-{preset(config)[1]}"
     if not traits(config.agent.name).trains:

@@ -24,8 +24,9 @@ from envgen_exp.guard.frozen import freeze, schema
 from envgen_exp.learners import GROUPS
 from envgen_exp.registry import Registry
 
-CONF = Path(__file__).resolve().parents[3] / "conf"
-"""conf/ of the clone that this file lies in."""
+_PACKAGE = Path(__file__).resolve().parents[1]
+CONF = next((conf for conf in [_PACKAGE / "conf"] if conf.is_dir()), _PACKAGE.parents[1] / "conf")
+"""conf/ of the installed package, into which the build copies it, else of the clone that this file lies in."""
 
 PLUG_INS: tuple[tuple[str, Registry[Any], type], ...] = (
     ("env", FAMILIES, EnvConfig),
@@ -33,6 +34,10 @@ PLUG_INS: tuple[tuple[str, Registry[Any], type], ...] = (
     *GROUPS,
 )
 """The groups of conf/ that name plug-ins, each with its registry and what their settings extend."""
+
+
+# Whenever it composes, Hydra copies its sources, and with one of them the whole store, of which it takes copies alone.
+ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
 
 
 def registered() -> tuple[object, ...]:
@@ -96,9 +101,10 @@ def preset(words: tuple[str, ...], values: Mapping[str, Any]) -> RunConfig:
     return freeze(config, RunConfig)
 
 
-def stamp(conf: Path) -> int:
-    """A number that is another one once a file of conf/ has changed."""
-    files = [file for folder, _, names in os.walk(conf) for file in (os.stat(f"{folder}/{name}") for name in names)]
+def stamp(*conf: Path) -> int:
+    """A number that is another one once a file of these folders has changed."""
+    walked = (found for folder in conf for found in os.walk(folder))
+    files = [file for folder, _, names in walked for file in (os.stat(f"{folder}/{name}") for name in names)]
     return hash(tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files))
 
 

@@ -29,12 +29,13 @@ NETWORKS: Registry[Any] = Registry(
     "ppo.network",
     "networks",
     {
-        "moon": "envgen_exp.learners.ppo.agent:ImpalaEncoder",
-        "envgen": "envgen_exp.learners.ppo.agent:EnvGenEncoder",
-        "nature": "envgen_exp.learners.ppo.agent:NatureEncoder",
-        "symbolic": "envgen_exp.learners.ppo.agent:SymbolicEncoder",
+        "moon": "envgen_exp.learners.ppo.networks:ImpalaEncoder",
+        "envgen": "envgen_exp.learners.ppo.networks:EnvGenEncoder",
+        "nature": "envgen_exp.learners.ppo.networks:NatureEncoder",
+        "dedieu": "envgen_exp.learners.ppo.gru:DedieuEncoder",
+        "symbolic": "envgen_exp.learners.ppo.networks:SymbolicEncoder",
         "symmetric": "envgen_exp.learners.ppo.symmetric:SymmetricEncoder",
-        "tiny": "envgen_exp.learners.ppo.agent:TinyEncoder",
+        "tiny": "envgen_exp.learners.ppo.networks:TinyEncoder",
     },
 )
 """Each an `Encoder` (learners/ppo/agent.py). One of another package is also a preset, ppo=NAME, with its settings where
@@ -60,6 +61,14 @@ class TrainedConfig(AgentConfig):
         Metric("loss/value_std", "reward", "Standard deviation by which value targets are normalised."),
         Metric("loss/advantage_mean", "reward", "Mean advantage of the rollout, before it is normalised."),
         Metric("loss/advantage_std", "reward", "Standard deviation of the advantages, before they are normalised."),
+        Metric("loss/matching", "nats", "Contrastive loss of matched skills, mean over an auxiliary phase."),
+        Metric("loss/prediction", "nats", "Contrastive loss of the next skill's prediction, the same."),
+        Metric("loss/policy_distance", "nats", "KL divergence of the policy from that before the auxiliary phase."),
+        Metric("loss/value_distance", "loss", "Value loss in the auxiliary phase."),
+        Metric("aux/phases", "phases", "Auxiliary phases so far."),
+        Metric("aux/episodes", "episodes", "Whole episodes with a skill in them that the auxiliary phase had."),
+        Metric("aux/pairs", "pairs", "Skills that it matched, in a pass."),
+        Metric("seconds/aux", "s", "Time of the auxiliary phase.", clock=True),
     )
 
 
@@ -81,10 +90,14 @@ class PPOConfig(PresetConfig):
     """Discount."""
     gae_lambda: float = ranged(0.65, between(0, 1))
     """Lambda of the generalised advantage estimate."""
+    adam_eps: float = ranged(1e-8, POSITIVE)
+    """Adam's epsilon."""
     update_epochs: int = ranged(3, at_least(1))
     """Passes over a rollout."""
     num_minibatches: int = ranged(8, at_least(1))
     """Minibatches of a pass."""
+    shuffle: bool = True
+    """Draw the minibatches of each pass anew; else they are taken in order."""
     clip_coef: float = ranged(0.2, POSITIVE)
     """Clip range of the policy ratio."""
     ent_coef: float = ranged(0.01, at_least(0))
@@ -95,6 +108,16 @@ class PPOConfig(PresetConfig):
     """Gradients are scaled down to this norm."""
     value_norm_decay: float = ranged(0.99, _BELOW_ONE)
     """Decay of the debiased moving average that normalises value targets."""
+    value_norm_std: bool = False
+    """Average the targets' standard deviations in place of their mean squares."""
+    aux_freq: int = ranged(0, at_least(0))
+    """Rollouts from one auxiliary phase of Achievement Distillation to the next; 0 is an agent without."""
+    aux_epochs: int = ranged(6, at_least(1))
+    """Passes of an auxiliary phase."""
+    policy_dist_coef: float = ranged(1.0, at_least(0))
+    """Weight of the policy's distance from before, in an auxiliary phase."""
+    value_dist_coef: float = ranged(1.0, at_least(0))
+    """Weight of the value loss, in an auxiliary phase."""
     bootstrap_timeouts: bool = False
     """Add the value of the last observation where an episode ran out of time."""
     anneal_lr: bool = False
@@ -116,6 +139,11 @@ class PPOConfig(PresetConfig):
             raise ConfigError(
                 f"ppo.num_minibatches={self.num_minibatches}: allowed is at most the {rollout} steps of a rollout "
                 "(ppo.num_envs * ppo.num_steps)"
+            )
+        if self.memory and self.aux_freq:
+            raise ConfigError(
+                f"ppo.aux_freq={self.aux_freq}: allowed with ppo.memory is 0; Achievement Distillation remembers the "
+                "skill that was shown last in place of it"
             )
         if self.memory and self.num_minibatches > self.num_envs:
             raise ConfigError(

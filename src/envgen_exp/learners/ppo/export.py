@@ -24,7 +24,7 @@ from envgen_exp.families.family import Mirrored, Playable
 from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.guard.writing import disk_errors, write_atomic
-from envgen_exp.learners.ppo import agent, memory, symmetric
+from envgen_exp.learners.ppo import agent, gru, layers, memory, networks, recall, symmetric
 from envgen_exp.learners.ppo.agent import Agent, sample_actions
 from envgen_exp.learners.ppo.config import NETWORKS
 from envgen_exp.learners.ppo.ppo import PPO
@@ -47,7 +47,7 @@ def load(file: str | Path | None = None, device: str = "cpu") -> Agent:
     network = BUILT_IN[saved["network"]]
     mirrored = {"symmetry": Symmetry(**saved["symmetry"])} if network.symmetric else {}
     encoder = network(None, spec, torch.Generator(), **mirrored)
-    agent = Agent(encoder, saved["num_actions"], torch.Generator(), saved["memory"])
+    agent = Agent(encoder, saved["num_actions"], torch.Generator(), saved["memory"], recalls=saved["recalls"])
     agent.load_state_dict(weights)
     agent.autocast_dtype = torch.bfloat16 if saved["precision"] == "bfloat16" else None
     return agent.to(device).eval()
@@ -74,17 +74,20 @@ def act(
     obs: Mapping[str, NDArray[np.generic]],
     generator: torch.Generator,
     memory: torch.Tensor | None = None,
+    rewards: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int64]:
     """Actions (B,) drawn with `generator` for observations {name: (B, *shape)}; agent and generator on one device.
 
     An agent that remembers is given what it remembers, `agent.nothing(B)` at first, and writes what it then remembers
-    over it; where an episode ends, the caller makes its row zero.
+    over it; where an episode ends, the caller makes its row zero. One that recalls the skill shown last is given the
+    rewards (B,) of the steps before, too, 0 where an episode begins.
     """
     seen = {name: torch.as_tensor(array, device=generator.device) for name, array in obs.items()}
     batch = len(next(iter(seen.values())))
     before = agent.nothing(batch, generator.device) if memory is None else memory
     same = torch.zeros(1, batch, dtype=torch.bool, device=generator.device)
-    logits, _, after = agent.follow(seen, before, same)
+    earned = None if rewards is None else torch.as_tensor(rewards, device=generator.device)
+    logits, _, after = agent.follow(seen, before, same, earned)
     if memory is not None:
         memory.copy_(after)
     actions: NDArray[np.int64] = sample_actions(logits, generator)[0].cpu().numpy()
@@ -105,7 +108,8 @@ def export(learner: PPO, family: Playable, folder: Path, *, origin: str) -> None
     mean, std = learner.value_norm.mean_and_std()
     saved = {
         "network": learner.config.network,
-        "memory": learner.agent.remembers,
+        "memory": learner.agent.remembers if learner.agent.recurrent else 0,
+        "recalls": learner.agent.recalls,
         "num_actions": family.num_actions,
         "observation": {
             name: {"shape": list(spec.shape), "dtype": str(spec.dtype), "low": spec.low, "high": spec.high}
@@ -157,6 +161,10 @@ def readme(learner: PPO, family: Playable, origin: str) -> str:
 It remembers {learner.agent.remembers} numbers of each episode: make `memory = agent.nothing(1)` once, hand it to each
 `act(agent, obs, generator, memory)`, which keeps it up to date, and set the row of an episode that ends to zero.
 """
+    recalling = """
+Hand it the rewards of the steps before too, `act(agent, obs, generator, memory, rewards)`, 0 where an episode begins:
+it recalls the skill that it showed last.
+"""
     weights = sum(parameter.numel() for parameter in learner.agent.parameters())
     return f"""# An agent for {family.name}
 
@@ -182,7 +190,7 @@ It reads a batch of observations as the environment gives them:
 {rows}
 
 and gives one of {family.num_actions} actions for each, in the game's own order.
-{remembering if learner.agent.remembers else ""}"""
+{remembering if learner.agent.remembers else ""}{recalling if learner.agent.recalls else ""}"""
 
 
 THEIRS = """import json
@@ -197,16 +205,16 @@ def loader_source() -> str:
     """The text of agent.py."""
     head, *rest = (
         "".join(line for line in inspect.getsource(module).splitlines(True) if not line.startswith("from envgen_exp"))
-        for module in (agent, memory, symmetry, symmetric)
+        for module in (agent, layers, memory, recall, networks, gru, symmetry, symmetric)
     )
     future = "from __future__ import annotations\n"
-    networks = ", ".join(f"{name!r}: {network.__name__}" for name, network in BUILT_IN.items())
+    classes = ", ".join(f"{name!r}: {network.__name__}" for name, network in BUILT_IN.items())
     parts: tuple[Any, ...] = (EnvGenError, ConfigError, ArraySpec, load, read, act)
     return "\n\n".join(
         [
             head.replace(future, future + THEIRS),
             *(text.replace(future, "") for text in rest),
-            f"BUILT_IN = {{{networks}}}",
+            f"BUILT_IN = {{{classes}}}",
             *(inspect.getsource(part) for part in parts),
         ]
     )

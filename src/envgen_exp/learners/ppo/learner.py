@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 import torch
 
 from envgen_exp import seeding
-from envgen_exp.config import Device, RunConfig
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Mirrored, Playable
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.curriculum import Curriculum
+from envgen_exp.learners.devices import choose_device
 from envgen_exp.learners.learner import NOBODY, Defaults, Game, Onlooker, Played, Progress, Speed
 from envgen_exp.learners.ppo.allocator import keep_large_buffers
 from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
@@ -148,7 +149,10 @@ class Phase:
     def __iter__(self) -> Iterator[Progress]:
         for rollout in self._training:
             seconds = {name: value for name, value in rollout.timings.items() if name != "steps"}
-            metrics = {f"loss/{name.removesuffix('_loss')}": value for name, value in rollout.metrics.items()}
+            metrics = {
+                name if "/" in name else f"loss/{name.removesuffix('_loss')}": value
+                for name, value in rollout.metrics.items()
+            }
             yield Progress(
                 steps=rollout.steps,
                 steps_done=rollout.steps_done,
@@ -186,11 +190,12 @@ def _settings(config: RunConfig) -> PPOConfig:
 
 def check_memory(ppo: PPOConfig, spec: Mapping[str, ArraySpec]) -> None:
     """Refuse a rollout that this machine can't hold."""
-    needed, there = rollout_bytes(ppo.num_steps, ppo.num_envs, spec), memory_bytes()
+    needed, there = (1 + ppo.aux_freq) * rollout_bytes(ppo.num_steps, ppo.num_envs, spec), memory_bytes()
     if needed > there:
+        kept = f", ppo.aux_freq={ppo.aux_freq}" if ppo.aux_freq else ""
         raise ConfigError(
-            f"ppo.num_steps={ppo.num_steps}, ppo.num_envs={ppo.num_envs}: a rollout takes {needed / 2**30:,.1f} GiB, "
-            f"this machine has {there / 2**30:,.1f} GiB"
+            f"ppo.num_steps={ppo.num_steps}, ppo.num_envs={ppo.num_envs}{kept}: "
+            f"a rollout takes {needed / 2**30:,.1f} GiB, this machine has {there / 2**30:,.1f} GiB"
         )
 
 
@@ -206,11 +211,3 @@ def use_threads(config: RunConfig) -> int:
     threads = config.num_threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads if NETWORKS.find(_settings(config).network).deep else 1)
     return threads
-
-
-def choose_device(device: Device) -> torch.device:
-    """The device to train on; ConfigError where CUDA is asked for and missing."""
-    available = torch.cuda.is_available()
-    if device is Device.cuda and not available:
-        raise ConfigError("device=cuda: this torch build finds no CUDA device; allowed here: auto, cpu")
-    return torch.device("cuda" if available and device is not Device.cpu else "cpu")

@@ -9,22 +9,24 @@ import copy
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from envgen_exp import seeding
-from envgen_exp.config import Precision
-from envgen_exp.errors import CheckpointError, NumericsError
+from envgen_exp.errors import CheckpointError
 from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec
+from envgen_exp.learners.devices import choose_dtype
 from envgen_exp.learners.ppo.agent import Agent, log_prob_and_entropy
 from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
+from envgen_exp.learners.ppo.descent import Adam, Descent, steps_taken
+from envgen_exp.learners.ppo.distillation import Distillation
 from envgen_exp.learners.ppo.rollout import Rollout
 from envgen_exp.learners.ppo.team import Team
-from envgen_exp.learners.ppo.value_norm import ValueNorm
+from envgen_exp.learners.ppo.value_norm import DeviationNorm, ValueNorm
 
 STATE_VERSION = 1
 
@@ -54,10 +56,13 @@ def normalize_advantages(advantages: Tensor) -> Tensor:
     return centred / (std + 1e-8)
 
 
-def minibatches(batch_size: int, minibatch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Random disjoint index sets (<= minibatch_size,) that together are all of a batch; sizes differ by one at most."""
-    permutation = torch.randperm(batch_size, generator=generator)
-    yield from permutation.tensor_split(math.ceil(batch_size / minibatch_size))
+def minibatches(batch_size: int, minibatch_size: int, generator: torch.Generator | None) -> Iterator[Tensor]:
+    """Disjoint index sets (<= minibatch_size,) that together are all of a batch; sizes differ by one at most.
+
+    They are random, or without a `generator` in order.
+    """
+    order = torch.arange(batch_size) if generator is None else torch.randperm(batch_size, generator=generator)
+    yield from order.tensor_split(math.ceil(batch_size / minibatch_size))
 
 
 def make_agent(
@@ -77,22 +82,8 @@ def make_agent(
         own_names = {field.name for field in dataclasses.fields(own)}
         config = own(**{field: value for field, value in vars(config).items() if field in own_names})
     own_parts = {"symmetry": symmetry} if network.symmetric else {}
-    return Agent(network(config, observation_spec, generator, **own_parts), num_actions, generator, config.memory)
-
-
-def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The encoder's autocast dtype for a precision; None is float32.
-
-    `auto` takes bfloat16 where the hardware multiplies it: CUDA devices that say so, CPUs with AVX512-BF16 or AMX.
-    """
-    if precision is Precision.float32:
-        return None
-    if precision is Precision.bfloat16:
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    capabilities = torch.cpu.get_capabilities()
-    return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else None
+    encoder = network(config, observation_spec, generator, **own_parts)
+    return Agent(encoder, num_actions, generator, config.memory, recalls=config.aux_freq > 0)
 
 
 class PPO:
@@ -106,6 +97,7 @@ class PPO:
         minibatch_generator: torch.Generator,
         device: torch.device,
         threads: int = 1,
+        distillation: Distillation | None = None,
     ) -> None:
         self.config = config
         self.device = device
@@ -113,8 +105,9 @@ class PPO:
         self.team = Team(threads if device.type == "cpu" else 1, minibatch_size(config))
         self.agent = agent.to(device)
         self.agent.autocast_dtype = choose_dtype(config.precision, device)
-        self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate, eps=1e-8, fused=True)
-        self.value_norm = ValueNorm(config.value_norm_decay).to(device)
+        self.optimizer = Adam(self.agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True)
+        self.value_norm = (DeviationNorm if config.value_norm_std else ValueNorm)(config.value_norm_decay).to(device)
+        self.distillation = distillation
         self.action_generator = action_generator
         self.minibatch_generator = minibatch_generator
         self.train_steps = 0
@@ -123,7 +116,7 @@ class PPO:
     @property
     def updates(self) -> int:
         """Steps of the optimizer so far, one a minibatch."""
-        return next((int(state["step"]) for state in self.optimizer.state.values()), 0)
+        return steps_taken(self.optimizer)
 
     @classmethod
     def create(
@@ -141,13 +134,19 @@ class PPO:
         On a CPU so many `threads` share each minibatch.
         """
         weights = seeding.torch_generator(seed, "agent", "weights")
+        agent = make_agent(config, observation_spec, num_actions, weights, symmetry).to(device)
+        distillation = None
+        if config.aux_freq:
+            drawn = seeding.torch_generator(seed, "agent", "auxiliary")
+            distillation = Distillation(config, agent, observation_spec, drawn)
         return cls(
             config,
-            make_agent(config, observation_spec, num_actions, weights, symmetry),
+            agent,
             seeding.torch_generator(seed, "agent", "actions", device=device),
             seeding.torch_generator(seed, "agent", "minibatches"),
             device,
             threads,
+            distillation,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -173,6 +172,7 @@ class PPO:
             "action_generator": self.action_generator.get_state(),
             "minibatch_generator": self.minibatch_generator.get_state(),
             "train_steps": self.train_steps,
+            **({} if self.distillation is None else {"distillation": self.distillation.state_dict()}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -188,6 +188,8 @@ class PPO:
             self.value_norm.load_state_dict(state["value_norm"])
             self.action_generator.set_state(state["action_generator"].cpu())
             self.minibatch_generator.set_state(state["minibatch_generator"].cpu())
+            if self.distillation is not None:
+                self.distillation.load_state_dict(state["distillation"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(f"checkpoint: does not fit this agent: {_first_line(error)}") from error
         self.train_steps = int(state["train_steps"])
@@ -214,13 +216,14 @@ def update(learner: PPO, rollout: Rollout, config: PPOConfig, total_train_steps:
     advantages = normalize_advantages(rollout.advantages.flatten())
     batch_size = len(actions)
     steps, num_envs = rollout.actions.shape
-    # Without memory a sample is drawn by itself; with it all steps of an environment are, one after the other.
-    length, size = (steps, num_envs) if agent.remembers else (1, batch_size)
+    recalled = rollout.recalled.flatten(0, 1)
+    # Without recurrence a sample is drawn by itself; with it all steps of an environment are, one after the other.
+    length, size = (steps, num_envs) if agent.recurrent else (1, batch_size)
     minibatch = math.ceil(size / math.ceil(batch_size / minibatch_size(config)))
     firsts = torch.arange(length, device=learner.device).unsqueeze(1) * num_envs
 
     def samples(drawn: Tensor) -> Tensor:
-        return (firsts + drawn).flatten() if agent.remembers else drawn
+        return (firsts + drawn).flatten() if agent.recurrent else drawn
 
     learning_rate = config.learning_rate
     if config.anneal_lr:
@@ -232,7 +235,9 @@ def update(learner: PPO, rollout: Rollout, config: PPOConfig, total_train_steps:
         """What these samples of a minibatch of that size add to its gradients and to its metrics."""
         share = len(drawn) / minibatch
         index, memory, starts = samples(drawn), rollout.memory, rollout.starts
-        if agent.remembers:
+        if agent.recalls:
+            memory = recalled[index]
+        elif agent.recurrent:
             memory, starts = memory[drawn], starts[:, drawn]
         seen = {name: x.index_select(0, index) for name, x in obs.items()}
         logits, new_values, _ = agent.follow(seen, memory, starts)
@@ -256,49 +261,23 @@ def update(learner: PPO, rollout: Rollout, config: PPOConfig, total_train_steps:
             clip_fraction = ((ratio - 1).abs() > config.clip_coef).float().mean()
             return gradients, share * torch.stack([loss, pg_loss, v_loss, entropy_mean, approx_kl, clip_fraction])
 
-    rows: list[Tensor] = []
-    failed = [torch.zeros((), device=learner.device)]
+    names = ["policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"]
+    descent = Descent("update", optimizer, config.max_grad_norm, names)
     for _ in range(config.update_epochs):
-        for drawn in minibatches(size, minibatch, learner.minibatch_generator):
+        for drawn in minibatches(size, minibatch, learner.minibatch_generator if config.shuffle else None):
             drawn = drawn.to(learner.device, non_blocking=True)
             value_norm.update(returns[samples(drawn)])
-            learned = learner.team.map(functools.partial(learn, len(drawn)), learner.team.split(drawn, length))
-            set_gradients(parameters, [gradients for gradients, _ in learned])
-            row = torch.stack([terms for _, terms in learned]).sum(dim=0)
-            grad_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-            failed.append(failed[-1].maximum((~torch.isfinite(row[0] + grad_norm)).to(failed[0])))
-            optimizer.found_inf = failed[-1]  # type: ignore[attr-defined]  # from the first failure on, no step
-            optimizer.step()
-            rows.append(torch.cat([row[1:], grad_norm.unsqueeze(0)]))
+            part = functools.partial(learn, len(drawn))
+            descent.step(learner.team.map(part, learner.team.split(drawn, length)))
 
     residual = (returns - values).var(correction=0) / returns.var(correction=0).clamp(min=1e-12)
     advantage = rollout.advantages.mean(), rollout.advantages.std(correction=0)
-    means = torch.stack(rows).mean(dim=0)
-    read = torch.stack([failed[-1], *means, residual, *value_norm.mean_and_std(), *advantage]).tolist()
-    if read.pop(0):
-        pg, v, entropy, *_, norm = rows[[bool(flag) for flag in failed].index(True) - 1].tolist()
-        raise NumericsError(
-            f"update {learner.updates + 1} is not finite: policy loss {pg}, value loss {v}, entropy {entropy}, "
-            f"gradient norm {norm}; the step is not taken"
-        )
+    read = descent.read(residual, *value_norm.mean_and_std(), *advantage)
     learner.train_steps += batch_size
-    names = ["policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm", "explained_variance"]
-    names += ["value_mean", "value_std", "advantage_mean", "advantage_std"]
+    names += ["grad_norm", "explained_variance", "value_mean", "value_std", "advantage_mean", "advantage_std"]
     metrics = dict(zip(names, read, strict=True)) | {"learning_rate": learning_rate}
     metrics["explained_variance"] = 1 - metrics["explained_variance"]
     return metrics
-
-
-def set_gradients(parameters: Sequence[nn.Parameter], parts: Sequence[tuple[Tensor, ...]]) -> None:
-    """Make the sum of the parts' gradients, in their order, the parameters' own."""
-    own: list[Tensor] = []
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.empty_like(parameter)  # laid out as the parameter, which Adam's fused step expects
-        own.append(parameter.grad)
-    torch._foreach_copy_(own, parts[0])
-    for part in parts[1:]:
-        torch._foreach_add_(own, part)
 
 
 def check_version(what: str, state: Mapping[str, Any], ours: int) -> None:

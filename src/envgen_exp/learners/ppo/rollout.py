@@ -34,6 +34,7 @@ class RolloutBuffer:
         observation_spec: Mapping[str, ArraySpec],
         device: torch.device,
         remembers: int = 0,
+        recalled: int = 0,
     ) -> None:
         on_host = device.type == "cpu"
 
@@ -55,6 +56,8 @@ class RolloutBuffer:
         """What the agent remembers of each slot's episode, before the first observation."""
         self.memory_after = torch.zeros(num_envs, remembers, device=device)
         """The same before the last one."""
+        self.recalled = torch.zeros(num_steps, num_envs, recalled, device=device)
+        """The skill that was shown last, as an agent that recalls it has it at each step."""
         self.timeout_values = torch.zeros(num_steps, num_envs)
         """Value of the last observation where an episode ran out of time and values are bootstrapped there, else 0."""
         self.logprobs = torch.zeros(num_steps, num_envs, device=device)
@@ -107,6 +110,8 @@ class Rollout:
     """(num_envs, remembers), before the first step."""
     starts: Tensor
     """Where another episode begins than that of the step before."""
+    recalled: Tensor
+    """(num_steps, num_envs, n), the skill that was shown last; n is 0 for an agent that doesn't recall it."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,11 @@ def collect(
     out_at = buffer.out_with_final_at if bootstrap_timeouts else buffer.out_at
     memory = buffer.memory.to(buffer.device)
     same = torch.zeros(1, buffer.num_envs, dtype=torch.bool, device=buffer.device)
+    rewards: Tensor | None = None  # those that led to the first observation were seen with it, in the rollout before
     for t in range(num_steps):
-        logits, values, memory = agent.follow(buffer.upload(t), memory, same)
+        logits, values, memory = agent.follow(buffer.upload(t), memory, same, rewards)
+        if agent.recalls:
+            buffer.recalled[t] = memory[:, : buffer.recalled.shape[2]]
         actions, logprobs = sample_actions(logits, generator)
         buffer.actions[t].copy_(actions, non_blocking=True)
         buffer.logprobs[t].copy_(logprobs)
@@ -160,15 +168,21 @@ def collect(
             set_next_worlds(curriculum, env, [record.slot for record in ended])
         started = time.perf_counter()
         env_seconds += started - inferred
+        if agent.recalls:
+            rewards = buffer.rewards[t].to(buffer.device, copy=True)
         if bootstrap_timeouts and out_at[t].truncations.any():
             slots = torch.from_numpy(np.flatnonzero(out_at[t].truncations))
             final = {name: x[slots].to(buffer.device) for name, x in buffer.final_obs.items()}
-            _, values, _ = agent.follow(final, memory[slots.to(buffer.device)], same[:, slots])
+            on_device = slots.to(buffer.device)
+            earned = None if rewards is None else rewards[on_device]
+            _, values, _ = agent.follow(final, memory[on_device], same[:, slots], earned)
             buffer.timeout_values[t, slots] = (values * std + mean).cpu()
         if agent.remembers and ended:
             memory[[record.slot for record in ended]] = 0
-    buffer.memory_after.copy_(memory)
-    _, values, _ = agent.follow(buffer.upload(num_steps), memory, same)
+            if rewards is not None:
+                rewards[[record.slot for record in ended]] = 0
+    _, values, seen = agent.follow(buffer.upload(num_steps), memory, same, rewards)
+    buffer.memory_after.copy_(seen if agent.recalls else memory)
     buffer.values[num_steps].copy_(values * std + mean)
     return Collected(episodes, env_seconds, inference_seconds + time.perf_counter() - started)
 
@@ -217,6 +231,7 @@ def finish(buffer: RolloutBuffer, num_steps: int, gamma: float, gae_lambda: floa
         returns=on_device(returns),
         memory=on_device(buffer.memory),
         starts=on_device(torch.cat([torch.zeros_like(dones[:1]), dones[:-1]])),
+        recalled=buffer.recalled[:num_steps],
     )
 
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.symmetry import FLIPS, Symmetry, images, ways
-from envgen_exp.learners.ppo.agent import ACTOR_GAIN, CRITIC_GAIN, Encoder, Spec, joint, require_symbolic, scale_of
+from envgen_exp.learners.ppo.agent import ACTOR_GAIN, CRITIC_GAIN, Encoder, Spec
+from envgen_exp.learners.ppo.networks import joint, require_symbolic, scale_of
 
 SIGNS = tuple((1, x, y, x * y) for x, y in FLIPS)
 

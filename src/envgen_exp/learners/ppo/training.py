@@ -32,7 +32,7 @@ class RolloutReport:
     episodes: list[EpisodeRecord]
     """Episodes that ended in this rollout, in the order of their ends."""
     timings: dict[str, float]
-    """Seconds by what they went to: env_seconds, inference_seconds, update_seconds; and steps."""
+    """Seconds by what they went to: env_seconds, inference_seconds, update_seconds, aux_seconds if any; and steps."""
 
 
 class TrainingPhase:
@@ -60,8 +60,9 @@ class TrainingPhase:
         """Chooses worlds; its state is its owner's to keep."""
         self.steps, self.total_train_steps = steps, total_train_steps
         self.steps_done = 0
-        spec, remembers = env.observation_spec, learner.agent.remembers
-        self.buffer = RolloutBuffer(config.num_steps, config.num_envs, spec, learner.device, remembers)
+        spec, agent = env.observation_spec, learner.agent
+        recalled = agent.encoder.num_features if agent.recalls else 0
+        self.buffer = RolloutBuffer(config.num_steps, config.num_envs, spec, learner.device, agent.remembers, recalled)
         self._started = False
         self._games: Sequence[Game | None] = [None] * config.num_envs
         """What the slots begin with."""
@@ -72,7 +73,8 @@ class TrainingPhase:
 
     def _train_once(self) -> RolloutReport:
         learner, config, buffer = self.learner, self.config, self.buffer
-        if not self._started:
+        begins = not self._started
+        if begins:
             self._begin()
         num_steps = min(config.num_steps, (self.steps - self.steps_done) // config.num_envs)
         collected = collect(
@@ -91,15 +93,23 @@ class TrainingPhase:
             dones = buffer.terminations[:num_steps] | buffer.truncations[:num_steps]
             self.curriculum.learn(rollout.advantages.cpu().numpy(), dones.numpy())
         metrics = update(learner, rollout, config, self.total_train_steps)
+        updated = time.perf_counter()
+        if learner.distillation is not None:
+            learner.distillation.remember(buffer, rollout, begins=begins)
+            if learner.distillation.due:
+                rate = metrics["learning_rate"]
+                metrics |= learner.distillation.learn(learner.team, learner.value_norm, rate)
         buffer.carry_over(num_steps)
         steps = num_steps * config.num_envs
         self.steps_done += steps
         timings = {
             "env_seconds": collected.env_seconds,
             "inference_seconds": collected.inference_seconds,
-            "update_seconds": time.perf_counter() - started,
+            "update_seconds": updated - started,
             "steps": float(steps),
         }
+        if learner.distillation is not None:
+            timings["aux_seconds"] = time.perf_counter() - updated
         return RolloutReport(steps, self.steps_done, metrics, collected.episodes, timings)
 
     def _begin(self) -> None:

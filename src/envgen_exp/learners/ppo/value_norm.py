@@ -1,4 +1,4 @@
-"""The value normaliser: a debiased moving average of the value targets' mean and mean square."""
+"""The value normaliser: debiased moving averages of the value targets' mean and mean square or standard deviation."""
 
 from __future__ import annotations
 
@@ -50,3 +50,19 @@ class ValueNorm(nn.Module):
         """The critic's values as returns."""
         mean, std = self.mean_and_std()
         return values * std + mean
+
+
+class DeviationNorm(ValueNorm):
+    """The same with an average of minibatches' standard deviations in place of that of the mean squares, as the
+    reproduction of Dedieu et al. 2025 has it (docs/ppo.md): both it and what it is divided by are at least 0.1."""
+
+    @torch.no_grad()
+    def update(self, targets: Tensor) -> None:
+        weight = 1 - self.decay
+        self.mean_average.mul_(self.decay).add_(targets.mean(), alpha=weight)
+        self.square_average.mul_(self.decay).add_(targets.std(correction=0), alpha=weight)
+        self.debiasing.mul_(self.decay).add_(weight)
+
+    def mean_and_std(self) -> tuple[Tensor, Tensor]:
+        mean = self.mean_average / self.debiasing.clamp(min=MIN_DEBIASING)
+        return mean, (self.square_average / self.debiasing.clamp(min=0.1)).clamp(min=0.1)

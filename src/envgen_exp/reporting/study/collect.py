@@ -119,20 +119,21 @@ class FoundRun(RunRecord):
         """
         rows = [
             row
-            for phase, ended in self.episodes.items()
-            if self.result(phase).get("steps")
-            for row in ended
+            for phase, of_it in self.episodes.items()
+            if phase in self.phases and self.result(phase).get("steps")
+            for row in of_it
             if row["design"] == design_key(None)
         ]
         at, found = np.array([row["step"] for row in rows]), Episodes.of(rows, len(rows[0]["skills"]) if rows else 0)
         curve: dict[str, list[float | None]] = {"steps": [], "score": [], "return": []}
         for x in np.linspace(0, self.training_steps, WINDOWS + 1)[1:]:
             inside = (at > x - self.training_steps / WINDOWS) & (at <= x)
-            enough = inside.sum() >= FEWEST
-            rates = dict(zip(self.skills, found.shown[inside].mean(axis=0).tolist(), strict=True)) if enough else {}
+            ended = found.chosen(inside)
+            enough = len(ended) >= FEWEST
+            rates = dict(zip(self.skills, ended.rates.tolist(), strict=True)) if enough else {}
             curve["steps"].append(float(x))
             curve["score"].append(self.family.score(rates) if enough else None)
-            curve["return"].append(float(found.returns[inside].mean()) if enough else None)
+            curve["return"].append(float(ended.returns.mean()) if enough else None)
         return curve
 
     @property
@@ -375,7 +376,8 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
             notes.append(f"the rows differ in {name} ({', '.join(sorted(values))}): compare only what is equal")
     for arm in arms:
         if validation := max(arm.values(lambda s: s.steps.get("validation")), default=0):
-            notes.append(f"{arm.label} took up to {validation:,.0f} validation steps beyond the training budget")
+            where = "taken off its training" if any(map(_deducts, arm.runs)) else "beyond the training budget"
+            notes.append(f"{arm.label} took up to {validation:,.0f} validation steps {where}")
         if arm.one_set:
             notes.append(f"{arm.label}: its runs share one design set, its intervals hold for that set alone")
     keys = {key for run in runs for key in run.machine}
@@ -385,7 +387,14 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
         if len(values) > 1 and key not in ("network", "parameters"):
             notes.append(f"the runs differ in {key} ({', '.join(sorted(values))})")
     for run in runs:
-        done = sum(run.summary.steps.get(kind, 0) for kind in ("designed", "original")) if run.summary else 0
-        if done != run.training_steps:
+        steps: Mapping[str, int] = run.summary.steps if run.summary else {}
+        done = sum(steps.get(kind, 0) for kind in ("designed", "original"))
+        # What is taken off is rounded up, so that slots can share the rest.
+        untrained = steps.get("validation", 0)
+        if done > run.training_steps - untrained if _deducts(run) else done != run.training_steps:
             notes.append(f"{run.folder} trained {done:,} steps where its config asks for {run.training_steps:,}")
     return notes
+
+
+def _deducts(run: FoundRun) -> bool:
+    return bool(run.flat.get("designer.deduct"))

@@ -38,7 +38,8 @@ def sheets(analysis: Analysis) -> list[Sheet]:
     """The tables of a study, as far as there is something in them."""
     made = []
     if analysis.arms:
-        made += [_results(analysis.arms), *_contrasts(analysis), *_beside_paper(analysis.arms), *_costs(analysis.arms)]
+        made += [_results(analysis.arms), *_midway(analysis.arms), *_contrasts(analysis)]
+        made += [*_beside_paper(analysis.arms), *_costs(analysis.arms)]
     if analysis.diagnostics:
         made += [_results(analysis.diagnostics, DIAGNOSTICS), *_costs(analysis.diagnostics, DIAGNOSTICS)]
     return made
@@ -66,6 +67,26 @@ def _results(results: Sequence[ArmResult], words: str = "") -> Sheet:
             for one in results
         ],
     )
+
+
+def _midway(results: Sequence[ArmResult]) -> list[Sheet]:
+    """What evaluation.report_at asked for."""
+    steps = sorted({e.step for one in results for summary in one.arm.summaries for e in summary.midway})
+    if not steps:
+        return []
+
+    def cell(arm: Arm, step: int) -> str:
+        return spread([e.values["score/midway"] for s in arm.summaries for e in s.midway if e.step == step])
+
+    return [
+        Sheet(
+            "Score in the midst of training",
+            "Percent, of report evaluations after so many training steps, in other worlds than those of the last one: "
+            "mean ± SD over runs.",
+            ("arm", *(f"{step:,} steps" for step in steps)),
+            [[one.arm.label, *(cell(one.arm, step) for step in steps)] for one in results],
+        )
+    ]
 
 
 def _contrasts(analysis: Analysis) -> list[Sheet]:
