@@ -29,7 +29,7 @@ SLOW      = chaos or parity or long or launchers or model
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install run sweep sweep-smoke sweep-all launchers check test test-all test-isa test-model parity chaos
-.PHONY: sanitize benchmark benchmark-gpu model examples dashboard reference studies pictures lock clean
+.PHONY: sanitize benchmark benchmark-gpu model models examples dashboard reference studies pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -107,6 +107,10 @@ reference: $(STAMP) ## docs/reference.md: every config key and every metric, fro
 
 studies: $(STAMP) ## docs/studies.md: arms, runs, steps, dollars and time of every experiment, from conf/
 	$(BIN)/python tools/make_studies.py docs/studies.md
+
+models: $(STAMP) ## docs/models.md and docs/llm.md's table of prompts: what language models designed, from examples/
+	$(BIN)/python tools/make_models.py docs/models.md
+	$(BIN)/python tools/measure_prompts.py docs/llm.md
 
 pictures: $(STAMP) ## the docs' pictures, from a run that takes minutes; needs chromium
 	$(BIN)/python tools/make_pictures.py $(ARGS)

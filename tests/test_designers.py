@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,8 @@ def test_a_small_model_is_asked_anew_for_the_designs_that_are_wrong() -> None:
     question = second[1]["content"]
     assert "design 2: it should train collect_drink, but" in question
     assert "design 3: its settings are those of another design" in question
-    assert "exactly 2 designs in their place" in question
+    order = question.partition("could not be used")[2].partition("exactly 2 designs")[2]
+    assert re.findall(r"^(\d)\. ", order, re.MULTILINE) == ["2", "3"]
     assert "exactly 3" not in question
     settled = question[question.index("settled:") : question.index("could not be used")]
     assert settled.count("target_biome") == 1

@@ -24,7 +24,7 @@ from envgen_exp.llm.compact import make_prompter
 from envgen_exp.llm.prices import count_text
 from envgen_exp.llm.prompt import Feedback, Prompter
 from envgen_exp.llm.reply import parse_reply
-from envgen_exp.llm.schema import portable
+from envgen_exp.llm.schema import portable, typical
 from envgen_exp.llm.source import Message
 
 FAMILY = CrafterFamily(CrafterConfig(engine=Engine.reference))
@@ -215,48 +215,94 @@ TOLD = feedback(
 
 
 def test_a_compact_question_is_short_and_complete() -> None:
-    """All names, what each skill takes, what a choice rules out, and later how the agent does: no chat is needed."""
+    """All names, what each skill takes, what a world has, and later how the agent does: no chat is needed."""
     first, later = COMPACT.first(), COMPACT.feedback(TOLD)
     for text in (first, later):
         for setting in FAMILY.vocabulary:
             assert re.search(rf"^- (.*, )?{setting.name}(, .*)?: {re.escape(setting.allowed())} ", text, re.MULTILINE)
-        for skill, takes in FAMILY.brief.skills.items():
-            assert f"- {skill}: {takes}" in text
-        assert re.search("^- target_biome mountain: collect_drink", text, re.MULTILINE)
+        assert re.search("^- target_biome mountain: .* stone.*; no water$", text, re.MULTILINE)
         assert "exactly 4 designs" in text
+    assert all(f"- {skill}: {takes}" in first for skill, takes in FAMILY.brief.skills.items())
+    assert sum(f"- {skill}: {takes}" in later for skill, takes in FAMILY.brief.skills.items()) == 16  # the weakest
     assert "\n- collect_coal: 0.4%\n- collect_wood: 83%\n" in later
+    assert "- target_biome grassland, tree_rarity very common: collect_wood" in later
     assert "collect_wood 0% -> 83%; no change in place_table" in later
-    assert count_text(first) < 900
+    assert count_text(first) < 1_000
     assert count_text(later) < 1_250
     assert count_text(make_prompter(FAMILY, Prompt.rich, 4).first()) > 2 * count_text(first)
     assert not COMPACT.remembers
 
 
-def test_a_compact_schema_leaves_out_what_a_choice_rules_out() -> None:
-    """And only that: what a start with every item makes possible stays."""
-    kinds = COMPACT.schema(2)["properties"]["designs"]["items"]["anyOf"]
-    targets = {
-        kind["properties"]["target_biome"]["enum"][0]: kind["properties"]["targets"]["items"]["enum"] for kind in kinds
-    }
-    assert set(targets) == {"grassland", "mountain", "beaches", "natural"}
-    assert "collect_coal" not in targets["grassland"]
-    assert "collect_drink" not in targets["mountain"]
-    assert "place_stone" in targets["grassland"]
-    assert targets["natural"] == list(FAMILY.skills)
-    assert all(set(kind["required"]) == {"target_biome", "targets", "purpose"} for kind in kinds)
+def kinds_of(schema: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
+    """By a design's number the skills that its schema lets it aim at, by what it decides first."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for number, design in schema["properties"]["designs"]["properties"].items():
+        for kind in design.get("anyOf", [design]):
+            properties = kind["properties"]
+            assert kind["required"] == list(properties)
+            (decided,) = (name for name in properties if name not in ("targets", "purpose", "options"))
+            for choice in properties[decided]["enum"]:
+                found.setdefault(number, {})[choice] = properties["targets"]["items"]["enum"]
+    return found
 
 
-def test_what_is_ruled_out_is_so_whatever_else_is_set() -> None:
-    """Heist's gifts are locks that are open already: a lock that is open can't be opened, which rules out nothing."""
+def test_each_design_of_a_compact_schema_is_about_skills_of_its_own_that_its_world_allows() -> None:
+    kinds = kinds_of(COMPACT.schema())
+    assert list(kinds) == ["1", "2", "3", "4"]
+    assert sorted(skill for design in kinds.values() for skill in design["natural"]) == sorted(FAMILY.skills)
+    assert "collect_drink" in kinds["1"]["beaches"]
+    assert "collect_drink" not in kinds["1"]["mountain"]
+    assert kinds["2"]["grassland"] == [skill for skill in kinds["2"]["natural"] if skill != "collect_stone"]
+    assert kinds["4"]["grassland"] == kinds["4"]["beaches"] == ["eat_plant"]
+    assert list(kinds_of(COMPACT.schema([1, 3]))) == ["2", "4"]
+
+
+def test_compact_designs_are_about_the_weakest_skills_and_the_question_says_which() -> None:
+    strong = ("wake_up", "collect_wood", "place_table", "make_wood_sword", "make_wood_pickaxe", "eat_cow")
+    told = feedback({**LOW, **dict.fromkeys(strong, 0.9), "collect_drink": 0.2})
+    aims = [design["natural"] for design in kinds_of(COMPACT.schema(None, told)).values()]
+    assert [len(skills) for skills in aims] == [4, 4, 4, 4]
+    chosen = {skill for skills in aims for skill in skills}
+    assert not chosen & {*strong}
+    assert aims[0] == ["collect_sapling", "place_plant", "defeat_zombie", "collect_drink"]  # the weakest first
+    order = COMPACT.feedback(told).partition("---")[2]
+    for number, skills in enumerate(aims, start=1):
+        assert f"\n{number}. {', '.join(skills)}\n" in order
+
+
+def test_a_compact_option_is_one_setting_that_is_not_at_its_default() -> None:
+    design = COMPACT.schema()["properties"]["designs"]["properties"]["1"]["anyOf"][0]
+    options = design["properties"]["options"]
+    assert options["maxItems"] == 4
+    values = {name: value for one in options["items"]["anyOf"] for name, value in one["properties"].items()}
+    assert {*values} == {setting.name for setting in FAMILY.vocabulary} - {"target_biome"}
+    assert values["diamond_rarity"]["enum"] == ["very common", "common"]
+    assert (values["starting_wood"]["minimum"], values["starting_wood"]["maximum"]) == (1, 9)
+    assert (values["starting_wood_pickaxe"]["minimum"], values["starting_wood_pickaxe"]["maximum"]) == (1, 1)
+
+
+def test_an_answer_in_the_compact_form_is_read_without_a_note() -> None:
+    answer = typical(COMPACT.schema())
+    for number, design in enumerate(answer["designs"].values()):
+        design["options"] = [{"starting_wood": number + 1}, {"tree_rarity": "rare"}]
+    reply = parse_reply(json.dumps(answer), COMPACT.wording, FAMILY.design_model, FAMILY.skills, 4)
+    assert (reply.usable, reply.notes, reply.problems) == (4, (), ())
+    assert [design.settings()["starting_wood"] for design in reply.designs if design] == [1, 2, 3, 4]
+    assert {design.settings()["tree_rarity"] for design in reply.designs if design} == {"rare"}
+
+
+def test_a_compact_question_of_heist_says_what_its_locks_make() -> None:
     prompter = make_prompter(make_family(HeistConfig()), Prompt.compact, 4)
-    text = prompter.first()
-    ruled_out = text.partition("rules out:\n")[2].partition("\n\n")[0]
-    assert ruled_out.splitlines() == [
-        "- maze_size 3x3: collect_key_3, open_lock_3",
-        "- locks none: collect_key_1, collect_key_2, collect_key_3, open_lock_1, open_lock_2, open_lock_3",
-        "- locks one: collect_key_2, collect_key_3, open_lock_2, open_lock_3",
-        "- locks two: collect_key_3, open_lock_3",
+    worlds = prompter.first().partition("worlds have:\n")[2].partition("\n\n")[0]
+    assert worlds.splitlines() == [
+        "- locks none: 49 free cells; no keys, locks",
+        "- locks one: 1 keys, 1 locks, 49 free cells",
+        "- locks two: 2 keys, 2 locks, 49 free cells",
+        "- locks three: 3 keys, 3 locks, 49 free cells",
     ]
+    kinds = kinds_of(prompter.schema())
+    assert list(kinds["4"]) == ["three"]
+    assert list(kinds["2"]) == ["one", "two", "three"]
 
 
 def test_the_stand_in_reads_compact_questions_too() -> None:

@@ -25,6 +25,7 @@ from envgen_exp.errors import UnavailableError
 from envgen_exp.guard.reading import read_json
 from envgen_exp.llm import ledger, prices
 from envgen_exp.llm.client import make_client
+from envgen_exp.llm.source import Writing
 from envgen_exp.llm.stream import Anthropic, Gemini, Ollama, OpenAI, put_together
 from envgen_exp.llm.transport import server_error
 
@@ -62,13 +63,20 @@ def test_every_protocol_streams_and_the_answer_is_whole(
     monkeypatch.setenv("MY_SERVER", "token-of-my-server-42")
     asked = config(address(model, server), model=model, key_variable="MY_SERVER")
     server.script("drip every=0.0005")
-    answer = client(asked, tmp_path).complete(CHAT, cycle=1)
+    heard: list[Writing] = []
+    answer = make_client(asked, tmp_path / "llm", FAMILY, run="test", tell=heard.append).complete(CHAT, cycle=1)
     assert (answer.text, answer.finish, answer.attempts) == (REPLY * 5, "stop", 1)
     assert answer.prompt_tokens >= prices.count_tokens(CHAT)
     assert answer.completion_tokens >= prices.count_text(REPLY * 5)
     (seen,) = (seen for seen in server.seen if not seen.path.endswith("/api/show"))
     assert seen.body.get("stream") is True or seen.path.partition("?")[0].endswith(":streamGenerateContent")
     assert not (tmp_path / "llm" / "partial").exists()
+    # Whoever waits sees it grow; the tokens are guessed from its length until the server counts them.
+    written = [now.written for now in heard]
+    assert written == sorted(written)
+    assert len(set(written)) > 4
+    assert written[-1] == len(REPLY * 5) // 4
+    assert {now.read for now in heard} == {prices.count_tokens(CHAT)}
 
 
 @pytest.mark.parametrize("model", ["openai/s", "anthropic/s", "gemini/s", "ollama_chat/s"])

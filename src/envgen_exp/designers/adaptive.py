@@ -46,7 +46,8 @@ class Adaptive(Defaults):
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:
         """Ask for the designs of a cycle; raises LLMError where the model gives no answer at all."""
         assert self._client is not None, "a designer that asks needs a client"
-        chat = self._ask(feedback)
+        told = self._telling(feedback)
+        chat = self._ask(told)
         talk = chat
         wanted = list(range(self._num_designs))
         best: tuple[Reply, str] | None = None
@@ -54,10 +55,10 @@ class Adaptive(Defaults):
         while True:
             completion = self._client.complete(
                 talk,
-                self._prompter.schema(len(wanted)),
+                self._prompter.schema(wanted, told),
                 cycle=cycle,
                 purpose="repair" if repairs else "design",
-                draw=self._draw(cycle),
+                draw=self._draw(cycle) + (0 if self._prompter.remembers else repairs),  # a repair with other luck
             )
             reply = self._read(completion, wanted, best[0] if best else None)
             if best is None or reply.usable >= best[0].usable:
@@ -70,7 +71,7 @@ class Adaptive(Defaults):
                 reply = best[0]
                 wanted = reply.wanting
                 kept = [design for index, design in enumerate(reply.designs) if design and index not in wanted]
-                again = self._prompter.again(chat[-1]["content"], kept, reply.objections, len(wanted))
+                again = self._prompter.again(chat[-1]["content"], kept, reply.objections, wanted, told)
                 talk = [*chat[:-1], {"role": "user", "content": again}]
             else:
                 repair = self._prompter.repair(reply.objections)
@@ -103,6 +104,10 @@ class Adaptive(Defaults):
         self._last = Proposal.from_json(state["last"], self._family.design_model) if state["last"] else None
 
     # What some rivals do otherwise
+
+    def _telling(self, feedback: Feedback | None) -> Feedback | None:
+        """What of the feedback the model is told."""
+        return feedback
 
     def _ask(self, feedback: Feedback | None) -> list[Message]:
         """The chat that asks for a cycle's designs."""

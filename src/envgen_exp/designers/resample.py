@@ -20,8 +20,11 @@ class Resample(Adaptive):
         """The one chat that each cycle sends."""
         return super().preview()[:1]
 
+    def _telling(self, feedback: Feedback | None) -> None:
+        return None
+
     def _ask(self, feedback: Feedback | None) -> list[Message]:
-        return self._question(None)
+        return self._question(feedback)
 
     def _draw(self, cycle: int) -> int:
         return cycle - 1

@@ -84,7 +84,7 @@ class Family(Protocol):
 
     @property
     def skill_rules(self) -> tuple[SkillRule, ...]:
-        """What the offline stand-in knows, in order of difficulty."""
+        """What the offline stand-in knows, in order of difficulty, by which compact prompts group the skills."""
 
     def default_designs(self, count: int) -> list[Design]:
         """What serves when a designer gives nothing usable in the first cycle."""

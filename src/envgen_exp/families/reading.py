@@ -38,8 +38,11 @@ _LABELS = {
     *("env", "envid", "environment", "environmentid", "environmentname", "config", "configid", "configname"),
     *("comment", "comments", "note", "notes", "difficulty", "expectedoutcome", "why", "summary", "thought", "thoughts"),
 }
+OPTIONS = "options"
+"""The group of the compact prompt's answers: a list of settings, each an object of its own."""
+
 _GROUPS = {
-    *("settings", "config", "configuration", "parameters", "params", "environment", "design", "options", "values"),
+    *("settings", "config", "configuration", "parameters", "params", "environment", "design", OPTIONS, "values"),
     *("environmentsettings", "designsettings", "world"),
 }
 """Groups that any setting may stand in, by its whole name; a vocabulary names others."""
@@ -129,6 +132,8 @@ class Reader:
         return squeeze(name) in self._settings
 
     def _is_group(self, name: str, value: Any) -> bool:
+        if isinstance(value, list):
+            return squeeze(name) in _GROUPS and all(isinstance(item, dict) and len(item) == 1 for item in value)
         if not isinstance(value, dict):
             return False
         key = squeeze(name)
@@ -196,9 +201,11 @@ class Reader:
             if unreadable(value):
                 reading.faults.append(Fault(f"{quote(name)}: {unreadable(value)}"))
                 continue
-            if depth == 0:
+            parts = value if isinstance(value, list) else [value]
+            if depth == 0 and key != squeeze(OPTIONS):
                 reading.notes.append(f"the settings inside {quote(name)} are taken out of it")
-            yield from self._members(value, key, depth + 1, reading)
+            for part in parts:
+                yield from self._members(part, key, depth + 1, reading)
 
     def _set(self, setting: Setting, name: str, value: Any, written: dict[str, Any], reading: Reading) -> None:
         if name not in (setting.name, setting.short):

@@ -118,7 +118,7 @@ def make_client(
 ) -> Client:
     """The client of a run; `folder` is the run's llm/, `run` the name that ledger lines bear.
 
-    A model that runs here takes so many `threads` (0: what the machine has), and tells how its answers grow.
+    `tell` hears how an answer grows; a model that runs here takes so many `threads` (0: what the machine has).
     """
     source: Source
     if config.kind is LLMKind.offline:
@@ -130,7 +130,7 @@ def make_client(
     elif config.kind is LLMKind.paste:
         source = Paste(config, folder)
     else:
-        source = Provider(config, folder / PARTIAL)
+        source = Provider(config, folder / PARTIAL, tell)
     client = RecordedClient(config, source, Ledger(folder, run))
     if config.kind is LLMKind.litellm and config.check_key:
         client.complete([{"role": "user", "content": "Answer with the word ok."}], cycle=0, purpose="check")

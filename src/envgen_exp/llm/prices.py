@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from envgen_exp.config import LLMConfig, LLMKind
+from envgen_exp.llm.schema import bounded, typical
 from envgen_exp.llm.source import Message
 
 _MARGIN = 1.25
@@ -77,6 +78,11 @@ def count_text(text: str) -> int:
     if encoding is None:
         return math.ceil(len(text.encode(errors="replace")) / 4)
     return len(encoding.encode(text, disallowed_special=()))
+
+
+def expected_tokens(schema: Mapping[str, Any] | None, most: int) -> int:
+    """Tokens of an answer in the schema's form, guessed; without a schema the `most` that it may have."""
+    return most if schema is None else min(count_text(json.dumps(typical(bounded(schema)))), most)
 
 
 def most_cost(config: LLMConfig, messages: Sequence[Message], schema: Mapping[str, Any] | None = None) -> float | None:

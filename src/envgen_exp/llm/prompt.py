@@ -132,12 +132,13 @@ class Prompter:
         """The answer to a reply that can't be used."""
         return fill("repair", problems=bullets(problems), answer=self._form(), count=counted(self.num_designs))
 
-    def schema(self, count: int | None = None) -> dict[str, Any]:
-        """The JSON schema of an answer with `count` designs, as a rule all that a cycle has, and everything required.
+    def schema(self, places: Sequence[int] | None = None, feedback: Feedback | None = None) -> dict[str, Any]:
+        """The JSON schema of an answer with the designs in these places, from 0, as a rule all that a cycle has.
 
-        `llm.schema` takes out what a provider can't be told.
+        Everything is required. `feedback` is what the question tells. `llm.schema` takes out what a provider can't be
+        told.
         """
-        count = self.num_designs if count is None else count
+        count = self.num_designs if places is None else len(places)
         properties: dict[str, Any] = {
             "purpose": {
                 "type": "string",

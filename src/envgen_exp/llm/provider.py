@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,25 @@ from envgen_exp.guard.secrets import use
 from envgen_exp.llm import body, keys, parameters, prices
 from envgen_exp.llm.ledger import Address, keep_partial
 from envgen_exp.llm.schema import portable
-from envgen_exp.llm.source import MAX_TEXT, Answer, Message, RequestFailed, sampling_seed
+from envgen_exp.llm.source import MAX_TEXT, Answer, Message, RequestFailed, Writing, sampling_seed
 from envgen_exp.llm.stream import STREAM
+
+_CHARACTERS = 4
+"""Of a token, about: servers count tokens at an answer's end alone."""
+
+
+class _Heard(list[str]):
+    """The pieces of an answer's text; whoever wants to know is told of each."""
+
+    def __init__(self, tell: Callable[[Writing], None], prompt: int, expected: int) -> None:
+        self._tell, self._prompt, self._expected = tell, prompt, expected
+        self._characters = 0
+
+    def append(self, piece: str) -> None:
+        super().append(piece)
+        self._characters += len(piece)
+        written = max(1, self._characters // _CHARACTERS)
+        self._tell(Writing(self._prompt, self._prompt, written, self._expected))
 
 
 class Provider:
@@ -23,11 +40,16 @@ class Provider:
 
     client = LLMKind.litellm.name
 
-    def __init__(self, config: LLMConfig, partial: Path | None = None) -> None:
-        """`partial` is the folder for what had come of answers that were stopped."""
+    def __init__(
+        self, config: LLMConfig, partial: Path | None = None, tell: Callable[[Writing], None] | None = None
+    ) -> None:
+        """`partial` is the folder for what had come of answers that were stopped; `tell` hears how an answer grows."""
         use(config.key_variable)
         self._partial = partial
         self._config = config
+        self._tell = tell
+        self._length: int | None = None
+        """Tokens of the last whole answer."""
         self.model = config.model
         self.max_repairs = config.max_repairs
 
@@ -88,7 +110,7 @@ class Provider:
             arguments["allowed_openai_params"] = ["response_format"]  # else litellm drops it by the model's name
 
         start = time.monotonic()
-        pieces: list[str] = []
+        pieces = self._heard(request)
         try:
             response = transport.complete(arguments, config.total_timeout, stream, pieces)
         except RequestFailed as failed:
@@ -105,6 +127,15 @@ class Provider:
         else:
             return self._answer(response, request, time.monotonic() - start)
         raise failure
+
+    def _heard(self, request: Mapping[str, Any]) -> list[str]:
+        """A list for the pieces of an answer."""
+        if self._tell is None:
+            return []
+        prompt = prices.count_tokens(request["messages"])
+        return _Heard(
+            self._tell, prompt, self._length or prices.expected_tokens(request["schema"], request["max_tokens"])
+        )
 
     def _answer(self, response: Any, request: Mapping[str, Any], seconds: float) -> Answer:
         choice = response.choices[0]
@@ -125,6 +156,7 @@ class Provider:
         prompt_tokens = max(prompt_tokens, prices.count_tokens(request["messages"]))
         completion_tokens = max(completion_tokens, own)
         price = prices.prices(self._config)
+        self._length = completion_tokens
         return Answer(
             text=text,
             finish=redact(str(finish))[:40],

@@ -17,7 +17,7 @@ class AnswerProgress:
         """An answer in the phase `name` is so far."""
         last = self._last
         anew = last is None or now.prompt != last.prompt or now.read < last.read or now.written < last.written
-        if anew:
+        if anew and now.written == 0:  # a server does not say how much of the prompt it has read
             self._progress.phase(name, now.prompt, cycle, unit="tokens read")
         if now.written == 0:
             self._progress.update(now.read)

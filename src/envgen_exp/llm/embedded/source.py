@@ -18,8 +18,8 @@ from envgen_exp.llm.embedded import machine
 from envgen_exp.llm.embedded.server import Server
 from envgen_exp.llm.embedded.weights import cache_folder, weights_of
 from envgen_exp.llm.ledger import Address, keep_partial
-from envgen_exp.llm.prices import count_text
-from envgen_exp.llm.schema import bounded, typical
+from envgen_exp.llm.prices import expected_tokens
+from envgen_exp.llm.schema import bounded
 from envgen_exp.llm.source import Answer, Message, RequestFailed, Writing, sampling_seed
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class Embedded:
                 prompt = _post(client, "/apply-template", {"messages": request["messages"]})["prompt"]
                 count = len(_post(client, "/tokenize", {"content": prompt, "add_special": True})["tokens"])
                 self._check_length(count)
-                expected = self._length or _expected(request)
-                for last in _events(client, _order(request, prompt)):
+                expected = self._length or expected_tokens(request["schema"], request["max_tokens"])
+                for last in _events(client, order(request, prompt)):
                     if "error" in last:
                         finish = "grammar"
                         break
@@ -152,16 +152,9 @@ class Embedded:
             )
 
 
-def _expected(request: Mapping[str, Any]) -> int:
-    """Tokens of the first answer to such a request, guessed."""
-    if request["schema"] is None:
-        return int(request["max_tokens"])
-    return count_text(json.dumps(typical(request["schema"])))
-
-
-def _order(request: Mapping[str, Any], prompt: str) -> dict[str, Any]:
+def order(request: Mapping[str, Any], prompt: str) -> dict[str, Any]:
     """The request in the server's words: its plain completion, since its chats are read by a parser that may fail."""
-    order = {
+    body = {
         "prompt": prompt,
         "n_predict": request["max_tokens"],
         "temperature": request["temperature"],
@@ -170,10 +163,10 @@ def _order(request: Mapping[str, Any], prompt: str) -> dict[str, Any]:
         "cache_prompt": False,
     }
     if request["seed"] is not None:
-        order["seed"] = request["seed"] % 2**32
+        body["seed"] = request["seed"] % 2**32
     if request["schema"] is not None:
-        order["json_schema"] = {"x-guidance": GRAMMAR, **request["schema"]}
-    return order
+        body["json_schema"] = {"x-guidance": GRAMMAR, **request["schema"]}
+    return body
 
 
 def _post(client: httpx.Client, path: str, body: Mapping[str, Any]) -> Any:
