@@ -23,7 +23,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet
 HASHED      := $(PIP_INSTALL) --require-hashes --no-build-isolation
 EXTRAS      := $(HASHED) --constraint locks/install.txt --constraint locks/optional.txt
 
-CXX_FILES := $(wildcard native/*.h native/*.cc)
+CXX_FILES := $(wildcard native/*.h native/*.cc native/driving/*.h native/driving/*.cc)
 SLOW      = chaos or parity or long or launchers or model
 
 .DEFAULT_GOAL := help

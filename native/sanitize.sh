@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the native engine's tests on debug builds: under the address and undefined-behaviour sanitizers, then the threaded
-# vector under the thread sanitizer. Usage: native/sanitize.sh [python] [memory|threads]; builds go to build/sanitize-*.
+# Runs the native engines' tests on debug builds: under the address and undefined-behaviour sanitizers, then what is
+# threaded under the thread sanitizer. Usage: native/sanitize.sh [python] [memory|threads]; builds go to build/sanitize-*.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${1:-.venv/bin/python}
@@ -25,8 +25,10 @@ build_and_test() {
 own="instruction_set or forked or memory_of or machine_gives or a_failure_in or world_that"
 if [ "$only" != threads ]; then
   build_and_test address,undefined libasan tests/test_native_engine.py tests/test_family_contract.py -k "native and not ($own)"
+  build_and_test address,undefined libasan tests/test_driving_frames.py -m "not long"
 fi
 if [ "$only" != memory ]; then
   build_and_test thread libtsan tests/test_native_engine.py \
     -k "(threads or company or background or time) and not ($own)"
+  build_and_test thread libtsan tests/test_driving_frames.py -k "function_of_design"
 fi

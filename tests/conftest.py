@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -52,8 +53,14 @@ def hermetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(socket.socket, "connect", refuse)
-        patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)
+        patch.setattr(os, "fsync", lambda handle: None)
         yield
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported is garbage at no time: without it, collections are a tenth of some tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -120,9 +120,9 @@ def digests(games: Games, steps: int) -> Iterator[tuple[list[str], list[str], li
             for record in records:
                 state[record.slot].update(repr(record).encode())
             for arrays, hashes in ((games.state(), state), (games.light(), light)):
-                for array in arrays:
-                    for slot, digest in enumerate(hashes):
-                        digest.update(array[slot].tobytes())
+                parts = [np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8) for array in arrays]
+                for row, digest in zip(np.concatenate(parts, axis=1), hashes, strict=True):
+                    digest.update(row)
         yield [digest.hexdigest() for digest in state], [digest.hexdigest() for digest in light], ended
 
 

@@ -23,7 +23,19 @@ SETS = [
     ("amx", ["amx_bf16"], "avx512", "AVX512_CORE_AMX", "AVX512", "avx512"),
 ]
 SWITCHES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ENVGEN_CRAFTER_KERNELS")
-FILES = ("rl_*", "memory", "symmetry", "learning", "native_*", "crafter_*", "heist_*", "pipeline", "designers")
+FILES = (
+    "rl_*",
+    "memory",
+    "distillation",
+    "gru",
+    "symmetry",
+    "learning",
+    "native_*",
+    "crafter_*",
+    "heist_*",
+    "pipeline",
+    "designers",
+)
 
 
 def lacking(needed: list[str], capabilities: dict[str, bool]) -> list[str]:

@@ -125,11 +125,9 @@ def fork(work: Callable[[], object]) -> int:
     warm.import_all()
     sys.stdout.flush()
     sys.stderr.flush()
-    gc.freeze()  # a collection in the child would copy all pages
     child = os.fork()
-    if child:
-        gc.unfreeze()
-    else:
+    if child == 0:
+        gc.freeze()  # a collection would copy all pages
         try:
             work()
             sys.stdout.flush()

@@ -389,9 +389,9 @@ def test_another_package_can_bring_a_family(monkeypatch: pytest.MonkeyPatch) -> 
         return [point] if name in (None, "toy") else []
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
-    assert envs.FAMILIES.names == ("crafter", "heist", "toy")
+    assert envs.FAMILIES.names == ("crafter", "driving", "heist", "toy")
     assert make_family(EnvConfig(name="toy")) == "a family of toy"  # type: ignore[comparison-overlap]
-    with pytest.raises(ConfigError, match=r"did you mean toy\?; allowed: crafter \| heist \| toy"):
+    with pytest.raises(ConfigError, match=r"did you mean toy\?; allowed: crafter \| driving \| heist \| toy"):
         make_family(EnvConfig(name="toi"))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import pickle
 import re
 import shutil
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from runs import composed, final_state, rows, run, summary
+from runs import composed, final_state, once, rows, run, summary
 
 from envgen_exp.commands import run as command
 from envgen_exp.commands.compose import CONF, compose_run
@@ -45,7 +45,7 @@ steps_played: Counter[tuple[WorldSet | None, str]] = Counter()
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """Few sampled worlds, no film, no page, no measurement; and every step at the environment is counted."""
+    """Few sampled worlds, no film, no page, no table, no measurement; and every step at the environment is counted."""
     check, step = CrafterFamily.check, NativeVector.step
 
     def few(self: CrafterFamily, design: Design, *, num_worlds: int = 64) -> DesignCheck:
@@ -63,13 +63,14 @@ def quick() -> Iterator[None]:
         patch.setattr(PPOLearner, "speed", lambda *_: Speed(1e9, 1e9))
         patch.setattr(Evaluations, "_camera", lambda *_: Camera([], 0))
         patch.setattr(command, "write_report", lambda folder: None)
+        patch.setattr(command, "tell_run", lambda *_: None)
         yield
 
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose rates a placebo can be told."""
-    return run(tmp_path_factory.mktemp("earlier") / "run", "arm=original", "seed=7")
+    return once(tmp_path_factory, "earlier", lambda folder: run(folder, "arm=original", "seed=7"))
 
 
 SHORT = ("env.designed_length=30", "env.original_length=30", "evaluation.report_episodes=2")
@@ -105,11 +106,14 @@ Finished = Callable[[str], tuple[Path, Mapping[tuple[WorldSet | None, str], int]
 def finished(earlier: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """An arm's finished run and the steps that it played, done once."""
 
-    @functools.cache
     def finish(arm: str) -> tuple[Path, Mapping[tuple[WorldSet | None, str], int]]:
-        steps_played.clear()
-        folder = run(tmp_path_factory.mktemp(arm) / "run", *arm_words(arm, earlier))
-        return folder, Counter(steps_played)
+        def make(folder: Path) -> None:
+            steps_played.clear()
+            run(folder / "run", *arm_words(arm, earlier))
+            (folder / "played.pickle").write_bytes(pickle.dumps(steps_played))
+
+        folder = once(tmp_path_factory, f"arm-{arm}", make)
+        return folder / "run", pickle.loads((folder / "played.pickle").read_bytes())
 
     return finish
 

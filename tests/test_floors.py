@@ -30,7 +30,11 @@ FLOORS = (
 
 STRANGERS = (
     ("learners.ppo", "learners.asked"),
+    ("learners.ppo", "learners.supervised"),
+    ("learners.asked", "learners.supervised"),
+    ("families.crafter", "families.driving"),
     ("families.crafter", "families.heist"),
+    ("families.driving", "families.heist"),
     ("designers", "tracking"),
 )
 """Rooms that never import each other."""

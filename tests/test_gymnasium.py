@@ -359,7 +359,7 @@ ARGUMENT_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"num_threads": -1}, "num_threads: -1"),
     ({"size": 0}, "size: 0"),
     ({"size": (1, 2, 3)}, "size"),
-    ({"family": "pong"}, r"env.name=pong: there is none of this name; allowed: crafter \| heist"),
+    ({"family": "pong"}, r"env.name=pong: there is none of this name; allowed: crafter \| driving \| heist"),
 ]
 
 

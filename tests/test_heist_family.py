@@ -15,14 +15,19 @@ from envgen_exp.designers import Feedback, make_designer
 from envgen_exp.designers.means import Means
 from envgen_exp.errors import ConfigError, EngineError
 from envgen_exp.families import make_family
+from envgen_exp.families.family import Graded
 from envgen_exp.families.heist import procgen_state, stock
 from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import SKILLS, HeistDesign
 from envgen_exp.families.heist.family import HeistFamily
 from envgen_exp.families.heist.levels import read_level
+from envgen_exp.families.heist.references import RANDOM
 from envgen_exp.families.heist.upstream import Games
+from envgen_exp.learners.intervals import wilson
 from envgen_exp.llm.client import make_client
 from envgen_exp.seeding import WorldSet, world_seed
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +107,7 @@ def test_what_the_family_says_of_the_original(mode: HeistMode) -> None:
     game, rules = family.brief.game, " ".join(family.brief.rules)
     assert f"{mode.value} mode" in game
     assert "777 steps" in game
-    sample = [family.num_locks(world_seed(0, episode, WorldSet.VALIDATION)) for episode in range(1, 257)]
+    sample = [family.grade(world_seed(0, episode, WorldSet.VALIDATION)) for episode in range(1, 257)]
     for number, name in enumerate(("no locks", "one lock", "two locks", "three locks")):
         assert f"{sample.count(number) / 256:.0%} have {name}" in rules
     level = read_level(procgen_state.read(stock.generator(mode).level(1).game))
@@ -182,12 +187,26 @@ def test_the_stand_in_designs_what_can_be_played(tmp_path: Path) -> None:
     assert len(first) > 6
 
 
-def test_gem_by_locks(family: HeistFamily) -> None:
-    found = family.gem_by_locks((seed, seed % 2 == 1) for seed in range(40))
-    assert list(found) == sorted(found)
-    assert sum(taken for taken, _ in found.values()) == 20
-    for locks in range(4):
-        assert found[locks][1] == sum(family.num_locks(seed) == locks for seed in range(40))
+def test_a_world_is_graded_by_its_locks(family: HeistFamily) -> None:
+    assert isinstance(family, Graded)
+    assert family.grade_name == "locks"
+    seeds = [world_seed(0, episode, WorldSet.VALIDATION) for episode in range(1, 41)]
+    assert {family.grade(seed) for seed in seeds} == {0, 1, 2, 3}
+
+
+def test_the_docs_have_what_random_actions_reach(family: HeistFamily) -> None:
+    rows = [line.strip("| ").split(" | ") for line in (DOCS / "heist.md").read_text().splitlines() if line[:2] == "| "]
+    for mode, found in RANDOM.items():
+        (row,) = (row for row in rows if row[0] == mode.name and len(row) == 7)
+        assert row[1] == f"{found.score:.1f} %"
+        assert row[2:6] == [f"{taken} of {episodes}" for taken, episodes in found.by_grade.values()]
+        taken, episodes = map(sum, zip(*found.by_grade.values(), strict=True))
+        low, high = wilson(taken, episodes)
+        assert episodes == 1000
+        assert found.score == pytest.approx(100 * taken / episodes)
+        assert found.spread == f"[{100 * low:.1f}, {100 * high:.1f}]"
+    assert family.references == (RANDOM[HeistMode.easy],)
+    assert HeistFamily(HeistConfig(original_length=60)).references == ()
 
 
 def test_pictures_show_the_episode_of_the_world(family: HeistFamily) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from runs import composed, die, final_state, fork, rows, run, wait
 
+from envgen_exp.families.heist.config import HeistConfig
 from envgen_exp.families.heist.design import SKILLS
+from envgen_exp.families.heist.family import HeistFamily
 from envgen_exp.run import checkpoint
 from envgen_exp.run.session import Session
 
@@ -56,3 +60,11 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path) -
     assert "original" in designs
     assert len(designs) > 2
     assert composed(f"resume={whole}").env.name == "heist"
+    told = " ".join(re.sub(r"<[^>]+>", " ", (whole / "report.html").read_text()).split())
+    assert "could not be made" not in told
+    family, found = HeistFamily(HeistConfig()), Counter()  # type: ignore[var-annotated]
+    for row in rows(whole / "episodes.jsonl"):
+        if row["phase"] == "report-evaluation":
+            found[family.grade(row["world_seed"])] += 1
+    for grade, episodes in found.items():
+        assert re.search(rf" {grade} {episodes} [\d.]+ \[", told)

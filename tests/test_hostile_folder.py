@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import SMOKE, run
+from runs import SMOKE, smoke
 
 from envgen_exp.commands import cli, play, preview, report
 from envgen_exp.errors import RunFolderError
@@ -89,7 +89,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(tmp_path_factory.mktemp("whole") / "run", "cycles=2")
+    return smoke(tmp_path_factory)
 
 
 def resume(folder: Path) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
-from runs import SMOKE
+from runs import SMOKE, once
 
 from envgen_exp import __version__
 from envgen_exp.families.crafter import _crafter
@@ -101,7 +101,8 @@ def link(site: Path, packages: Sequence[str]) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built(tmp_path_factory.mktemp("wheel"), ROOT, "--config-settings=wheel.cmake=false")
+    made = once(tmp_path_factory, "wheel", lambda to: built(to, ROOT, "--config-settings=wheel.cmake=false"))
+    return next(made.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import composed, final_state, rows, run, summary
+from runs import composed, final_state, rows, run, smoke, summary
 
 from envgen_exp.commands import run as command
 from envgen_exp.errors import ConfigError, IdentityError
@@ -17,7 +18,7 @@ from envgen_exp.errors import ConfigError, IdentityError
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adaptive run that nothing interrupted."""
-    return run(tmp_path_factory.mktemp("whole") / "run")
+    return shutil.copytree(smoke(tmp_path_factory), tmp_path_factory.mktemp("whole") / "run")
 
 
 def test_the_loop_leaves_a_whole_folder(whole: Path) -> None:

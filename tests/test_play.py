@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -39,7 +40,7 @@ from envgen_exp.learners.ppo import export
 from envgen_exp.learners.ppo.config import NETWORKS
 from envgen_exp.learners.ppo.ppo import PPO
 from envgen_exp.run import films as recording
-from envgen_exp.run.films import BAR, SHOWN_FRAMES, SIZE, FilmedEnv
+from envgen_exp.run.films import BAR, FRAMES_PER_SECOND, SHOWN_FRAMES, SIZE, FilmedEnv
 from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -52,12 +53,12 @@ LENGTH = 40
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    return runs.run(
-        tmp_path_factory.mktemp("play") / "run",
+    words = (
         *("designer=original", "cycles=1", "schedule.final_steps=100", "checkpoint.every_steps=100"),
         *(f"env.original_length={LENGTH}", f"env.designed_length={LENGTH}"),
         *("evaluation.report_episodes=1", "evaluation.feedback_seeds=2"),
     )
+    return runs.once(tmp_path_factory, "play", lambda folder: runs.run(folder, *words))
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +237,28 @@ def test_films_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     large = FilmedEnv(CountingEnv([None], [1], length=500), ["large"], max_steps=499)
     walk(large, [0] * 499)
     assert 1 < len(decoded(large.films[0].data)[0]) < 499
+
+
+def test_a_film_that_runs_out_of_time_draws_fewer_and_fewer_steps_each_at_its_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+
+    class Slow(CountingEnv):
+        def frame(self, slot: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+            nonlocal now
+            now += 1.0
+            return super().frame(slot, size)
+
+    monkeypatch.setattr(recording, "time", SimpleNamespace(perf_counter=lambda: now))
+    env = FilmedEnv(Slow([None], [1], length=40), ["a film"], max_steps=99, max_seconds=16.0)
+    walk(env, [0] * 40)
+    (film,) = env.films
+    assert film.record is not None
+    with av.open(io.BytesIO(film.data)) as container:
+        stream = container.streams.video[0]
+        moments = [round(frame.pts * stream.time_base * FRAMES_PER_SECOND) for frame in container.decode(stream)]
+    assert moments == [*range(9), 10, 12, 14, 16, 20, 24, 32, *range(40, 40 + SHOWN_FRAMES)]
 
 
 def test_a_film_shows_a_whole_episode_or_is_left_out(tmp_path: Path) -> None:

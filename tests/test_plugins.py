@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from runs import once
 
 from envgen_exp import seeding
 from envgen_exp.commands import cli
@@ -48,17 +49,19 @@ SMOKE = ("debug=smoke", "num_threads=1")
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the package is installed."""
-    folder = tmp_path_factory.mktemp("plugins")
-    shutil.copytree(EXAMPLE, folder / "source")
-    offline = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check")
-    command = [sys.executable, "-m", "pip", "install", *offline, "--target", folder / "site", folder / "source"]
-    subprocess.run(command, check=True, timeout=300)
-    broken = folder / "site" / "broken-1.dist-info"
-    broken.mkdir()
-    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    points = (f"[envgen_exp.{kind}]\nbroken = no_such_module:X\n" for kind in ("families", "learners", "networks"))
-    (broken / "entry_points.txt").write_text("".join(points))
-    return folder / "site"
+
+    def make(folder: Path) -> None:
+        shutil.copytree(EXAMPLE, folder / "source")
+        offline = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check")
+        command = [sys.executable, "-m", "pip", "install", *offline, "--target", folder / "site", folder / "source"]
+        subprocess.run(command, check=True, timeout=300)
+        broken = folder / "site" / "broken-1.dist-info"
+        broken.mkdir()
+        (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+        points = (f"[envgen_exp.{kind}]\nbroken = no_such_module:X\n" for kind in ("families", "learners", "networks"))
+        (broken / "entry_points.txt").write_text("".join(points))
+
+    return once(tmp_path_factory, "plugins", make) / "site"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -134,7 +137,7 @@ def test_help_has_its_keys_with_their_lines(capsys: pytest.CaptureFixture[str]) 
     ] == [1] * 4
     text = usage_of("ppo", compose_run(NETWORK), CONF)
     assert "ppo.width=64" in text
-    assert "(moon | envgen | nature | symbolic | symmetric | tiny | broken | flat)" in text
+    assert "(moon | envgen | nature | dedieu | symbolic | symmetric | tiny | broken | flat)" in text
 
 
 @pytest.mark.parametrize("words", [CHOSEN, NETWORK])

@@ -158,6 +158,20 @@ def test_heist(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^ locks +2 ", printed, re.MULTILINE)
 
 
+def test_a_family_of_pictures(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    assert main(["event: pedestrian, weather: fog", "--family", "driving", "--worlds", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^ events +0\.\d ", printed, re.MULTILINE)
+    assert "weather: fog" in printed
+    made = Page((here / "preview.html").read_text())
+    pictures = [a["alt"] or "" for tag, a in made.elements if tag == "img"]
+    assert [alt for alt in pictures if alt.startswith("Map")] == pictures  # nobody acts there: no agent's view
+    assert len(pictures) == 4
+    assert outside(made) == []
+    assert main(["event: pedestrian, second_event: stalled_car", "--family", "driving"]) == 1
+    assert "the report keeps this pair for itself" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -178,7 +192,7 @@ def test_heist(capsys: pytest.CaptureFixture[str]) -> None:
         (["inventory_settings: {axe: 1}"], ["there is no setting 'axe'", "starting_wood"]),
         (["targets: [fly]"], ["'fly' is not a skill", "collect_coal"]),
         (["target_biome: {{"], ["design:"]),
-        ([MOUNTAIN, "--family", "heits"], ["heits", "crafter, heist", "did you mean heist?"]),
+        ([MOUNTAIN, "--family", "heits"], ["heits", "crafter, driving, heist", "did you mean heist?"]),
         ([MOUNTAIN, "--worlds", "0"], ["--worlds 0: allowed are 1 to 16"]),
     ],
 )

@@ -65,10 +65,13 @@ NEEDS = {
 }
 """What designers need beside their name, or to be quick; {whole} is a finished run."""
 
+ELSEWHERE = ("corner_cases",)
+"""Arms whose designs are another game's."""
+
 DESIGNED = {name: (f"designer={name}", *NEEDS.get(name, ())) for name in DESIGNERS.names} | {
     path.stem: (f"arm={path.stem}", *NEEDS.get(path.stem, ()))
     for path in sorted((ROOT / "conf" / "arm").glob("*.yaml"))
-    if path.stem not in (*DESIGNERS.names, *LEARNERS.names)
+    if path.stem not in (*DESIGNERS.names, *LEARNERS.names, *ELSEWHERE)
 }
 """Every designer, and every arm that is more than one; language models that play are killed by test_agents.py."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import hashlib
 import io
 import itertools
 import json
@@ -23,15 +24,18 @@ import yaml
 from PIL import Image
 
 from envgen_exp.commands.report import main
+from envgen_exp.errors import RunFolderError
 from envgen_exp.families import make_family
-from envgen_exp.families.crafter.config import CrafterConfig
+from envgen_exp.families.crafter.config import CrafterConfig, OriginalGame
 from envgen_exp.reporting.designs import amount
 from envgen_exp.reporting.page import escape, png, table
 from envgen_exp.reporting.plots import Series, line_chart, short, ticks
-from envgen_exp.reporting.run import conversation
+from envgen_exp.reporting.references import levels
+from envgen_exp.reporting.run import conversation, films
 from envgen_exp.reporting.run import page_of_run as report
 from envgen_exp.reporting.run.page_of_run import make_report, render, write_report
-from envgen_exp.reporting.run.skills import change
+from envgen_exp.reporting.run.page_of_two import make_page_of_two
+from envgen_exp.reporting.run.skills import by_tree, change
 from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.reporting.statistics import difference
 from envgen_exp.reporting.study.collect import collect
@@ -87,7 +91,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.run(tmp_path_factory.mktemp("report") / "a run", "tracker=none")
+    return shutil.copytree(runs.smoke(tmp_path_factory), tmp_path_factory.mktemp("report") / "a run")
 
 
 @pytest.fixture
@@ -278,6 +282,107 @@ def test_changes_within_noise_look_so() -> None:
     assert "▼ -10.0" in change("x", many, few)
 
 
+def test_skills_can_be_ordered_by_change(run: Path, page: Page) -> None:
+    data = RunRecord(run)
+    assert data.report is not None
+    first, last = data.feedback[1].counts, data.report.counts
+    wanted = [round(100 * (last.rate(skill) - first.rate(skill)), 4) for skill in by_tree(data)]
+    for tag in ("tr", "div"):
+        found = [float(a["data-change"] or "") for name, a in page.elements if name == tag and "data-change" in a]
+        assert found == pytest.approx(wanted, abs=1e-4)
+    controls = [a for _, a in page.elements if a.get("data-control") == "order"]
+    assert len(controls) == 2
+    assert all("hidden" in a for a in controls)  # shown by the script alone
+
+
+# Two runs
+
+
+@pytest.fixture
+def other(copied: Path) -> Path:
+    """A run of another designer, which showed more of one skill."""
+    document = yaml.safe_load((copied / "config.yaml").read_text())
+    document["config"]["designer"] |= {"name": "fixed"}
+    (copied / "config.yaml").write_text(yaml.safe_dump({**document, "identity": identity_of(document["config"])}))
+    report = RunRecord(copied).report
+    assert report is not None
+
+    def better(value: Any) -> None:
+        place = value["skills"]["skills"].index("collect_wood")
+        for successes, episodes in zip(value["skills"]["successes"], value["skills"]["episodes"], strict=True):
+            successes[place] = episodes
+        value["values"] |= {"score/report": 40.0, "score/report_low": 35.0, "score/report_high": 46.0}
+
+    edit(phases(copied)[-1], better)
+    return copied
+
+
+def test_two_runs_stand_side_by_side(
+    run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = shutil.copytree(run, tmp_path / "first", ignore=shutil.ignore_patterns("checkpoints"))
+    kept = (first / "report.html").read_bytes()
+    assert main([str(first), str(other)]) == 0
+    path = first / "beside-copy.html"
+    assert f"  {path}\n" in capsys.readouterr().out
+    made = Page(path.read_text())
+    assert FAILED not in made.text
+    assert outside(made) == []
+    assert {"report.html", "../copy/report.html"} <= set(made.addresses)
+    a, b = RunRecord(first), RunRecord(other)
+    assert a.report is not None
+    assert b.report is not None
+    assert made.row("designer.name")[1:] == ["adaptive", "fixed"]
+    score, low, high = (a.report.values[f"score/report{end}"] for end in ("", "_low", "_high"))
+    assert made.row("A: first")[1] == f"{score:.2f} [{low:.2f}, {high:.2f}]"
+    wide = 40 - score + np.hypot(6, score - low), 40 - score - np.hypot(5, high - score)
+    assert f"B - A: {40 - score:+.2f} [{wide[1]:+.2f}, {wide[0]:+.2f}] points of score (B is higher)" in made.text
+    one, more = a.report.counts, b.report.counts
+    low, high = difference(*((c.successes["collect_wood"], c.episodes) for c in (one, more)))
+    row = made.row("collect_wood")
+    assert row[1:3] == [percent(one.rate("collect_wood")), "100"]
+    assert row[3].endswith(f"[{100 * low:+.1f}, {100 * high:+.1f}]")
+    assert row[4] == ("B is higher" if low > 0 else "within noise")
+    assert (first / "report.html").read_bytes() == kept
+
+
+def test_two_runs_of_which_one_is_not_finished(run: Path, other: Path, tmp_path: Path) -> None:
+    (other / "summary.json").unlink()
+    phases(other)[-1].unlink()
+    text = Page(make_page_of_two(other, run, tmp_path / "page.html").read_text()).text
+    assert FAILED not in text
+    assert "Not finished: copy." in text
+    assert "feedback evaluation of cycle 2" in text
+    assert "points of score" not in text
+
+
+def test_runs_of_two_games_do_not_stand_side_by_side(run: Path, other: Path) -> None:
+    document = yaml.safe_load((other / "config.yaml").read_text())
+    document["config"]["env"]["name"] = "heist"
+    (other / "config.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(RunFolderError, match=r"are runs of crafter and heist: side by side stand runs of one game"):
+        make_page_of_two(run, other)
+
+
+# Other scores
+
+
+def test_scores_of_others_are_lines_where_the_steps_are_the_same_and_rows_everywhere(run: Path, page: Page) -> None:
+    found = RunRecord(run).family.references  # type: ignore[attr-defined]
+    names = {
+        steps: [name.partition(":")[0] for _, name in levels(found, [steps])] for steps in (1_100, 10**6, 1_960_000)
+    }
+    assert names == {
+        1_100: ["random actions"],
+        10**6: ["random actions", "PPO, 1 M steps"],
+        1_960_000: ["random actions", "PPO", "PPO with EnvGen"],
+    }
+    assert page.row("PPO with EnvGen")[1:4] == ["32.2 ± 0.6", "1,960,000", "pixels"]
+    assert page.row("this run")[1].startswith(f"{runs.summary(run).score:.2f} [")
+    assert "random actions: 1.5 %" in page.text
+    assert make_family(CrafterConfig(original=OriginalGame.fork)).references == ()  # type: ignore[attr-defined]
+
+
 # Safety
 
 
@@ -310,7 +415,11 @@ def test_llm_text_is_only_ever_text(hostile: Path) -> None:
     made = Page(text)
     assert FAILED not in text
     tags = {tag for tag, _ in made.elements}
-    assert not tags & {"script", "iframe", "object", "form", "base"}
+    assert not tags & {"iframe", "object", "form", "base"}
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert script == (Path(report.__file__).parents[1] / "templates" / "page.js").read_text()
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}';" in text  # no other script may run
     assert not any(name.startswith("on") for _, attributes in made.elements for name in attributes)
     assert made.text.count('<script>alert("1")</script>') >= 8
     assert "${x} $title" in made.text
@@ -429,7 +538,7 @@ def test_videos_are_in_the_page_as_far_as_there_is_room(copied: Path, monkeypatc
     (copied / "videos").mkdir()
     (copied / "videos" / "a.mp4").write_bytes(b"12345")
     (copied / "videos" / "b c.mp4").write_bytes(b"123456")
-    monkeypatch.setattr(report, "EMBEDDED_BYTES", 8)
+    monkeypatch.setattr(films, "EMBEDDED_BYTES", 8)
     made = Page(render(RunRecord(copied)))
     assert "data:video/mp4;base64,MTIzNDU=" in made.addresses
     assert "videos/b%20c.mp4" in made.addresses
@@ -580,6 +689,20 @@ def test_in_a_browser(hostile: Path, tmp_path: Path) -> None:
         assert not window.evaluate("document.querySelector('#conversation details').open")
         window.click("#conversation summary")
         assert window.evaluate("document.querySelector('#conversation details').open")
+        shown = "[...document.querySelectorAll('#skills tbody tr')].map(row => row.firstChild.textContent)"
+        by_need = window.evaluate(shown)
+        choose = "s => { s.value = '%s'; s.dispatchEvent(new Event('change')); }"
+        window.evaluate(f"({choose % 'change'})(document.querySelector('#skills select'))")
+        moved = window.evaluate("[...document.querySelectorAll('#skills [data-change]')].map(r => +r.dataset.change)")
+        assert moved == sorted(moved, reverse=True)
+        assert window.evaluate(shown)[-1] == "score"
+        window.evaluate(f"({choose % 'tree'})(document.querySelector('#skills select'))")
+        assert window.evaluate(shown) == by_need
+        window.click("#videos button")
+        window.click("#videos button + button")
+        assert window.evaluate("[...document.querySelectorAll('video')].map(v => [v.loop, v.playbackRate])") == [
+            [False, 2]
+        ]
         window.open(url, 1400)
         window.press("Tab", 9)
         assert window.evaluate("document.activeElement.className") == "skip"

@@ -112,6 +112,16 @@ def test_score_interval_is_wide_where_all_episodes_are_alike() -> None:
     assert score_interval(np.zeros((0, 2), dtype=bool), skills, crafter_score) == (0.0, 100.0)
 
 
+def test_score_interval_is_wide_where_no_episode_moves_the_score() -> None:
+    """Heist's score is one skill's rate: other skills may differ from episode to episode."""
+    shown = np.zeros((42, 2), dtype=bool)
+    shown[::2, 0] = True
+    for column, ends in ((False, wilson(0, 42)), (True, wilson(42, 42))):
+        shown[:, 1] = column
+        found = score_interval(shown, ("key", "gem"), lambda rates: 100 * rates["gem"])
+        assert found == pytest.approx(tuple(100 * end for end in ends))
+
+
 def test_score_interval_holds_the_score() -> None:
     skills = ("a", "b", "c")
     for bits in itertools.product((False, True), repeat=9):

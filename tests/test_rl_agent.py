@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from envgen_exp.config import Precision
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import ArraySpec
+from envgen_exp.learners.devices import choose_dtype
 from envgen_exp.learners.ppo.agent import Agent, log_prob_and_entropy, sample_actions
 from envgen_exp.learners.ppo.config import PPOConfig
-from envgen_exp.learners.ppo.ppo import choose_dtype, make_agent
+from envgen_exp.learners.ppo.ppo import make_agent
 
 PIXELS = {"pixels": ArraySpec((64, 64, 3), np.dtype(np.uint8), 0, 255)}
 SYMBOLS = {

@@ -17,11 +17,14 @@ from tiny_env import SKILLS, SPECS, TinyVectorEnv
 
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.learners.intervals import Z95, score_interval, wilson
 from envgen_exp.learners.ppo.agent import Agent
 from envgen_exp.learners.ppo.config import PPOConfig
 from envgen_exp.learners.ppo.evaluate import evaluate
 from envgen_exp.learners.ppo.ppo import make_agent
 from envgen_exp.learners.skills import SkillReport, success_counts
+from envgen_exp.run.summary import Successes
+from envgen_exp.tracking.metrics import episode_record, episode_row, episode_values
 
 CPU = torch.device("cpu")
 
@@ -117,12 +120,45 @@ RECORDS = [
 
 
 def test_success_counts() -> None:
-    shown, number = success_counts(RECORDS, 3)
+    shown, tried = success_counts(RECORDS, 3)
     assert shown.tolist() == [3, 2, 0]
-    assert number == 5
-    shown, number = success_counts([], 3)
-    assert shown.tolist() == [0, 0, 0]
-    assert number == 0
+    assert tried.tolist() == [5, 5, 5]
+    shown, tried = success_counts([], 3)
+    assert shown.tolist() == tried.tolist() == [0, 0, 0]
+
+
+def test_a_skill_counts_where_it_is_asked_for() -> None:
+    # Blocks of 10 and 20 frames that ask for the first skill in all, for the second in some, for the third in none.
+    blocks = [
+        dataclasses.replace(record(0, (5, 1, 0), 0.5, 10), trials=(10, 2, 0)),
+        dataclasses.replace(record(1, (20, 3, 0), 0.8, 20), trials=(20, 8, 0)),
+    ]
+    report = SkillReport.from_records(blocks, SKILLS, [3, 4])
+    assert report.episodes == (10, 20)
+    assert (report.mean_length, report.steps) == (1.0, 30)
+    assert report.mean_return == pytest.approx((10 * 0.5 + 20 * 0.8) / 30)
+    assert list(report.success_rates().values()) == [25 / 30, 4 / 10, 0.0]
+    means = report.mean_and_sd()
+    assert means[SKILLS[1]] == (pytest.approx((1 / 2 + 3 / 8) / 2), pytest.approx(np.std([1 / 2, 3 / 8], ddof=1)))
+    assert SkillReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+    assert "trials" not in SkillReport.from_records(RECORDS, SKILLS, [0, 0, 0]).to_json()
+    values = episode_values("report", SKILLS, blocks)
+    assert values[f"skill/report/{SKILLS[1]}"] == 4 / 10
+    assert values["episodes/report"] == 30
+    counts = Successes.of(report.to_json())
+    assert wilson(counts.successes[SKILLS[2]], counts.tried(SKILLS[2])) == (0.0, 1.0)
+    again = [episode_record(json.loads(json.dumps(episode_row(9, "report", 1, block)))) for block in blocks]
+    assert again == blocks
+
+
+def test_the_interval_over_blocks_is_a_delete_one_jackknife() -> None:
+    shown, trials = np.array([[5, 1], [20, 3], [9, 4]]), np.array([[10, 2], [20, 8], [10, 5]])
+    score = lambda rates: 100 * float(np.mean(list(rates.values())))  # noqa: E731
+    low, high = score_interval(shown, ("a", "b"), score, trials)
+    at = [np.log1p(score({"a": a, "b": b})) for a, b in (shown.sum(0) - shown) / (trials.sum(0) - trials)]
+    plain = np.log1p(score(dict(zip("ab", shown.sum(0) / trials.sum(0), strict=True))))
+    centre, error = plain - 2 * (np.mean(at) - plain), np.sqrt(2 / 3 * np.sum((at - np.mean(at)) ** 2))
+    assert (low, high) == pytest.approx((np.expm1(centre - Z95 * error), min(100, np.expm1(centre + Z95 * error))))
 
 
 def test_a_skill_report_by_hand() -> None:

@@ -68,13 +68,12 @@ def evaluated(report: SkillReport, patch: pytest.MonkeyPatch) -> tuple[Any, dict
         seconds=0,
         phase=lambda work: work(None, None),
         steps_left=lambda: 7,
+        finished_episodes=lambda phase: [],
         progress=SimpleNamespace(skills=lambda *_: None),
     )
     evaluations = Evaluations(composed(*words), FAMILY, None, session)  # type: ignore[arg-type]
     folder = SimpleNamespace(phases="phases")
-    run = SimpleNamespace(
-        evaluations=evaluations, session=session, feedback=[], folder=folder, _taught=lambda cycle: {}
-    )
+    run = SimpleNamespace(evaluations=evaluations, session=session, feedback=[], folder=folder)
     return loop.Run.evaluate(run, 1, Proposal(designs=())), asked  # type: ignore[arg-type]
 
 

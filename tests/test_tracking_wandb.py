@@ -147,11 +147,14 @@ def logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An offline run that was interrupted (and went on), killed after 6 of its 9 rows, and resumed."""
-    folder = tmp_path_factory.mktemp("offline") / "run"
-    # Really started: nothing of a command line may reach W&B's files.
-    run(folder, 6, "killed", real=True)
-    assert run(folder, 9, "interrupted", real=True) == ""
-    return folder
+
+    def make(parent: Path) -> None:
+        parent.mkdir()
+        # Really started: nothing of a command line may reach W&B's files.
+        run(parent / "run", 6, "killed", real=True)
+        assert run(parent / "run", 9, "interrupted", real=True) == ""
+
+    return runs.once(tmp_path_factory, "offline", make) / "run"
 
 
 def test_the_offline_folder_is_metrics_jsonl_row_by_row(offline: Path) -> None:
@@ -205,12 +208,11 @@ def test_everything_of_wandbs_is_inside_the_run_folder(offline: Path) -> None:
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a sweep's folder."""
-    sweep = tmp_path_factory.mktemp("multirun") / "study"
     # Episodes of 40 steps: each is filmed, a fiftieth of a second a frame.
     overrides = ("tracker=wandb", "tracker.mode=offline", "schedule.designed_steps=100", "env.original_length=40")
-    folder = sweep / identity(runs.composed(*overrides))
+    name = identity(runs.composed(*overrides))
 
-    def attempt(killed: bool) -> None:
+    def attempt(folder: Path, killed: bool) -> None:
         evaluations.VISUAL_SHARE = 1.0
         evaluate = pipeline.Run.evaluate
         if killed:
@@ -218,9 +220,11 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with runs.quick():
             runs.run(folder, *overrides)
 
-    assert runs.wait(runs.fork(lambda: attempt(True))) == -signal.SIGKILL
-    assert runs.wait(runs.fork(lambda: attempt(False))) == 0
-    return folder
+    def make(sweep: Path) -> None:
+        assert runs.wait(runs.fork(lambda: attempt(sweep / name, True))) == -signal.SIGKILL
+        assert runs.wait(runs.fork(lambda: attempt(sweep / name, False))) == 0
+
+    return runs.once(tmp_path_factory, "study", make) / name
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runs import quick, run
+from runs import smoke
 
 from envgen_exp.commands import cli
 
@@ -42,8 +42,7 @@ VARIES = ("A locked folder", "A damaged checkpoint", "A log that was changed")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with quick():
-        return run(tmp_path_factory.mktemp("finished") / "run")
+    return smoke(tmp_path_factory)
 
 
 def hold(file: Path) -> object:

@@ -81,6 +81,7 @@ def test_the_tutorial_runs_as_written(clone: Path) -> None:
         assert "Preview of designs" in (runs / f"{name}.html").read_text()
     assert "2 to openai/gpt-4.1" in output  # the dry run's plan
     assert "runs/smoke/videos" in output
+    assert (runs / "smoke" / "beside-own-designs.html").exists()
 
     assert summary(runs / "own-llm").llm_calls == 2
 
@@ -99,6 +100,7 @@ def test_the_tutorial_runs_as_written(clone: Path) -> None:
 def test_the_long_commands_run_as_written(clone: Path) -> None:
     follow(clone, blocks("sh long"), 3000)
     assert (clone / "runs" / "first" / "report.html").exists()
+    assert "Easy and hard worlds" in (clone / "runs" / "heist" / "report.html").read_text()
 
 
 def test_what_is_shown_is_what_the_files_hold() -> None:

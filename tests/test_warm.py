@@ -55,3 +55,16 @@ def test_two_at_once_signals_and_time() -> None:
     with pytest.raises(TimeoutError):
         second.wait(0.05)
     assert warm.run(["-c", "print('still there')"]).stdout == "still there\n"
+
+
+def test_a_run_imports_nothing_that_compiles(tmp_path: Path) -> None:
+    """Torch's optimizers and meta device would import its compiler, a second and a half of each start."""
+    script = (
+        "import sys; from envgen_exp.commands import cli\n"
+        "assert cli.main(sys.argv[1:]) == 0\n"
+        "print(sorted({'torch._dynamo', 'sympy'} & sys.modules.keys()))"
+    )
+    short = ["debug=smoke", "cycles=1", "schedule.final_steps=0", "env.original_length=20", "num_threads=1"]
+    done = warm.run(["-c", script, *short, f"folder={tmp_path / 'run'}"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -35,7 +35,6 @@ IMPORTED = (
     *("envgen_exp.commands." + name for name in ("cli", "run", "report", "play", "preview", "dashboard")),
     *("envgen_exp." + name for name in ("families.crafter.engine", "families.crafter.reference", "tracking.wandb")),
     *("av", "imageio.plugins.pillow", "matplotlib.figure", "numba", "scipy.stats", "wandb"),
-    *("torch._dynamo", "torch.profiler._cupti_monitor"),  # an optimizer's first step imports them
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher",
 )
 """What runs import, most of it late: five seconds of each process that begins without."""

@@ -27,8 +27,10 @@ from envgen_exp.config import Observe
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.family import Family
+from envgen_exp.families.vector import Observation
 from envgen_exp.learners.intervals import score_interval, wilson
-from envgen_exp.learners.ppo.evaluate import evaluate
+from envgen_exp.learners.playing import play
+from envgen_exp.learners.ppo.agent import sample_actions
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
@@ -38,18 +40,6 @@ from envgen_exp.run.summary import RunSummary
 from envgen_exp.seeding import WorldSet
 
 COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a")
-
-
-class Uniform(torch.nn.Module):
-    """A policy that looks at nothing."""
-
-    def __init__(self, num_actions: int) -> None:
-        super().__init__()
-        self.num_actions = num_actions
-
-    def forward(self, obs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        count = len(next(iter(obs.values())))
-        return torch.zeros(count, self.num_actions), torch.zeros(count)
 
 
 @dataclass(frozen=True)
@@ -70,8 +60,14 @@ class Random:
         slots = min(50, episodes)
         quota = [episodes // slots + (slot < episodes % slots) for slot in range(slots)]
         env = family.vector([None] * slots, seeding.integers(0, "worlds", "random", count=slots), WorldSet.REPORT)
-        actions = seeding.torch_generator(0, "random", "actions")
-        records = evaluate(Uniform(env.num_actions), env, quota, actions, torch.device("cpu"))  # type: ignore[arg-type]
+        draws = seeding.torch_generator(0, "random", "actions")
+
+        def choose(obs: Observation) -> NDArray[np.int64]:
+            alike = torch.zeros(len(next(iter(obs.values()))), env.num_actions)
+            actions: NDArray[np.int64] = sample_actions(alike, draws)[0].numpy()
+            return actions
+
+        records = play(env, quota, choose)
         env.close()
         shown = np.array([record.skills for record in records]) > 0
         score = family.score(dict(zip(family.skills, shown.mean(axis=0).tolist(), strict=True)))

@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "tables and the page of a run, a sweep or packs; the paper's claims judged by sweeps",
     "play": "play with a run's agent: success rates, films, its weights to take away",
     "preview": "see designs before anything is trained: their worlds, and what can't be done in them",
+    "dataset": "labelled images of a family as files, with a card",
     "pack": "pack finished runs into one small file, or packs of a study together; report makes tables of it",
     "transcript": "pack what a run asked and was answered into one file, which llm=replay serves from",
     "waiting": "the messages of llm=paste that wait for a reply",

@@ -255,6 +255,8 @@ class AgentConfig(Section):
     """The key that says how many episodes its report evaluation has."""
     preset: ClassVar[str] = "agent"
     """The section whose name says how it learns, in plans and tables."""
+    typical_episode: ClassVar[int] = 200
+    """Steps of an evaluation's episode that a plan's time assumes; a random agent's in Crafter has 170."""
     metrics: ClassVar[tuple[Any, ...]] = ()
     """What its training logs beside what every learner's does: a `learners.learner.Metric` each."""
 

@@ -235,6 +235,8 @@ def register_plain() -> None:
 
 
 def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
+    if len(parsed) == 1:  # resume=FOLDER alone
+        return dataclasses.replace(stored, folder=None, resume=str(folder))
     values = plain(stored) | {"folder": None}
     own, groups = searchpath.chosen(parsed), _groups(parsed, conf)
     typed = plain(_frozen([*own, *groups], conf)) if groups else {}

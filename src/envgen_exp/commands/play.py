@@ -31,9 +31,8 @@ from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import LEARNERS
-from envgen_exp.learners.intervals import score_interval, wilson
+from envgen_exp.learners.intervals import wilson
 from envgen_exp.learners.learner import Learner, Onlooker
-from envgen_exp.learners.skills import success_counts
 from envgen_exp.llm.client import LateClient
 from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.run import checkpoint, plan
@@ -41,6 +40,7 @@ from envgen_exp.run.films import MAX_STEPS, Camera, Film, film_title, write_film
 from envgen_exp.run.folder import Files
 from envgen_exp.run.pasted import typed
 from envgen_exp.run.record import RunRecord
+from envgen_exp.run.summary import Episodes
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_console
 
@@ -117,7 +117,7 @@ def write_card(record: RunRecord, readme: Path) -> None:
         said[2] = f"Score {summary.score:.2f} % ({interval}), mean return {summary.reward:.2f}, over {episodes}."
         said += ["| skill | percent of episodes | 95 % interval |", "|---|---|---|"]
         for skill in summary.skills:
-            low, high = wilson(summary.report.successes[skill], summary.report.episodes)
+            low, high = wilson(summary.report.successes[skill], summary.report.tried(skill))
             said.append(f"| {skill} | {percent(summary.report.rate(skill))} | {percent(low)} to {percent(high)} |")
     known = {**document["versions"], **document["chosen"], **document.get("origin", {})}
     config = yaml.safe_dump(document["config"], sort_keys=False, allow_unicode=True)
@@ -161,23 +161,23 @@ def watch(
 def print_skills(player: Player, design: Design | None, records: Sequence[EpisodeRecord], console: Console) -> None:
     """Success rates with their intervals, the score with its own, and what it is not."""
     family, where = player.family, "the original" if design is None else f"the design {design_key(design)}"
-    counts, episodes = success_counts(records, len(family.skills))
+    found = Episodes.of(map(vars, records), len(family.skills))
+    counts, episodes = found.successes(family.skills), len(found)
     _tell(console, f"{family.name}: success in {where}, percent of {episodes:,} episodes")
     table = Table(box=None)
     for header in ("skill", "success", "95 % interval"):
         table.add_column(header, justify="left" if header == "skill" else "right", no_wrap=True)
-    for skill, count in zip(family.skills, counts.tolist(), strict=True):
-        low, high = wilson(count, episodes)
-        table.add_row(skill, percent(count / episodes), f"{percent(low)} - {percent(high)}")
+    for skill in family.skills:
+        low, high = wilson(counts.successes[skill], counts.tried(skill))
+        table.add_row(skill, percent(counts.rate(skill)), f"{percent(low)} - {percent(high)}")
     console.print(table)
-    shown = np.array([record.skills for record in records]) > 0
-    score = family.score(dict(zip(family.skills, shown.mean(axis=0).tolist(), strict=True)))
-    low, high = score_interval(shown, family.skills, family.score)
+    score = family.score(dict(zip(family.skills, found.rates.tolist(), strict=True)))
+    low, high = found.score_interval(family)
     mean_return = np.mean([record.episode_return for record in records])
     _tell(
         console,
         f"score {score:.2f} % [{low:.2f}, {high:.2f}] over {episodes:,} episodes in validation worlds of {where}; mean "
-        f"return {mean_return:.2f}, mean length {np.mean([record.length for record in records]):,.0f} steps",
+        f"return {mean_return:.2f}, mean length {found.lengths.sum() / episodes:,.0f} steps",
     )
     what = "the report evaluation" if design is None else "a score of the original"
     _tell(console, f"This is not {what}: few episodes make the score read low, and tables count the report's alone.")

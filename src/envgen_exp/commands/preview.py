@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=typed("python -m envgen_exp preview"), description=__doc__)
     parser.add_argument("design", help="settings in quotes, a YAML or JSON file, or a run's folder")
-    parser.add_argument("--family", default=None, help="crafter (the default), heist or an installed package's")
+    parser.add_argument("--family", default=None, help="crafter (the default), driving, heist or a package's")
     parser.add_argument("--worlds", type=int, default=3, help=f"pictures of each design, 1 to {MAX_WORLDS}")
     parser.add_argument("--out", type=Path, default=Path("preview.html"), help="the page to write")
     asked = parser.parse_args(argv)

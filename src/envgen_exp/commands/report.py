@@ -1,8 +1,8 @@
 """``python -m envgen_exp report FOLDER`` writes report.html of a run, a sweep or packs, and prints its tables.
 
-A sweep's tables are also written as Markdown, CSV and LaTeX beside it. With ``--claims multirun`` the paper's claims
-are judged by all sweeps in that folder, into docs/claims.md. Only files are read, so it can be called at any time,
-also while runs go on.
+With two runs' folders it writes one page of both, side by side, into the first. A sweep's tables are also written as
+Markdown, CSV and LaTeX beside it. With ``--claims multirun`` the paper's claims are judged by all sweeps in that
+folder, into docs/claims.md. Only files are read, so it can be called at any time, also while runs go on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from envgen_exp.commands.failure import told
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_atomic
+from envgen_exp.reporting.run.frames import print_errors
 from envgen_exp.reporting.run.page_of_run import make_report
+from envgen_exp.reporting.run.page_of_two import make_page_of_two
 from envgen_exp.reporting.run.terminal import next_commands, print_summary
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import read_run
@@ -45,12 +47,13 @@ def main(argv: Sequence[str]) -> int:
     """Write the page, print the table and return the exit status: 2 with one line for a folder that holds no run."""
     parser = argparse.ArgumentParser(prog=typed("python -m envgen_exp report"), description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    found = "a run's folder, a sweep's (multirun/<sweep>), or packs of finished runs"
+    found = "a run's folder, two of them, a sweep's (multirun/<sweep>), or packs of finished runs"
     what.add_argument("folder", type=Path, nargs="*", default=[], help=found)
     what.add_argument(
         "--claims", type=Path, metavar="SWEEPS", help="judge the paper's claims by the sweeps in this folder"
     )
-    parser.add_argument("--out", type=Path, default=CLAIMS, help="where the claims are written (default: %(default)s)")
+    where = f"where the claims (default: {CLAIMS}), or the page of two runs, are written"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="write a run's curves, a row for each of its logs' rows"
     )
@@ -60,21 +63,31 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError(f"--csv {asked.csv}: needs a run's folder, and a file that is not there yet")
         write_curves(asked.folder[0], asked.csv)
     elif asked.claims is None:
-        show(*asked.folder)
+        show(*asked.folder, out=asked.out)
     else:
-        show_claims(asked.claims, asked.out)
+        show_claims(asked.claims, asked.out or CLAIMS)
     return 0
 
 
-def show(folder: Path, *more: Path) -> None:
-    """Print the tables of the run or the sweep in `folder`, or of packs, and write its page; else RunFolderError."""
+def show(folder: Path, *more: Path, out: Path | None = None) -> None:
+    """Print the tables of the run or the sweep in `folder`, or of packs, and write its page; else RunFolderError.
+
+    Two runs have a page, which goes to `out`, and no tables.
+    """
+    paths = [folder, *more]
+    two = len(paths) == 2 and all(map(_is_run, paths))
+    if out is not None and not two:
+        raise ConfigError("--out: needs --claims, or the folders of two runs; other pages lie in their folders")
     with understood(folder):
-        _show([folder, *more], make_console())
+        if two:
+            _tell_page(make_page_of_two(paths[0], paths[1], out), make_console())
+        else:
+            _show(paths, make_console())
 
 
 def _show(paths: Sequence[Path], console: Console) -> None:
     folder = paths[0]
-    if len(paths) > 1 or not os.path.lexists(folder / "config.yaml"):
+    if len(paths) > 1 or not _is_run(folder):
         analysis = Analysis(open_study(paths))
         files = write_tables(analysis)
         print_study(analysis, console)
@@ -88,6 +101,10 @@ def _show(paths: Sequence[Path], console: Console) -> None:
     _tell_page(page, console)
 
 
+def _is_run(path: Path) -> bool:
+    return os.path.lexists(path / "config.yaml")
+
+
 def tell_run(run: RunRecord, page: Path, console: Console) -> None:
     """Print the table of a run, what to do next, and where its page is."""
     if run.summary is None:
@@ -95,6 +112,8 @@ def tell_run(run: RunRecord, page: Path, console: Console) -> None:
         print(f"{run.folder} is not finished ({done} phases done); to go on: {run.resume_command}")
     else:
         commands = [pasted(command) for command in next_commands(run.summary) if _composes(command)]
+        if (errors := print_errors(run)) is not None:
+            console.print(errors)
         print_summary(run.summary, console, commands)
     _tell_page(page, console)
 

@@ -71,5 +71,5 @@ class SFL(Defaults):
 
 
 def _learnable(records: Sequence[EpisodeRecord]) -> float:
-    shown, episodes = success_counts(records, len(records[0].skills))
-    return learnability(shown / episodes)
+    shown, trials = success_counts(records, len(records[0].skills))
+    return learnability(shown / np.maximum(trials, 1))

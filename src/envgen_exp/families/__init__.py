@@ -1,4 +1,4 @@
-"""The games, a folder each: Crafter, Heist, and whatever an installed package brings; `env.name` says which.
+"""The games, a folder each: Crafter, driving, Heist, and whatever an installed package brings; `env.name` says which.
 
 A package names its families in the entry points' group `envgen_exp.families`: a callable each that takes the section
 `env` and returns the `Family`.
@@ -18,10 +18,12 @@ FAMILIES: Registry[Callable[[EnvConfig], Family]] = Registry(
     "families",
     {
         "crafter": "envgen_exp.families.crafter.family:CrafterFamily",
+        "driving": "envgen_exp.families.driving.family:DrivingFamily",
         "heist": "envgen_exp.families.heist.family:HeistFamily",
     },
     {
         "crafter": "envgen_exp.families.crafter.config:CrafterConfig",
+        "driving": "envgen_exp.families.driving.config:DrivingConfig",
         "heist": "envgen_exp.families.heist.config:HeistConfig",
     },
 )

@@ -124,6 +124,49 @@ class Mirrored(Playable, Protocol):
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A score of the original that a run's is seen beside."""
+
+    name: str
+    score: float
+    """In percent, as `Family.score` gives it."""
+    spread: str
+    """How sure it is, e.g. '± 2.1'; '' where that is not known."""
+    steps: int | None
+    """Environment steps of training; None for what was not trained in the game."""
+    sees: str
+    """What was seen of the game, e.g. 'pixels'; '' for what looks at nothing."""
+    read: str
+    """Of which episodes the score is."""
+    source: str
+    line: bool = False
+    """Whether it is a line in the charts of runs with as many steps; in those of all runs, where it has none."""
+    by_grade: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """In how many episodes it succeeded, and of how many, in the worlds of each grade (`Graded`)."""
+
+
+@runtime_checkable
+class Referenced(Family, Protocol):
+    """games whose original others have a score of."""
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Those of the very game that the config makes the original."""
+
+
+@runtime_checkable
+class Graded(Family, Protocol):
+    """games of whose worlds some are far harder than others, so that one score says little."""
+
+    @property
+    def grade_name(self) -> str:
+        """What a grade counts, e.g. 'locks'."""
+
+    def grade(self, world_seed: int) -> int:
+        """That of the original's world with this seed."""
+
+
+@dataclass(frozen=True)
 class Scene:
     """What a player sees at one moment, in words."""
 

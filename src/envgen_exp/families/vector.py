@@ -137,6 +137,14 @@ class EpisodeRecord:
     """Ended by the time limit and not by the game."""
     skills: tuple[int, ...]
     """How often each skill was shown in the episode, in the order of `VectorEnv.skills`."""
+    trials: tuple[int, ...] = ()
+    """Of a record that stands for as many episodes as it has steps, such as frames that are looked at once: in how many
+    of them each skill was asked for, and `skills` in how many of these it was shown. Empty: it is one episode."""
+
+    @property
+    def episodes(self) -> int:
+        """How many it stands for."""
+        return self.length if self.trials else 1
 
 
 class VectorEnv(Protocol):

@@ -16,11 +16,15 @@ LEARNERS: Registry[type[Learner]] = Registry(
         "ppo": "envgen_exp.learners.ppo.learner:PPOLearner",
         "direct": "envgen_exp.learners.asked.learner:Asked",
         "spring": "envgen_exp.learners.asked.learner:Asked",
+        "supervised": "envgen_exp.learners.supervised.learner:Supervised",
+        "supervised_paper": "envgen_exp.learners.supervised.learner:Supervised",
     },
     {
         "ppo": "envgen_exp.learners.ppo.config:TrainedConfig",
         "direct": "envgen_exp.learners.asked.config:AskedConfig",
         "spring": "envgen_exp.learners.asked.config:AskedConfig",
+        "supervised": "envgen_exp.learners.supervised.config:SupervisedConfig",
+        "supervised_paper": "envgen_exp.learners.supervised.config:SupervisedConfig",
     },
 )
 

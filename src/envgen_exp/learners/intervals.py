@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,29 +27,39 @@ def wilson(successes: int, episodes: int) -> tuple[float, float]:
 
 
 def score_interval(
-    shown: NDArray[np.bool_], skills: Sequence[str], score: Callable[[Mapping[str, float]], float]
+    shown: NDArray[Any],
+    skills: Sequence[str],
+    score: Callable[[Mapping[str, float]], float],
+    trials: NDArray[np.int64] | None = None,
 ) -> tuple[float, float]:
     """95 % interval of a family's score (percent) over episodes; `shown` is (episodes, skills), whether each showed it.
+
+    With `trials`, of the same shape, a row is a block of episodes that are alike in kind to those of the others: how
+    many of them asked for each skill, and `shown` how many of these showed it.
 
     The score is no mean of episodes and reads low where episodes are few (a concave function of the rates), so this is
     the bias-corrected jackknife over whole episodes, which keeps the skills' dependence, on the scale log(1 + score),
     which keeps it above zero. It covers 92 to 97 % with 1,000 episodes at rates like the paper's; less with few
-    episodes (about 90 % with 100), where skills that no episode showed can still be possible. Where all episodes are
-    alike it falls back on the ends of every skill's Wilson interval. It always holds the plain score.
+    episodes (about 90 % with 100), where skills that no episode showed can still be possible. Where no episode moves
+    the score, as those of Heist without a gem, it falls back on the ends of every skill's Wilson interval. It always
+    holds the plain score.
     """
-    episodes, counts = len(shown), shown.sum(axis=0)
+    asked = np.ones(shown.shape, np.int64) if trials is None else trials
+    episodes, counts, total = len(shown), shown.sum(axis=0), asked.sum(axis=0)
 
-    def at(rates: Sequence[float]) -> float:
+    def at(rates: Iterable[float]) -> float:
         return math.log1p(score(dict(zip(skills, rates, strict=True))))
 
     if episodes == 0:
         return 0.0, 100.0
-    plain = at(counts / episodes)
-    kinds, times = np.unique(shown, axis=0, return_counts=True)
-    if len(kinds) == 1:
-        low, high = (at([wilson(int(k), episodes)[end] for k in counts]) for end in (0, 1))
+    plain = at(counts / np.maximum(total, 1))
+    kinds, times = np.unique(np.hstack([shown, asked]), axis=0, return_counts=True)
+    ones, tried = np.split(kinds.astype(np.int64), 2, axis=1)
+    rates = (counts - ones) / np.maximum(total - tried, 1)
+    without = np.array([at(row) for row in rates] if len(kinds) > 1 else [plain])
+    if np.ptp(without) == 0:
+        low, high = (at([wilson(int(k), int(n))[end] for k, n in zip(counts, total, strict=True)]) for end in (0, 1))
     else:
-        without = np.array([at((counts - kind) / (episodes - 1)) for kind in kinds])
         mean = float(np.average(without, weights=times))
         error = math.sqrt((episodes - 1) / episodes * float(times @ (without - mean) ** 2))
         centre = plain - (episodes - 1) * (mean - plain)

@@ -68,7 +68,7 @@ class Training(Protocol):
         """Before the first stretch: slots go on with these games; those without one begin an episode."""
 
     def leave(self) -> list[Game]:
-        """Each slot's running game, for another phase with the same design in it."""
+        """Each slot's running game, for another phase with the same design in it; empty where nothing is played."""
 
     def close(self) -> None:
         """Give the environments back."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from envgen_exp.config import EnvConfig
 from envgen_exp.families import make_family
 from envgen_exp.families.design import Design, design_key
-from envgen_exp.families.family import DesignCheck, Family, Playable
+from envgen_exp.families.family import DesignCheck, Family
 from envgen_exp.reporting.page import Markup, element, facts, fold, joined, picture
 from envgen_exp.run.pictures import first_view, seen_in_pixels, world_map
 
@@ -52,7 +52,7 @@ class Gallery:
         return self._drawn[key]
 
     @functools.cached_property
-    def _pixels(self) -> Playable:
+    def _pixels(self) -> Family:
         return seen_in_pixels(self._env)
 
 

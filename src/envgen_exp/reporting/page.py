@@ -1,9 +1,14 @@
-"""A self-contained HTML page: its style, its skeleton, tables and pictures. Nothing in it loads anything."""
+"""A self-contained HTML page: its style, its skeleton, tables and pictures. Nothing in it loads anything.
+
+The one script that a browser runs in it is templates/page.js, whose hash the page names; where it has no control, none.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -62,19 +67,27 @@ class Cell:
 
 
 def table(
-    caption: object, headers: Sequence[object], rows: Iterable[Sequence[object]], *, css: str = "", numbers: int = 1
+    caption: object,
+    headers: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    *,
+    css: str = "",
+    numbers: int = 1,
+    words: int | None = None,
+    changes: Sequence[float | None] = (),
 ) -> Markup:
-    """A table whose first column names its rows, with a caption; from column `numbers` on cells are aligned right.
+    """A table whose first column names its rows, with a caption; columns from `numbers` on, before `words`, are aligned
+    right. `changes` are those of the first rows, for `by_change`.
 
     It scrolls by itself where the page is too narrow, and can be reached by keyboard for that.
     """
 
     def side(column: int) -> str:
-        return "num" if column >= numbers else ""
+        return "num" if column >= numbers and (words is None or column < words) else ""
 
     head = [element("th", header, scope="col", class_=side(i) or None) for i, header in enumerate(headers)]
     body = []
-    for row in rows:
+    for row, change in itertools.zip_longest(rows, changes):
         cells = []
         for column, value in enumerate(row):
             cell = value if isinstance(value, Cell) else Cell(value)
@@ -86,7 +99,7 @@ def table(
                     tag, cell.content, scope=scope, class_=css_of, style=cell.style or None, title=cell.title or None
                 )
             )
-        body.append(element("tr", *cells))
+        body.append(element("tr", *cells, data_change=None if change is None else f"{change:.4f}"))
     made = element(
         "table",
         element("caption", caption),
@@ -102,6 +115,13 @@ def facts(pairs: Iterable[tuple[object, object]]) -> Markup:
     return element(
         "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs), class_="facts"
     )
+
+
+def by_change() -> Markup:
+    """The control that orders its section's skills, those elements that have `data-change`."""
+    options = element("option", "by what they need", value="tree"), element("option", "by change", value="change")
+    label = element("label", "Order of skills ", element("select", *options))
+    return element("p", label, class_="control", data_control="order", hidden=True)
 
 
 def fold(summary: object, *content: object, css: str = "", is_open: bool = False) -> Markup:
@@ -146,12 +166,20 @@ def page(title: str, subtitle: object, notice: object, sections: Sequence[Sectio
         )
         for part in sections
     ]
+    content = joined(body)
+    script, allowed = "", "'none'"
+    if ' data-control="' in content:  # no text has such quotes
+        code = (_TEMPLATES / "page.js").read_text()
+        script = f"<script>{code}</script>"
+        allowed = f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
     return _template("page.html").substitute(
+        script=script,
+        allowed=allowed,
         title=escape(title),
         subtitle=escape(subtitle),
         notice=element("p", notice, class_="notice", role="status") if notice else "",
         contents=element("ul", *links),
-        body=joined(body),
+        body=content,
         style=(_TEMPLATES / "style.css").read_text(),
     )
 

@@ -44,15 +44,17 @@ def line_chart(
     unit: str = "",
     size: tuple[int, int] = (380, 200),
     whole: bool = False,
+    levels: Sequence[tuple[float, str]] = (),
 ) -> Markup:
-    """Curves over an axis; `shades` are spans of x and `marks` single places. `alt` says what there is to see.
+    """Curves over an axis; `shades` are spans of x, `marks` single places, `levels` values of y with their names.
 
-    The axis of `whole` numbers, such as cycles, names no others.
+    `alt` says what there is to see. The axis of `whole` numbers, such as cycles, names no others.
     """
     drawn = [_thinned(one) for one in series]
     xs = [x for one in drawn for x, y in one.points if y is not None]
     ys = [y for one in drawn for _, y in one.points if y is not None]
     ys += [end for one in drawn for ends in one.ends for end in ends]
+    ys += [1.1 * value for value, _ in levels]  # with room for the name
     if not xs:
         return _figure(caption, element("p", "no data yet", class_="note"))
     x_low, x_high = x_range or (min(xs), max(xs))
@@ -70,8 +72,13 @@ def line_chart(
         if x_low <= place <= frame.xs[1]:
             x = _n(frame.x(place))
             parts.append(element("line", x1=x, x2=x, y1=_TOP, y2=_n(_TOP + frame.height), class_="mark"))
+    for value, _ in levels:
+        across, right_end = _n(frame.y(value)), _n(_LEFT + frame.width)
+        parts.append(element("line", x1=_LEFT, x2=right_end, y1=across, y2=across, class_="level"))
     for one in drawn:
         parts += frame.curve(one, unit)
+    for value, name in levels:  # last, so that nothing lies over a name
+        parts.append(element("text", name, x=_LEFT + 4, y=_n(frame.y(value) - 3), class_="name"))
     return _figure(caption, _svg(size, alt, parts))
 
 
@@ -104,7 +111,7 @@ def bars(
     step = thick * len(groups) + gap
     left, width = 128.0, 430.0
     height = int(step * len(names) + 26)
-    scale = (width - left - 14) / 100
+    scale = (width - left - 20) / 100
     parts: list[Markup] = []
     for tick in (0, 25, 50, 75, 100):
         x = _n(left + tick * scale)
@@ -115,14 +122,12 @@ def bars(
         parts.append(element("text", name, x=left - 8, y=_n(top + thick * len(groups) / 2 + 4), text_anchor="end"))
         for number, (label, colour, values) in enumerate(groups):
             value, low, high = values[row]
-            y = top + number * thick
+            y, css = top + number * thick, f"bar f{colour}"
             bar = element("title", f"{label}, {name}: {value:.1f} % [{low:.1f}, {high:.1f}]")
-            parts.append(
-                element("rect", bar, x=left, y=_n(y), width=_n(value * scale), height=thick - 2, class_=f"f{colour}")
-            )
+            parts.append(element("rect", bar, x=left, y=_n(y), width=_n(value * scale), height=thick - 2, class_=css))
             middle = _n(y + (thick - 2) / 2)
             x1, x2 = _n(left + low * scale), _n(left + high * scale)
-            parts.append(element("line", x1=x1, x2=x2, y1=middle, y2=middle, class_="mark"))
+            parts.append(element("line", x1=x1, x2=x2, y1=middle, y2=middle, class_="ends"))
     return _figure(caption, _svg((int(width), height), alt, parts))
 
 

@@ -45,7 +45,7 @@ class Change:
 
 def changed(skill: str, before: Successes, after: Successes) -> Change:
     """The change of one skill."""
-    one, other = ((counts.successes[skill], counts.episodes) for counts in (before, after))
+    one, other = ((counts.successes[skill], counts.tried(skill)) for counts in (before, after))
     low, high = difference(one, other)
     return Change(100 * (after.rate(skill) - before.rate(skill)), 100 * low, 100 * high)
 

@@ -15,12 +15,12 @@ from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.writing import write_json
-from envgen_exp.learners.intervals import score_interval
 from envgen_exp.learners.learner import Learner, Onlooker
 from envgen_exp.learners.skills import SkillReport, shares
 from envgen_exp.run import plan
 from envgen_exp.run.films import MAX_STEPS, Camera, film_title, write_films
 from envgen_exp.run.session import Session
+from envgen_exp.run.summary import Episodes
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.metrics import episode_values
 
@@ -52,6 +52,17 @@ class Evaluations:
         quota = shares(evaluation.feedback_episodes, slots) * evaluation.feedback_seeds
         seed_of_slot = [seed for seed in range(evaluation.feedback_seeds) for _ in range(slots)]
         return self._play(planned, WorldSet.FEEDBACK, quota, self._seeds(quota, "feedback"), seed_of_slot)
+
+    def taught(self, cycle: int) -> dict[str, dict[str, float]]:
+        """By design the success rates of the episodes that ended in it in the cycle's training."""
+        ended: dict[str, list[dict[str, Any]]] = {}
+        for kind in ("designed", "blend"):
+            for row in self.session.finished_episodes(f"cycle{cycle}-train-{kind}"):
+                if row["design"] != design_key(None):
+                    ended.setdefault(row["design"], []).append(row)
+        skills = self.family.skills
+        rates = {design: Episodes.of(rows, len(skills)).rates.tolist() for design, rows in ended.items()}
+        return {design: dict(zip(skills, of_it, strict=True)) for design, of_it in rates.items()}
 
     def report(self, planned: plan.PlannedPhase) -> dict[str, Any]:
         """The one that carries the score."""
@@ -99,7 +110,7 @@ class Evaluations:
 
         def on_episode(record: EpisodeRecord) -> None:
             nonlocal ended
-            ended += 1
+            ended += record.episodes
             session.progress.update(ended)
 
         def on_step(**numbers: float | None) -> None:
@@ -119,10 +130,8 @@ class Evaluations:
         values = episode_values(kind, self.family.skills, records)
         values |= {f"score/{kind}": score, f"steps/{kind}": session.steps[kind]}
         if kind != "feedback":
-            shown = np.array([record.skills for record in records]) > 0
-            values[f"score/{kind}_low"], values[f"score/{kind}_high"] = score_interval(
-                shown, self.family.skills, self.family.score
-            )
+            found = Episodes.of(map(vars, records), len(self.family.skills))
+            values[f"score/{kind}_low"], values[f"score/{kind}_high"] = found.score_interval(self.family)
         if kind == "report":
             values |= self._training_values()
         session.log(values)
@@ -150,7 +159,7 @@ class Evaluations:
         values = {}
         trained = self._last_training_episodes()
         if trained:
-            rates = (np.array([row["skills"] for row in trained]) > 0).mean(axis=0)
+            rates = Episodes.of(trained, len(skills)).rates
             values["score/training_last_phase"] = score(dict(zip(skills, rates.tolist(), strict=True)))
         recent = [row["episode_return"] for row in trained if row["step"] > self.session.trained - REWARD_STEPS]
         if recent:

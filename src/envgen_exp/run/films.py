@@ -36,6 +36,9 @@ MAX_STEPS = 1000
 SHOWN_FRAMES = 15
 """For how long a newly shown skill stays marked, and the last picture of an episode stays."""
 
+SPARSEST = 8
+"""A film that runs out of time draws every second step, then every fourth, and at last every so many-th."""
+
 MAX_BYTES = 4 * 2**20
 """No film is larger; 500 frames of Crafter have about 0.5 MB."""
 
@@ -82,7 +85,8 @@ class FilmedEnv:
         env: what is played; `close` is its owner's.
         titles: a line for each film: how many slots are filmed.
         max_steps: where a film is cut.
-        max_seconds: how long drawing and coding may take in all; then the films end where they are.
+        max_seconds: how long drawing and coding may take in all. With half of it gone every second step is drawn, with
+            half of the rest gone every fourth, and so on; with all of it gone the films end where they are.
         warn: hears why filming failed, once; the films are lost and the play goes on. Without it the error is raised.
 
     Raises ConfigError where there is nothing to draw a frame from.
@@ -178,13 +182,17 @@ class FilmedEnv:
     ) -> None:
         # A slot that has ended shows its next episode already.
         counts = None if self._counts is None else self._counts()
+        left, every = self._max_seconds - self.seconds, 1
+        while every < SPARSEST and left < self._max_seconds / (2 * every):
+            every *= 2
         for slot in running:
             film = self.films[slot]
             if slot in records:
                 film.end(records[slot])
             else:
                 shown = () if counts is None else counts[slot].tolist()
-                film.add(self._draw(obs, slot), float(rewards[slot]), shown)
+                drawn = self._draw(obs, slot) if film.coming % every == 0 else None
+                film.add(drawn, float(rewards[slot]), shown)
 
 
 class Film:
@@ -206,22 +214,27 @@ class Film:
         self._file = io.BytesIO()
         self._container: Any = None
         self._stream: Any = None
-        self._frames = 0
 
     @property
     def finished(self) -> bool:
         """Whether nothing is added any more."""
         return bool(self.data)
 
-    def add(self, picture: NDArray[np.uint8], reward: float, counts: Sequence[int]) -> None:
-        """The state after the next step, or at the beginning: (rows, columns, 3) uint8, and how often each skill was
-        shown so far (empty where that is not known)."""
+    @property
+    def coming(self) -> int:
+        """The step that is added next; 0 is the beginning."""
+        return 0 if self._container is None else self.steps + 1
+
+    def add(self, picture: NDArray[np.uint8] | None, reward: float, counts: Sequence[int]) -> None:
+        """The state after the next step, or at the beginning: (rows, columns, 3) uint8, None where it is not drawn, and
+        how often each skill was shown so far (empty where that is not known)."""
         if self._container is not None:
             self.steps += 1
             self._return += reward
         self._unlock(counts)
-        self._write(picture, "")
-        self._last = picture
+        if picture is not None:
+            self._write(picture, "", self.steps)
+            self._last = picture
         if self.steps >= self._max_steps or self._file.tell() > MAX_BYTES:
             self.finish()
 
@@ -232,8 +245,8 @@ class Film:
         self.steps, self._return = record.length, record.episode_return
         self._unlock(record.skills)
         words = "out of time" if record.truncated else "episode over"
-        for _ in range(SHOWN_FRAMES):
-            self._write(self._last, words)
+        for place in range(SHOWN_FRAMES):
+            self._write(self._last, words, self.steps + place)
         self.finish()
 
     def finish(self) -> None:
@@ -261,7 +274,8 @@ class Film:
             if count:
                 self.unlocked.setdefault(skill, self.steps)
 
-    def _write(self, picture: NDArray[np.uint8], words: str) -> None:
+    def _write(self, picture: NDArray[np.uint8], words: str, place: int) -> None:
+        """One more frame, shown from the moment of step `place` on."""
         rows, columns = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2  # the format stores colours at half size
         image = np.empty((rows + BAR, columns, 3), np.uint8)
         seen = image[BAR:]
@@ -281,8 +295,7 @@ class Film:
             self._stream.width, self._stream.height, self._stream.pix_fmt = columns, rows + BAR, "yuv420p"
             self._stream.thread_count = 1  # drawing takes longer, and the other cores have work
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-        frame.pts, frame.time_base = self._frames, Fraction(1, FRAMES_PER_SECOND)
-        self._frames += 1
+        frame.pts, frame.time_base = place, Fraction(1, FRAMES_PER_SECOND)
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
 

@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from envgen_exp import seeding
 from envgen_exp.config import Mixture, RunConfig, Verbosity
 from envgen_exp.designers import Feedback, Proposal
 from envgen_exp.errors import MemoryFullError, RunFolderError
-from envgen_exp.families.design import Design, design_key
+from envgen_exp.families.design import Design
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_json
 from envgen_exp.learners.learner import Training
@@ -36,6 +35,7 @@ from envgen_exp.run.preparation import Prepared, open_folder, prepare, tell_mess
 from envgen_exp.run.session import Session
 from envgen_exp.run.stopping import Stopped, stoppable
 from envgen_exp.run.stored import resume_command
+from envgen_exp.run.summary import Episodes
 from envgen_exp.run.window import Window
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.answer import AnswerProgress
@@ -230,18 +230,8 @@ class Run:
             episodes=sum(report.episodes),
             steps_left=self.session.steps_left(),
             history=tuple(one.success_rates() for one in earlier),
-            taught=self._taught(cycle),
+            taught=self.evaluations.taught(cycle),
         )
-
-    def _taught(self, cycle: int) -> dict[str, dict[str, float]]:
-        """By design the success rates of the episodes that ended in it in the cycle's training."""
-        shown: dict[str, list[list[int]]] = {}
-        for kind in ("designed", "blend"):
-            for row in self.session.finished_episodes(f"cycle{cycle}-train-{kind}"):
-                if row["design"] != design_key(None):
-                    shown.setdefault(row["design"], []).append(row["skills"])
-        rates = {design: (np.array(skills) > 0).mean(axis=0).tolist() for design, skills in shown.items()}
-        return {design: dict(zip(self.family.skills, of_it, strict=True)) for design, of_it in rates.items()}
 
     def report(self) -> None:
         """The report evaluation, which carries the score, and the table at the end."""
@@ -285,7 +275,7 @@ class Run:
                 self._learn(training, [kind_of(design) for design in slots])
                 if session.saves_games and session.steps_left():
                     self.paused.leave(slots, training.leave())
-        episodes = len(session.finished_episodes(planned.name))
+        episodes = len(Episodes.of(session.finished_episodes(planned.name), len(self.family.skills)))
         kind = "+".join(sorted({kind_of(design) for design in slots}))
         return {"cycle": planned.cycle, "kind": kind, "steps": planned.steps, "episodes": episodes}
 

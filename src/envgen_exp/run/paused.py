@@ -37,8 +37,8 @@ class Paused:
         return found
 
     def leave(self, designs: Sequence[Design | None], games: Sequence[Game]) -> None:
-        """A phase has ended in these games."""
-        for slot, (design, game) in enumerate(zip(designs, games, strict=True)):
+        """A phase has ended in these games; a learner that plays none leaves none."""
+        for slot, (design, game) in enumerate(zip(designs, games, strict=False)):
             self._games[slot][design_key(design)] = game, self._spent[slot]
 
     def count(self, phase: str, steps: int, ended: Sequence[EpisodeRecord]) -> list[dict[str, int]]:

@@ -126,16 +126,13 @@ def short_phase(config: RunConfig) -> str:
     return ""
 
 
-_EXPECTED_EPISODE = 200
-"""Steps of an evaluation episode assumed for the time that a plan names; a random agent's Crafter episode has 170."""
-
-
 def expected_seconds(config: RunConfig, speed: Speed) -> float:
     """Expected time of the whole run without the language model's, from rates measured just before."""
     steps, episodes = validation(config)
     episodes += sum(phase.episodes for phase in phases(config))
     episodes += len(config.evaluation.report_at) * report_episodes(config)
-    return (training_steps(config) + steps) / speed.training + episodes * _EXPECTED_EPISODE / speed.playing
+    typical = traits(config.agent.name).typical_episode
+    return (training_steps(config) + steps) / speed.training + episodes * typical / speed.playing
 
 
 def describe(

@@ -21,13 +21,12 @@ from envgen_exp.errors import RunFolderError
 from envgen_exp.families import FAMILIES, make_family
 from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
-from envgen_exp.guard.frozen import freeze
 from envgen_exp.guard.reading import read_json, understood, within
 from envgen_exp.learners import LEARNERS, traits
 from envgen_exp.llm import ledger
 from envgen_exp.run import plan
 from envgen_exp.run.folder import Files, read_config
-from envgen_exp.run.stored import resume_command, section, structured
+from envgen_exp.run.stored import resume_command, section, stored_config
 from envgen_exp.run.summary import Episodes, Evaluation, RunSummary, Successes
 from envgen_exp.tracking import metrics
 
@@ -50,7 +49,7 @@ class RunRecord:
     @functools.cached_property
     def config(self) -> RunConfig:
         """The config that the run was made with; takes as long as reading a hundred stored ones."""
-        return freeze(structured(self.document["config"], self.folder), RunConfig)
+        return stored_config(self.document["config"], self.folder)
 
     @functools.cached_property
     def flat(self) -> dict[str, Any]:
@@ -210,7 +209,8 @@ class RunRecord:
         name, last = next(((name, result) for name, result in results if result.get("steps")), ("", {"episodes": 0}))
         if last.get("kind") in (None, "original"):
             return int(last["episodes"])
-        return sum(row["design"] == design_key(None) for row in self.episodes.get(name, []))
+        rows = [row for row in self.episodes.get(name, []) if row["design"] == design_key(None)]
+        return len(Episodes.of(rows, len(self.skills)))
 
     @functools.cached_property
     def takings(self) -> Mapping[str, list[float | None]]:

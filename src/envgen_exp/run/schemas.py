@@ -36,6 +36,10 @@ PLUG_INS: tuple[tuple[str, Registry[Any], type], ...] = (
 """The groups of conf/ that name plug-ins, each with its registry and what their settings extend."""
 
 
+# Whenever it composes, Hydra copies its sources, and with one of them the whole store, of which it takes copies alone.
+ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
+
+
 def registered() -> tuple[object, ...]:
     """The plug-ins that there are: while it is the same, so are the schemas."""
     return tuple(registry.names for _, registry, _ in PLUG_INS)

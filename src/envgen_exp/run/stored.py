@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from envgen_exp.config import LLMConfig, LLMKind, RunConfig
 from envgen_exp.errors import ConfigError, RunFolderError
 from envgen_exp.guard.frozen import freeze, literal, schema, spoken
 from envgen_exp.run.pasted import pasted
-from envgen_exp.run.schemas import PLUG_INS, register
+from envgen_exp.run.schemas import PLUG_INS, register, registered
 
 
 def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
@@ -39,6 +41,26 @@ def structured(values: Mapping[str, Any], folder: Path) -> DictConfig:
         raise RunFolderError(f"{folder}/config.yaml is not of this version: {spoken(what)}") from error
     assert isinstance(base, DictConfig)
     return base
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A stored config, known by its text and by the plug-ins that there are."""
+
+    text: str
+    plug_ins: tuple[object, ...]
+    values: Mapping[str, Any] = field(compare=False)
+    folder: Path = field(compare=False)
+
+
+def stored_config(values: Mapping[str, Any], folder: Path) -> RunConfig:
+    """Plain values of a run's config.yaml as its config; which is worked out once for all folders with these values."""
+    return _config(_Stored(repr(values), registered(), values, folder))
+
+
+@functools.lru_cache(16)
+def _config(stored: _Stored) -> RunConfig:
+    return freeze(structured(stored.values, stored.folder), RunConfig)
 
 
 def section(kind: type, values: Mapping[str, Any]) -> Any:

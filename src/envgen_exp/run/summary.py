@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envgen_exp.learners.skills import SkillReport
+from envgen_exp.families.family import Family
+from envgen_exp.learners.intervals import score_interval
+from envgen_exp.learners.skills import SkillReport, pooled, rate, tallies
 
 STEP_KINDS = ("designed", "original", "feedback", "report", "validation")
 """Of environment steps, those that train first."""
@@ -21,16 +23,22 @@ class Successes:
 
     episodes: int
     successes: Mapping[str, int]
+    trials: Mapping[str, int] = field(default_factory=dict)
+    """How many asked for each skill; empty where all did."""
 
     @classmethod
     def of(cls, report: Mapping[str, Any]) -> Successes:
         """An evaluation's counts over all its seeds; `report` is what `SkillReport.to_json` gives."""
-        counts = map(sum, zip(*report["successes"], strict=True))
-        return cls(sum(report["episodes"]), dict(zip(report["skills"], counts, strict=True)))
+        successes, trials = ({skill: both[column] for skill, both in pooled(report).items()} for column in (0, 1))
+        return cls(sum(report["episodes"]), successes, trials if report.get("trials") else {})
+
+    def tried(self, skill: str) -> int:
+        """Episodes that asked for a skill."""
+        return self.trials.get(skill, self.episodes)
 
     def rate(self, skill: str) -> float:
-        """Share of the episodes, in [0, 1]."""
-        return self.successes[skill] / self.episodes
+        """Share of the episodes that ask for it, in [0, 1]."""
+        return rate(self.successes[skill], self.tried(skill))
 
 
 @dataclass(frozen=True)
@@ -39,26 +47,46 @@ class Episodes:
 
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
-    shown: NDArray[np.bool_]
-    """(episodes, skills): whether each showed each skill."""
+    number: NDArray[np.int64]
+    """(records,): how many episodes each record stands for, most often one."""
+    shown: NDArray[np.int64]
+    """(records, skills): in how many of each record's episodes each skill was shown."""
+    trials: NDArray[np.int64]
+    """(records, skills): and in how many it was asked for."""
 
     def __len__(self) -> int:
-        return len(self.returns)
+        return int(self.number.sum())
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """(skills,): success rates."""
+        found: NDArray[np.float64] = self.shown.sum(axis=0) / np.maximum(self.trials.sum(axis=0), 1)
+        return found
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, Any]], num_skills: int) -> Episodes:
         """From rows of episodes.jsonl."""
         rows = list(rows)
-        shown = np.array([row["skills"] for row in rows]).reshape(len(rows), num_skills) > 0
         return cls(
             np.array([row["episode_return"] for row in rows], float),
             np.array([row["length"] for row in rows], int),
-            shown,
+            np.array([row["length"] if row.get("trials") else 1 for row in rows], int),
+            *tallies([row["skills"] for row in rows], [row.get("trials", ()) for row in rows], num_skills),
         )
+
+    def chosen(self, records: NDArray[np.bool_]) -> Episodes:
+        """Those of some records."""
+        returns, lengths, number = self.returns[records], self.lengths[records], self.number[records]
+        return Episodes(returns, lengths, number, self.shown[records], self.trials[records])
+
+    def score_interval(self, family: Family) -> tuple[float, float]:
+        """95 % interval of the family's score."""
+        return score_interval(self.shown, family.skills, family.score, self.trials)
 
     def successes(self, skills: tuple[str, ...]) -> Successes:
         """How many showed each skill."""
-        return Successes(len(self), dict(zip(skills, self.shown.sum(axis=0).tolist(), strict=True)))
+        shown, trials = (dict(zip(skills, of.sum(axis=0).tolist(), strict=True)) for of in (self.shown, self.trials))
+        return Successes(len(self), shown, trials)
 
 
 @dataclass(frozen=True)

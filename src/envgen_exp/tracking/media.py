@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from envgen_exp.families.design import settings_key
 from envgen_exp.learners.intervals import wilson
+from envgen_exp.learners.skills import pooled, rate
 from envgen_exp.llm import ledger
 
 # Without a slash: W&B would put each table with one into a collection of its own.
@@ -119,16 +120,14 @@ def _skills(results: Iterable[Mapping[str, Any]]) -> Table:
     for result in results:
         if "skills" not in result:
             continue
-        report, episodes = result["skills"], sum(result["skills"]["episodes"])
-        for column, skill in enumerate(report["skills"]):
-            successes = sum(seed[column] for seed in report["successes"])
+        for skill, (successes, episodes) in pooled(result["skills"]).items():
             low, high = wilson(successes, episodes)
             rows.append(
                 {
                     "evaluation": result["phase"],
                     "cycle": result["cycle"],
                     "skill": skill,
-                    "success_rate": successes / episodes,
+                    "success_rate": rate(successes, episodes),
                     "low": low,
                     "high": high,
                     "successes": successes,

@@ -24,6 +24,7 @@ from envgen_exp.guard.reading import read_rows
 from envgen_exp.guard.writing import disk_errors, open_own
 from envgen_exp.learners import LEARNERS, traits
 from envgen_exp.learners.learner import Metric
+from envgen_exp.learners.skills import rate, success_counts
 
 _KINDS = {
     "designed": "training episodes in designed worlds that ended since the last such row",
@@ -107,24 +108,26 @@ def episode_row(
 ) -> dict[str, Any]:
     """A row of episodes.jsonl: the phase is that in which the episode ended; `earlier` names its steps in others."""
     crossed = {"earlier": dict(earlier)} if earlier else {}
-    return {"step": step, "phase": phase, "cycle": cycle, **dataclasses.asdict(record), **crossed}
+    values = {name: value for name, value in dataclasses.asdict(record).items() if name != "trials" or value}
+    return {"step": step, "phase": phase, "cycle": cycle, **values, **crossed}
 
 
 def episode_record(row: Mapping[str, Any]) -> EpisodeRecord:
     """The record that a row of episodes.jsonl was made from."""
-    values = {field.name: row[field.name] for field in dataclasses.fields(EpisodeRecord)}
-    return EpisodeRecord(**{**values, "skills": tuple(values["skills"])})
+    values = {field.name: row.get(field.name, field.default) for field in dataclasses.fields(EpisodeRecord)}
+    return EpisodeRecord(**{**values, "skills": tuple(values["skills"]), "trials": tuple(values["trials"])})
 
 
 def episode_values(kind: str, skills: Sequence[str], records: Sequence[EpisodeRecord]) -> dict[str, float]:
     """Success rates, mean return and mean length of `records`, named for `kind`; empty without records."""
     if not records:
         return {}
-    shown = np.array([record.skills for record in records]) > 0
-    values = {f"skill/{kind}/{skill}": float(rate) for skill, rate in zip(skills, shown.mean(axis=0), strict=True)}
-    values[f"return/{kind}"] = float(np.mean([record.episode_return for record in records]))
-    values[f"length/{kind}"] = float(np.mean([record.length for record in records]))
-    values[f"episodes/{kind}"] = len(records)
+    counts, numbers = success_counts(records, len(skills)), [record.episodes for record in records]
+    values = {f"skill/{kind}/{skill}": rate(*of_it) for skill, *of_it in zip(skills, *map(list, counts), strict=True)}
+    returns = np.repeat([record.episode_return for record in records], numbers)
+    values[f"return/{kind}"] = float(np.mean(returns))
+    values[f"length/{kind}"] = sum(record.length for record in records) / sum(numbers)
+    values[f"episodes/{kind}"] = sum(numbers)
     return values
 
 

@@ -22,8 +22,9 @@ from envgen_exp.families.crafter.design import VOCABULARY, CrafterDesign, genera
 from envgen_exp.families.crafter.observation import OBJECTS, SYMMETRY, observation_spec
 from envgen_exp.families.crafter.picture import draw_map
 from envgen_exp.families.crafter.reach import Explorer
+from envgen_exp.families.crafter.references import REFERENCES
 from envgen_exp.families.design import Design, Setting, check_design
-from envgen_exp.families.family import Brief, DesignCheck, Manual, Scene, SkillRule
+from envgen_exp.families.family import Brief, DesignCheck, Manual, Reference, Scene, SkillRule
 from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec, Observation, VectorEnv
 from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
@@ -145,6 +146,11 @@ class CrafterFamily:
     @property
     def skill_rules(self) -> tuple[SkillRule, ...]:
         return skill_rules()
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        stock = not self._config.diagnostics() and self._config.original_length == CrafterConfig.original_length
+        return REFERENCES if stock else ()
 
     def vector(
         self, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None = None

@@ -62,7 +62,7 @@ OBJECTS: tuple[str, ...] = (
 """Textures of objects; an object's symbolic id is its texture's index + 1."""
 
 SYMMETRY = Symmetry(ACTIONS, {"view": (("outside", *MATERIALS), ("none", *OBJECTS))})
-"""The rules don't change when the world is mirrored; what differs is named in docs/ppo.md."""
+"""The rules don't change when the world is mirrored, three exceptions apart (tests/test_symmetry.py)."""
 
 _SPECS: Mapping[Observe, Mapping[str, ArraySpec]] = {
     Observe.pixels: {"pixels": ArraySpec((*FRAME, 3), np.dtype(np.uint8), 0, 255)},

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envgen_exp.config import Observe
-from envgen_exp.families.crafter import upstream, worldgen
+from envgen_exp.families.crafter import upstream
 from envgen_exp.families.crafter.design import starting_items, terrain
 from envgen_exp.families.crafter.observation import NIGHT_BELOW, OBJECTS, UNIT, VIEW
 from envgen_exp.families.crafter.state import CHUNK_ROW, GAME, KINDS, OBJECT, SlotState
@@ -56,6 +56,9 @@ class OrderedWorld(upstream.engine.World):  # type: ignore[misc]
         if design is None:
             upstream.worldgen.generate_world(self, player)
         else:
+            # Only now: it imports numba, which takes long and is not needed to draw a frame.
+            from envgen_exp.families.crafter import worldgen
+
             worldgen.generate_world(self, player, terrain(design))
             player.inventory.update(starting_items(design))
         return player

@@ -90,7 +90,7 @@ class CrafterVector(Slots[AnySlot]):
             raise EngineError(f"size: {size} pixels, allowed are {GRID[1]} to {_LARGEST} rows and columns")
         self._check_begun([self._index(slot)])
         found = decode(self.get_state(slot))
-        # Only now: with its worlds comes numba, which takes long to import and is not needed to play.
+        # Only now: the package takes long to import and is not needed to play.
         from envgen_exp.families.crafter.ordered import OrderedEnv
 
         copy = OrderedEnv(Observe.pixels)

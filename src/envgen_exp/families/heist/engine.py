@@ -200,6 +200,12 @@ class HeistVector(Slots[_Slot]):
         ]
         return np.array([(player["x"], player["y"]) for player in players], np.float32)
 
+    def achievements(self) -> NDArray[np.int32]:
+        """Whether each slot's running episode has shown each skill so far, (num_envs, num_skills)."""
+        self._check_open()
+        self._check_begun(range(self.num_envs))
+        return np.array([[*self._taken(index, self._left(index)), 0] for index in range(self.num_envs)], np.int32)
+
     def frame(self, slot: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         """What a slot's player sees, drawn at `size`, rows and columns: (rows, columns, 3) uint8."""
         index = self._index(slot)
@@ -241,20 +247,22 @@ class HeistVector(Slots[_Slot]):
 
     def _record(self, index: int, truncated: bool) -> EpisodeRecord:
         """The record of an episode that has just ended; one that ran out of time can still be read."""
-        this = self._slots[index]
-        keys, locks = self._left(index) if truncated else (frozenset(), frozenset())
-        collected, opened = this.keys - keys, this.locks - locks
         # Whoever has the gem has everything: each lock lies on the way to it, and each key is that of a lock.
-        skills = (
-            *(int(theme in collected) for theme in range(MAX_LOCKS)),
-            *(int(theme in opened) for theme in range(MAX_LOCKS)),
-            int(not truncated),
-        )
-        return this.record(index, int(self._steps[index]), float(self._returns[index]), truncated, skills)
+        left = self._left(index) if truncated else (frozenset[int](), frozenset[int]())
+        skills = (*self._taken(index, left), int(not truncated))
+        steps, returned = int(self._steps[index]), float(self._returns[index])
+        return self._slots[index].record(index, steps, returned, truncated, skills)
+
+    def _taken(self, index: int, left: tuple[frozenset[int], frozenset[int]]) -> list[int]:
+        """Which keys were collected and which locks opened, where these are left."""
+        gone = self._slots[index].keys - left[0], self._slots[index].locks - left[1]
+        return [int(theme in things) for things in gone for theme in range(MAX_LOCKS)]
 
     def _left(self, index: int) -> tuple[frozenset[int], frozenset[int]]:
         """The keys that still lie in the maze, and the locks that are still shut."""
         this, frame = self._slots[index], self._games.frames[index]
+        if this.parked is not None:  # its game runs idle
+            return procgen_state.read_left(this.parked)
         held = any((frame[row, column] == colour).all() for row, column, colour in _RING_PIXELS)
         if not held:  # Nothing was collected, so nothing was opened: no need to read the game.
             return this.keys, this.locks

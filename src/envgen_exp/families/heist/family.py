@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from envgen_exp.config import Engine, EnvConfig, Observe
 from envgen_exp.errors import ConfigError, DesignError, EngineError
 from envgen_exp.families.design import Design, Setting, check_design, design_key
-from envgen_exp.families.family import Brief, DesignCheck, SkillRule
+from envgen_exp.families.family import Brief, DesignCheck, Reference, SkillRule
 from envgen_exp.families.heist import stock, upstream
 from envgen_exp.families.heist.brief import brief, skill_rules
 from envgen_exp.families.heist.building import build, steps_needed
@@ -22,6 +22,7 @@ from envgen_exp.families.heist.engine import OBSERVATION, HeistVector
 from envgen_exp.families.heist.levels import Level, solve
 from envgen_exp.families.heist.picture import draw_world
 from envgen_exp.families.heist.pool import Beginning, Pool, level_seeds
+from envgen_exp.families.heist.references import RANDOM
 from envgen_exp.families.vector import ArraySpec, VectorEnv
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -127,7 +128,7 @@ class HeistFamily:
     @property
     def brief(self) -> Brief:
         if self._brief is None:
-            numbers = [self.num_locks(world_seed(0, episode, WorldSet.VALIDATION)) for episode in range(1, _SAMPLE + 1)]
+            numbers = [self.grade(world_seed(0, episode, WorldSet.VALIDATION)) for episode in range(1, _SAMPLE + 1)]
             shares = [numbers.count(number) / _SAMPLE for number in range(len(LOCKS))]
             self._brief = brief(self._config.mode, self._config.original_length, shares)
         return self._brief
@@ -135,6 +136,15 @@ class HeistFamily:
     @property
     def skill_rules(self) -> tuple[SkillRule, ...]:
         return skill_rules()
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        stock = self._config.original_length == HeistConfig.original_length
+        return (RANDOM[self._config.mode],) if stock else ()
+
+    @property
+    def grade_name(self) -> str:
+        return "locks"
 
     def vector(
         self, designs: Sequence[Design | None], seeds: Sequence[int], worlds: WorldSet | None = None
@@ -186,21 +196,9 @@ class HeistFamily:
             raise EngineError(f"score: needs a success rate from 0 to 1 for each of the {len(SKILLS)} skills")
         return 100 * success_rates["take_gem"]
 
-    def num_locks(self, world_seed: int) -> int:
-        """How many locks the original's level with this seed has: without locks the gem is nearly free."""
+    def grade(self, world_seed: int) -> int:
+        """How many locks the original's level has: without locks the gem is nearly free."""
         return len(self._beginning(None, world_seed).locks)
-
-    def gem_by_locks(self, episodes: Iterable[tuple[int, bool]]) -> dict[int, tuple[int, int]]:
-        """For each number of locks: in how many of the original's episodes the gem was taken, and of how many.
-
-        An episode is its world's seed and whether the gem was taken.
-        """
-        found: dict[int, tuple[int, int]] = {}
-        for seed, won in episodes:
-            number = self.num_locks(seed)
-            taken, total = found.get(number, (0, 0))
-            found[number] = taken + won, total + 1
-        return dict(sorted(found.items()))
 
     def _beginning(self, design: Design | None, world_seed: int) -> Beginning:
         if design is None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.ppo.agent import Agent
 from envgen_exp.learners.ppo.config import PPOConfig
-from envgen_exp.learners.ppo.descent import Descent
+from envgen_exp.learners.ppo.descent import Adam, Descent
 from envgen_exp.learners.ppo.recall import SHOWN, Recall, contrast
 from envgen_exp.learners.ppo.rollout import Rollout, RolloutBuffer, torch_dtype
 from envgen_exp.learners.ppo.team import Team
@@ -60,8 +60,7 @@ class Distillation:
         assert isinstance(agent.memory, Recall)
         self.config, self.agent, self.recall, self.generator = config, agent, agent.memory, generator
         self.optimizers = [
-            torch.optim.Adam(agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True)
-            for _ in range(2)
+            Adam(agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True) for _ in range(2)
         ]
         """Of matching and of prediction."""
         self.parameters = list(agent.parameters())

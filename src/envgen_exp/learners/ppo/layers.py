@@ -37,5 +37,5 @@ def fan_in_init(weight: Tensor, scale: float, generator: torch.Generator) -> Non
 
 
 def bare(layer: _Layer) -> _Layer:
-    """Memory without values for a layer made on the meta device: torch's own values come from the global generator."""
-    return layer.to_empty(device="cpu")
+    """Memory without values for a meta layer: torch's own are from the global generator, and to_empty imports sympy."""
+    return layer._apply(lambda weight: torch.empty(weight.shape))  # type: ignore[no-any-return, no-untyped-call]

@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 import torch
 
 from envgen_exp import seeding
-from envgen_exp.config import Device, RunConfig
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.design import Design
 from envgen_exp.families.family import Mirrored, Playable
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.curriculum import Curriculum
+from envgen_exp.learners.devices import choose_device
 from envgen_exp.learners.learner import NOBODY, Defaults, Game, Onlooker, Played, Progress, Speed
 from envgen_exp.learners.ppo.allocator import keep_large_buffers
 from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
@@ -210,11 +211,3 @@ def use_threads(config: RunConfig) -> int:
     threads = config.num_threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads if NETWORKS.find(_settings(config).network).deep else 1)
     return threads
-
-
-def choose_device(device: Device) -> torch.device:
-    """The device to train on; ConfigError where CUDA is asked for and missing."""
-    available = torch.cuda.is_available()
-    if device is Device.cuda and not available:
-        raise ConfigError("device=cuda: this torch build finds no CUDA device; allowed here: auto, cpu")
-    return torch.device("cuda" if available and device is not Device.cpu else "cpu")

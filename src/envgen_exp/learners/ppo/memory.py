@@ -80,18 +80,21 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any, seen: Tensor, first: Tensor, goes_on: Tensor, kept: Tensor, bias: Tensor, signs: Tensor
     ) -> Tensor:
         units = len(bias)
-        rows: list[tuple[Tensor, ...]] = []
+        before, inner, new, states = (seen.new_empty(*seen.shape[:-1], units) for _ in range(4))
+        gate = seen.new_empty(*seen.shape[:-1], 2 * units)
+        # The operations are small, so that what counts is how many there are: views are made once, for all steps.
+        seen_gate, seen_new = seen[..., : 2 * units], seen[..., 2 * units :]
+        reset, update = gate.chunk(2, -1)
+        parts = (before, gate, inner, new, states, seen_gate, seen_new, reset, update, goes_on)
         now = first
-        for t in range(len(seen)):
-            before = now * goes_on[t]
-            from_kept = _across(signs, torch.bmm(_across(signs, before), kept))
-            gate = torch.sigmoid(seen[t, ..., : 2 * units] + from_kept[..., : 2 * units])
-            inner = from_kept[..., 2 * units :] + bias
-            new = torch.tanh(torch.addcmul(seen[t, ..., 2 * units :], gate[..., :units], inner))
-            now = torch.lerp(new, before, gate[..., units:])
-            rows.append((before, gate, inner, new, now))
-        *needed, states = map(torch.stack, zip(*rows, strict=True))
-        ctx.save_for_backward(*needed, goes_on, kept, signs)
+        for b, g, i, n, s, sg, sn, r, u, on in zip(*(part.unbind() for part in parts), strict=True):
+            torch.mul(now, on, out=b)
+            from_kept = _across(signs, torch.bmm(_across(signs, b), kept))
+            torch.add(sg, from_kept[..., : 2 * units], out=g).sigmoid_()
+            torch.add(from_kept[..., 2 * units :], bias, out=i)
+            torch.addcmul(sn, r, i, out=n).tanh_()
+            now = torch.lerp(n, b, u, out=s)
+        ctx.save_for_backward(before, gate, inner, new, goes_on, kept, signs)
         return states
 
     @staticmethod
@@ -106,14 +109,16 @@ class _Recurrence(torch.autograd.Function):
         by_kept = by_inputs.clone()
         by_kept[..., -reset.shape[-1] :] *= reset
         back, d_now = kept.transpose(1, 2), torch.zeros_like(d_states[0])
-        d_all = torch.empty_like(d_states)
-        for t in range(len(d_states) - 1, -1, -1):
-            d_state = torch.add(d_states[t], d_now, out=d_all[t])
-            d_kept = by_kept[t] * d_state.repeat(1, 1, 3)
-            d_now = torch.addcmul(_across(signs, torch.bmm(_across(signs, d_kept), back)), d_state, update[t])
-            d_now *= goes_on[t]
-        d_all = d_all.repeat(1, 1, 1, 3)
-        d_seen, d_kept = by_inputs * d_all, (by_kept * d_all).transpose(0, 1).flatten(1, 2)
+        d_all, d_kept = torch.empty_like(before), torch.empty_like(by_kept)
+        thrice = (*reset.shape[:-1], 3, reset.shape[-1])
+        parts = (d_states, d_all, d_all.unsqueeze(-2), by_kept.view(thrice), d_kept.view(thrice))
+        steps = zip(*(part.unbind() for part in (*parts, d_kept, update, goes_on)), strict=True)
+        for given, d_state, wide, factor, thirds, flat, u, on in reversed([*steps]):
+            torch.add(given, d_now, out=d_state)
+            torch.mul(factor, wide, out=thirds)
+            d_now = torch.addcmul(_across(signs, torch.bmm(_across(signs, flat), back)), d_state, u).mul_(on)
+        d_seen = (by_inputs.view(thrice) * d_all.unsqueeze(-2)).flatten(-2)
+        d_kept = d_kept.transpose(0, 1).flatten(1, 2)
         was = before.transpose(0, 1).flatten(1, 2)
         d_weights = torch.bmm(_across(signs, was).transpose(1, 2), _across(signs, d_kept))
         d_bias = d_kept[..., -reset.shape[-1] :].sum((0, 1))

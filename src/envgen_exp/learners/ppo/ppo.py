@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from envgen_exp import seeding
-from envgen_exp.config import Precision
 from envgen_exp.errors import CheckpointError
 from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec
+from envgen_exp.learners.devices import choose_dtype
 from envgen_exp.learners.ppo.agent import Agent, log_prob_and_entropy
 from envgen_exp.learners.ppo.config import NETWORKS, PPOConfig
-from envgen_exp.learners.ppo.descent import Descent, steps_taken
+from envgen_exp.learners.ppo.descent import Adam, Descent, steps_taken
 from envgen_exp.learners.ppo.distillation import Distillation
 from envgen_exp.learners.ppo.rollout import Rollout
 from envgen_exp.learners.ppo.team import Team
@@ -86,21 +86,6 @@ def make_agent(
     return Agent(encoder, num_actions, generator, config.memory, recalls=config.aux_freq > 0)
 
 
-def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The encoder's autocast dtype for a precision; None is float32.
-
-    `auto` takes bfloat16 where the hardware multiplies it: CUDA devices that say so, CPUs with AVX512-BF16 or AMX.
-    """
-    if precision is Precision.float32:
-        return None
-    if precision is Precision.bfloat16:
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    capabilities = torch.cpu.get_capabilities()
-    return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else None
-
-
 class PPO:
     """Everything that learns and carries on from phase to phase."""
 
@@ -120,9 +105,7 @@ class PPO:
         self.team = Team(threads if device.type == "cpu" else 1, minibatch_size(config))
         self.agent = agent.to(device)
         self.agent.autocast_dtype = choose_dtype(config.precision, device)
-        self.optimizer = torch.optim.Adam(
-            self.agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True
-        )
+        self.optimizer = Adam(self.agent.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True)
         self.value_norm = (DeviationNorm if config.value_norm_std else ValueNorm)(config.value_norm_decay).to(device)
         self.distillation = distillation
         self.action_generator = action_generator

@@ -5,32 +5,29 @@ from __future__ import annotations
 import datetime
 import shlex
 import sys
-import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from envgen_exp.guard.reading import read_bytes, within
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import preset
-from envgen_exp.learners.intervals import score_interval
-from envgen_exp.reporting.page import Markup, Section, data_uri, element, facts, fold, joined, page, png, table
+from envgen_exp.reporting.page import Markup, Section, element, facts, fold, joined, page, table
 from envgen_exp.reporting.plots import Series, legend, line_chart
+from envgen_exp.reporting.references import beside, levels, references_of, sees
 from envgen_exp.reporting.run.conversation import conversation, stand_in
+from envgen_exp.reporting.run.films import films
+from envgen_exp.reporting.run.frames import frames
+from envgen_exp.reporting.run.grades import grades
 from envgen_exp.reporting.run.lineage import lineage
 from envgen_exp.reporting.run.skills import gap, heat_map, skill_curves
 from envgen_exp.reporting.run.terminal import answers_line, episode_line, midway_line, steps_line
-from envgen_exp.run.films import FRAMES_PER_SECOND, MAX_STEPS
 from envgen_exp.run.folder import REPORT
 from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import Evaluation
 from envgen_exp.tracking.progress import duration
-
-EMBEDDED_BYTES = 8_000_000
-"""Videos of so many bytes together go into the page; further ones are linked."""
 
 
 def write_report(folder: Path) -> Path:
@@ -58,12 +55,14 @@ def render(data: RunRecord) -> str:
     parts: tuple[tuple[str, str, Callable[[RunRecord], Markup]], ...] = (
         ("headline", "Headline", headline),
         ("skills", "Skills by cycle" if data.learner.trains else "Skills", heat_map),
+        ("grades", "Easy and hard worlds", grades),
         ("curves", "Skill curves", skill_curves),
         ("lineage", "Designs and what came of them", lineage),
         ("gap", "Designed against original", gap),
+        ("frames", "Errors by distance, and the worst frames", frames),
         ("episodes", "Episodes of the report evaluation", episodes),
         ("learning", "Learning curves", learning),
-        ("videos", "Videos", videos),
+        ("videos", "Videos", films),
         ("conversation", "LLM conversation", conversation),
         ("config", "Config", config),
     )
@@ -103,7 +102,8 @@ def headline(data: RunRecord) -> Markup:
     """Score, reward, calls, dollars, steps and time as tiles, and the score's curve."""
     words = element("div", element("ul", *_tiles(data), class_="tiles"), *_words(data))
     chart = score_chart(data)
-    return element("div", words, element("div", chart), class_="beside") if chart else words
+    top = element("div", words, element("div", chart), class_="beside") if chart else words
+    return joined([top, beside(references_of(data), [reference_row(data)])])
 
 
 def _tiles(data: RunRecord) -> list[Markup]:
@@ -168,30 +168,35 @@ def _words(data: RunRecord) -> list[Markup]:
 
 def feedback_interval(data: RunRecord, evaluation: Evaluation) -> tuple[float, float]:
     """95 % interval of a feedback evaluation's score over its episodes."""
-    shown = data.phase_episodes(f"cycle{evaluation.cycle}-evaluate").shown
-    return score_interval(shown, data.skills, data.family.score)
+    return data.phase_episodes(f"cycle{evaluation.cycle}-evaluate").score_interval(data.family)
+
+
+def score_series(data: RunRecord, colours: Sequence[int] = (3, 4, 5), name: str = "") -> list[Series]:
+    """The score of each evaluation with its interval; `colours` are those of feedback, report and midway."""
+    series = []
+
+    def add(what: str, colour: int, found: Sequence[Evaluation], ends: Sequence[tuple[float, float]], key: str) -> None:
+        if found:
+            points = [(e.step, e.values[key]) for e in found]
+            series.append(Series(f"{name}{what}", points, colour, dots=True, ends=ends))
+
+    def stored(key: str, found: Sequence[Evaluation]) -> list[tuple[float, float]]:
+        return [(e.values[f"{key}_low"], e.values[f"{key}_high"]) for e in found]
+
+    feedback, report = list(data.feedback.values()), [data.report] if data.report is not None else []
+    ends = [feedback_interval(data, e) for e in feedback]
+    add("feedback evaluation", colours[0], feedback, ends, "score/feedback")
+    add("report evaluation", colours[1], report, stored("score/report", report), "score/report")
+    add("report evaluation on the way", colours[2], data.midway, stored("score/midway", data.midway), "score/midway")
+    return series
 
 
 def score_chart(data: RunRecord) -> Markup:
     """The score of each evaluation with its interval, against training steps."""
-    found = list(data.feedback.values())
-    series = []
-    if found:
-        points = [(e.step, e.values["score/feedback"]) for e in found]
-        series.append(
-            Series("feedback evaluation", points, 3, dots=True, ends=[feedback_interval(data, e) for e in found])
-        )
-    if data.report is not None:
-        v = data.report.values
-        ends = [(v["score/report_low"], v["score/report_high"])]
-        series.append(Series("report evaluation", [(data.report.step, v["score/report"])], 4, dots=True, ends=ends))
-    if data.midway:
-        points = [(e.step, e.values["score/midway"]) for e in data.midway]
-        spans = [(e.values["score/midway_low"], e.values["score/midway_high"]) for e in data.midway]
-        series.append(Series("report evaluation on the way", points, 5, dots=True, ends=spans))
+    series = score_series(data)
     if not series or not data.total_steps:
         return Markup("")
-    words = [f"cycle {e.cycle}: {e.values['score/feedback']:.2f} %" for e in found]
+    words = [f"cycle {e.cycle}: {e.values['score/feedback']:.2f} %" for e in data.feedback.values()]
     words += [f"at {e.step:,} steps: {e.values['score/midway']:.2f} %" for e in data.midway]
     if data.report is not None:
         words.append(f"report: {data.report.values['score/report']:.2f} %")
@@ -204,10 +209,21 @@ def score_chart(data: RunRecord) -> Markup:
         shades=data.designed_spans,
         marks=data.cycle_ends,
         size=(440, 200),
+        levels=levels(references_of(data), [data.total_steps]),
     )
     items = [(s.name, s.colour, True) for s in series]
     note = element("p", "A score from few episodes reads low: rare skills are missed altogether.", class_="note")
     return joined([element("div", chart, class_="one"), legend(items, "training in designed worlds"), note])
+
+
+def reference_row(data: RunRecord) -> list[object]:
+    """The run beside the references."""
+    seen = sees(data)
+    if data.report is None:
+        return ["this run", "-", f"{data.total_steps:,}", seen, "not finished", "-"]
+    v = data.report.values
+    score = f"{v['score/report']:.2f} [{v['score/report_low']:.2f}, {v['score/report_high']:.2f}]"
+    return ["this run", score, f"{data.total_steps:,}", seen, f"{data.report.counts.episodes:,} report episodes", "-"]
 
 
 # Learning
@@ -221,6 +237,9 @@ _LOSSES = (
     ("loss/clip_fraction", "Clip fraction"),
     ("loss/explained_variance", "Explained variance"),
     ("loss/grad_norm", "Gradient norm"),
+    ("loss/total", "Loss"),
+    ("loss/presence", "Loss, whether a label is there"),
+    ("loss/distance", "Loss, what it is"),
     ("loss/learning_rate", "Learning rate"),
 )
 
@@ -242,7 +261,8 @@ def learning(data: RunRecord) -> Markup:
         series = [Series(k, data.curve(f"{name}/{k}"), colour, dots=dots) for k, colour, dots in kinds]
         last = ", ".join(f"{s.name} {s.points[-1][1]:.4g}" for s in series if s.points and s.points[-1][1] is not None)
         charts.append(chart(title, series, f"{title} by training steps; last: {last}"))
-    for name, title in _LOSSES:
+    logged = {metric.name for metric in data.learner.metrics}
+    for name, title in (loss for loss in _LOSSES if loss[0] in logged):
         points = data.curve(name)
         charts.append(chart(title, [Series(title, points, 1)], _range_words(title, points)))
     speed = data.curve("speed/steps_per_second", clock=True)
@@ -272,72 +292,6 @@ def episodes(data: RunRecord) -> Markup:
     ]
     note = "Seconds are those of requests; an episode is cut (1) where agent.max_steps ended it."
     return joined([table("Each episode", ["episode", *took], rows), element("p", note, class_="note")])
-
-
-# Videos
-
-
-def videos(data: RunRecord) -> Markup:
-    """Episode videos in the run's folder: in the page as far as there is room, then as links."""
-    room = EMBEDDED_BYTES
-    parts = []
-    order = {phase.name: number for number, phase in enumerate(data.planned)}
-
-    def place(file: Path) -> tuple[int, str]:
-        return order.get(file.stem.rpartition("-")[0], len(order)), file.name
-
-    for file in sorted(data.films(), key=place):
-        name = file.relative_to(data.folder).as_posix()
-        size = file.stat().st_size
-        if size <= room:
-            room -= size
-            shown = element(
-                "video",
-                controls=True,
-                loop=True,
-                preload="metadata",
-                poster=_poster(file),
-                aria_label=f"Video {file.stem}",
-                src=data_uri("video/mp4", read_bytes(within(data.folder, name), size)),
-            )
-        else:
-            shown = element("a", f"{name} ({size / 1e6:.1f} MB)", href=urllib.parse.quote(name))
-        parts.append(element("figure", element("figcaption", file.stem), shown, _film_facts(data, file)))
-    if not parts:
-        return Markup("")
-    note = (
-        "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. A film shows "
-        f"a whole episode: there is none of one that took more than {MAX_STEPS:,} steps, or whose film would take "
-        "more than 2.5 % of the run's time."
-    )
-    return joined([element("p", note, class_="note"), element("div", *parts, class_="charts")])
-
-
-def _film_facts(data: RunRecord, file: Path) -> Markup:
-    """What a film shows, in words; nothing for a film of which that is not known."""
-    film = data.film(file)
-    if film is None:
-        return Markup("")
-    end = "the whole episode" if film["whole"] else "cut there"
-    line = f"{film['title']}: {film['steps']:,} steps ({end}), return {film['episode_return']:.1f}; "
-    line += f"{len(film['unlocked'])} of {len(data.skills)} skills"
-    parts = [element("p", line, class_="note")]
-    if film["unlocked"]:
-        times = ((skill, divmod(step // FRAMES_PER_SECOND, 60)) for skill, step in film["unlocked"].items())
-        parts.append(element("ul", *(element("li", f"{skill} {m}:{s:02d}") for skill, (m, s) in times), class_="chips"))
-    return joined(parts)
-
-
-def _poster(file: Path) -> str | None:
-    """A video's first frame; None where it has none that can be read."""
-    import av  # only now: it takes long, and films come at the end
-
-    try:
-        with av.open(str(file)) as container:
-            frame = next(container.decode(video=0), None)
-            return None if frame is None else png(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
-    except (av.FFmpegError, IndexError):  # no video, or a file without one
-        return None
 
 
 # Config

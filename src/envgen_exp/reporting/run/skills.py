@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from envgen_exp.learners.intervals import Z95, wilson
-from envgen_exp.reporting.page import Cell, Markup, element, joined, percent_bar, table
+from envgen_exp.reporting.page import Cell, Markup, by_change, element, joined, percent_bar, table
 from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.reporting.statistics import changed
@@ -18,6 +18,14 @@ def by_tree(data: RunRecord) -> list[str]:
     """The skills in the order in which they come in reach: each after those that it requires, easy ones first."""
     known = [rule.skill for rule in data.family.skill_rules]
     return sorted(data.skills, key=lambda skill: known.index(skill) if skill in known else len(known))
+
+
+def changes(data: RunRecord) -> list[float | None]:
+    """By how many points each skill changed from the first evaluation to the last, in the order of `by_tree`."""
+    found = [*data.feedback.values(), *([data.report] if data.report else [])]
+    if len(found) < 2:
+        return [None] * len(data.skills)
+    return [100 * (found[-1].counts.rate(skill) - found[0].counts.rate(skill)) for skill in by_tree(data)]
 
 
 def heat_map(data: RunRecord) -> Markup:
@@ -54,15 +62,16 @@ def heat_map(data: RunRecord) -> Markup:
         f"Of {compared} changes about {compared / 20:.0f} would be marked by chance if nothing had moved. All feedback "
         "evaluations play the same worlds; the report evaluation plays others."
     )
-    return joined([table(caption, headers, rows, css="heat"), element("p", chance, class_="note") if compared else ""])
+    parts = [table(caption, headers, rows, css="heat total", changes=changes(data))]
+    return joined([by_change(), *parts, element("p", chance, class_="note")] if compared else parts)
 
 
 def _report_alone(skills: Sequence[str], report: Evaluation) -> Markup:
     """The success rates of a run without feedback evaluations, each with its interval."""
     rows: list[list[object]] = []
     for skill in skills:
-        low, high = wilson(report.counts.successes[skill], report.counts.episodes)
-        count = f"{report.counts.successes[skill]} of {report.counts.episodes:,}"
+        low, high = wilson(report.counts.successes[skill], report.counts.tried(skill))
+        count = f"{report.counts.successes[skill]} of {report.counts.tried(skill):,}"
         rows.append([skill, count, _heat_cell(skill, report.counts, None), f"{percent(low)} to {percent(high)}"])
     caption = "Success in the original, report evaluation"
     return table(caption, ["skill", "episodes", "percent", "95 % interval"], rows, css="heat")
@@ -70,11 +79,13 @@ def _report_alone(skills: Sequence[str], report: Evaluation) -> Markup:
 
 def _heat_cell(skill: str, counts: Successes, before: Successes | None) -> Cell:
     rate = counts.rate(skill)
-    low, high = wilson(counts.successes[skill], counts.episodes)
+    low, high = wilson(counts.successes[skill], counts.tried(skill))
     parts: list[object] = [percent(rate)]
     if before is not None:
         parts.append(change(skill, before, counts))
-    tip = f"{skill}: {counts.successes[skill]} of {counts.episodes}, 95 % interval {percent(low)} to {percent(high)}"
+    tip = (
+        f"{skill}: {counts.successes[skill]} of {counts.tried(skill)}, 95 % interval {percent(low)} to {percent(high)}"
+    )
     return Cell(joined(parts), style=percent_bar(rate), title=tip)
 
 
@@ -94,32 +105,32 @@ def skill_curves(data: RunRecord) -> Markup:
         return Markup("")
     spans, ends = data.designed_spans, data.cycle_ends
     charts = []
-    for skill in by_tree(data):
+    moved = changes(data)
+    for skill, change in zip(by_tree(data), moved, strict=True):
         series = [
             Series(f"training, {kind}", [(x, y and 100 * y) for x, y in data.curve(f"skill/{kind}/{skill}")], colour)
             for kind, colour in (("designed", 2), ("original", 1))
         ]
         found = list(data.feedback.values())
-        series.append(_dots("feedback evaluation", skill, found, 3))
+        series.append(dots("feedback evaluation", skill, found, 3))
         if data.report is not None:
-            series.append(_dots("report evaluation", skill, [data.report], 4))
+            series.append(dots("report evaluation", skill, [data.report], 4))
         words = [f"{percent(e.counts.rate(skill))} % in cycle {e.cycle}" for e in found]
-        now = words[-1:] if data.report is None else [f"{percent(data.report.counts.rate(skill))} % at the end"]
-        words += now if data.report is not None else []
-        caption = joined([skill, element("span", f" {now[0] if now else ''}", class_="more")])
-        charts.append(
-            line_chart(
-                caption,
-                series,
-                alt=f"{skill} by training steps: {', '.join(words) or 'training episodes alone'}",
-                unit=" %",
-                y_range=(0, 100),
-                x_range=(0, data.total_steps),
-                shades=spans,
-                marks=ends,
-                size=(300, 150),
-            )
+        words += [f"{percent(data.report.counts.rate(skill))} % at the end"] if data.report is not None else []
+        last = [data.report] if data.report is not None else found[-1:]
+        now = f" {percent(last[0].counts.rate(skill))} %" if last else ""
+        chart = line_chart(
+            joined([skill, element("span", now, class_="more")]),
+            series,
+            alt=f"{skill} by training steps: {', '.join(words) or 'training episodes alone'}",
+            unit=" %",
+            y_range=(0, 100),
+            x_range=(0, data.total_steps),
+            shades=spans,
+            marks=ends,
+            size=(300, 150),
         )
+        charts.append(element("div", chart, data_change=None if change is None else f"{change:.4f}"))
     items = [
         ("training episodes, original", 1, False),
         ("training episodes, designed", 2, False),
@@ -128,20 +139,22 @@ def skill_curves(data: RunRecord) -> Markup:
     ]
     note = (
         "Success rate in percent of episodes. Dots have 95 % Wilson intervals; lines are of the training episodes that "
-        "ended since the point before. Dotted lines end a cycle."
+        "ended since the point before; beside the name the last evaluation's. Dotted lines end a cycle."
     )
     return joined(
         [
             element("p", note, class_="note"),
+            by_change() if None not in moved else "",
             legend(items, "training in designed worlds"),
             element("div", *charts, class_="charts small"),
         ]
     )
 
 
-def _dots(name: str, skill: str, evaluations: Sequence[Evaluation], colour: int) -> Series:
+def dots(name: str, skill: str, evaluations: Sequence[Evaluation], colour: int) -> Series:
+    """A skill's success in evaluations with Wilson's intervals."""
     points = [(e.step, 100 * e.counts.rate(skill)) for e in evaluations]
-    ends = [wilson(e.counts.successes[skill], e.counts.episodes) for e in evaluations]
+    ends = [wilson(e.counts.successes[skill], e.counts.tried(skill)) for e in evaluations]
     return Series(name, points, colour, dots=True, ends=[(100 * low, 100 * high) for low, high in ends])
 
 
@@ -221,7 +234,8 @@ def gap(data: RunRecord) -> Markup:
 
 def mean_interval(episodes: Episodes, columns: Sequence[int]) -> tuple[float, float] | None:
     """Percent of these skills that an episode shows, half of its 95 % interval; None for fewer than two episodes."""
-    if len(episodes) < 2:
+    shown, trials = (of[:, columns].sum(axis=1) for of in (episodes.shown, episodes.trials))
+    if (trials > 0).sum() < 2:
         return None
-    shares = 100 * episodes.shown[:, columns].mean(axis=1)
+    shares = 100 * shown[trials > 0] / trials[trials > 0]
     return float(shares.mean()), float(Z95 * shares.std(ddof=1) / math.sqrt(len(shares)))

@@ -79,7 +79,7 @@ def _columns(summary: RunSummary, cycles: Sequence[int], intervals: bool) -> lis
     rates = [Text(percent(report.rate(skill)), style="bold") for skill in skills]
     columns.append(("report", [*rates, Text(f"{summary.score:.1f}", style="bold")]))
     if intervals:
-        ends = [wilson(report.successes[skill], report.episodes) for skill in skills]
+        ends = [wilson(report.successes[skill], report.tried(skill)) for skill in skills]
         words = [Text(f"{percent(low)} - {percent(high)}") for low, high in ends]
         columns.append(("95 % interval", [*words, Text(f"{summary.score_low:.1f} - {summary.score_high:.1f}")]))
     if summary.feedback:

@@ -9,6 +9,7 @@ from typing import Any
 
 from envgen_exp import seeding
 from envgen_exp.learners.intervals import wilson
+from envgen_exp.learners.skills import rate
 from envgen_exp.reporting.statistics import (
     Comparison,
     Equivalence,
@@ -166,8 +167,10 @@ def _array(values: Sequence[float]) -> Any:
 
 def _pooled(arm: Arm) -> float | None:
     summaries = arm.summaries
-    episodes = sum(s.report.episodes for s in summaries)
-    rates = {skill: sum(s.report.successes[skill] for s in summaries) / episodes for skill in summaries[0].skills}
+    rates = {
+        skill: rate(*(sum(counts) for counts in zip(*_counts(skill, summaries), strict=True)))
+        for skill in summaries[0].skills
+    }
     return arm.score_of(rates)
 
 
@@ -196,9 +199,8 @@ def _is_main(pair: tuple[Arm, Arm]) -> bool:
 def _skills(arm: Arm) -> list[SkillResult]:
     results = []
     reports = [summary.report for summary in arm.summaries]
-    episodes = sum(report.episodes for report in reports)
     for skill in arm.summaries[0].skills:
-        successes = sum(report.successes[skill] for report in reports)
+        successes, episodes = (sum(counts) for counts in zip(*_counts(skill, arm.summaries), strict=True))
         low, high = wilson(successes, episodes)
         ends = mean_interval(arm.groups(functools.partial(_percent, skill)))
         results.append(
@@ -206,13 +208,18 @@ def _skills(arm: Arm) -> list[SkillResult]:
                 skill=skill,
                 runs=len(reports),
                 episodes=episodes,
-                pooled=100 * successes / episodes,
+                pooled=100 * rate(successes, episodes),
                 pooled_interval=(100 * low, 100 * high),
                 mean=mean_sd([100 * report.rate(skill) for report in reports])[0],
                 mean_interval=ends and (max(0.0, ends[0]), min(100.0, ends[1])),
             )
         )
     return results
+
+
+def _counts(skill: str, summaries: Sequence[RunSummary]) -> list[tuple[int, int]]:
+    """How many of each run's episodes showed a skill, and how many asked for it."""
+    return [(s.report.successes[skill], s.report.tried(skill)) for s in summaries]
 
 
 def _percent(skill: str, summary: RunSummary) -> float:

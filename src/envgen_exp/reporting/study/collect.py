@@ -119,20 +119,21 @@ class FoundRun(RunRecord):
         """
         rows = [
             row
-            for phase, ended in self.episodes.items()
+            for phase, of_it in self.episodes.items()
             if phase in self.phases and self.result(phase).get("steps")
-            for row in ended
+            for row in of_it
             if row["design"] == design_key(None)
         ]
         at, found = np.array([row["step"] for row in rows]), Episodes.of(rows, len(rows[0]["skills"]) if rows else 0)
         curve: dict[str, list[float | None]] = {"steps": [], "score": [], "return": []}
         for x in np.linspace(0, self.training_steps, WINDOWS + 1)[1:]:
             inside = (at > x - self.training_steps / WINDOWS) & (at <= x)
-            enough = inside.sum() >= FEWEST
-            rates = dict(zip(self.skills, found.shown[inside].mean(axis=0).tolist(), strict=True)) if enough else {}
+            ended = found.chosen(inside)
+            enough = len(ended) >= FEWEST
+            rates = dict(zip(self.skills, ended.rates.tolist(), strict=True)) if enough else {}
             curve["steps"].append(float(x))
             curve["score"].append(self.family.score(rates) if enough else None)
-            curve["return"].append(float(found.returns[inside].mean()) if enough else None)
+            curve["return"].append(float(ended.returns.mean()) if enough else None)
         return curve
 
     @property

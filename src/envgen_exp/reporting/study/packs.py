@@ -103,13 +103,15 @@ Source = tuple[str, list[FoundRun]]
 
 
 def open_study(paths: Sequence[Path], out: Path | None = None) -> Study:
-    """The study in a sweep's folder, or in packs together; its tables go to `out`, else beside the first pack.
+    """The study in a sweep's folder, or in packs and folders together; its tables go to `out`, else beside the first.
 
     RunFolderError where there is none, or packs don't go together.
     """
     if len(paths) == 1 and os.path.isdir(paths[0]):
         return collect(paths[0])
-    return make_study(out or paths[0].with_suffix(""), merged([opened(path) for path in paths]), ())
+    # A folder has a page of its own.
+    beside = paths[0].with_name("+".join(path.name for path in paths)) if os.path.isdir(paths[0]) else None
+    return make_study(out or beside or paths[0].with_suffix(""), merged([opened(path) for path in paths]), ())
 
 
 def opened(path: Path) -> Source:
@@ -195,7 +197,7 @@ def _packed(run: FoundRun) -> Any:
             "episodes": {
                 "steps": [row["length"] for row in rows],
                 "return": [round(row["episode_return"], 4) for row in rows],
-                "skills": [_bits(row["skills"]) for row in rows],
+                "skills": [_bits(row["skills"]) for row in rows if not row.get("trials")],
             },
         }
     return _plain(value)

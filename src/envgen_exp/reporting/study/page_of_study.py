@@ -7,13 +7,25 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from envgen_exp.errors import EnvGenError
+from envgen_exp.families.family import Reference
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.page import Cell, Markup, Section, element, fold, joined, page, table
 from envgen_exp.reporting.plots import Series, bars, legend, line_chart, scatter
+from envgen_exp.reporting.references import beside, levels, references_of, sees
+from envgen_exp.reporting.run.skills import by_tree
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis, SkillResult
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
-from envgen_exp.reporting.study.tables import Sheet, sheets, skill_parts, skill_sheet, spread, unfinished
+from envgen_exp.reporting.study.tables import (
+    Sheet,
+    SkillsOfArm,
+    sheets,
+    skill_parts,
+    skill_sheet,
+    spread,
+    unfinished,
+)
 from envgen_exp.run.folder import REPORT
 from envgen_exp.run.summary import RunSummary
 from envgen_exp.tracking.progress import duration
@@ -65,9 +77,22 @@ def tables(analysis: Analysis) -> Markup:
     parts: list[object] = [] if found else [element("p", "No run is finished yet.")]
     for sheet in found:
         parts += [element("h3", sheet.title), _table(sheet)]
+    study = analysis.study
+    ours = [
+        [arm.label, spread(arm.values(lambda s: s.score)), f"{run.training_steps:,}", sees(run), "report episodes", "-"]
+        for arm in study.arms
+        for run in arm.runs[:1]
+    ]
+    parts.append(beside(_references(study), ours))
     if analysis.notes:
         parts += [element("h3", "Before comparing rows"), element("ul", *(element("li", n) for n in analysis.notes))]
     return joined(parts)
+
+
+def _references(study: Study) -> Sequence[Reference]:
+    """Those that belong to every arm: of one original."""
+    found = [references_of(arm.runs[0]) for arm in study.arms]
+    return found[0] if found and all(one == found[0] for one in found) else ()
 
 
 def _table(sheet: Sheet) -> Markup:
@@ -92,29 +117,44 @@ def curves(study: Study) -> Markup:
             unit=" %",
             x_range=(0, max(run.training_steps for arm in arms for run in arm.runs)),
             size=(440, 220),
+            levels=levels(_references(study), {run.training_steps for arm in arms for run in arm.runs}),
         )
         items = [(f"{arm.label} (n={len(arm.runs)})", colour, False) for colour, arm in enumerate(arms, start=1)]
-        charts.append(joined([element("div", chart, style="max-width:40rem"), legend(items)]))
+        charts.append(element("div", element("div", chart, class_="one"), legend(items)))
     note = (
         "Points are the feedback evaluations, few episodes and so biased low; the last one is the report evaluation. "
-        "Bands are one SD over seeds; thin lines are single runs."
+        "Bands are one SD over seeds; thin lines are single runs. Where a band has no width there is one run, or the "
+        "runs don't differ: their score is not certain for that."
     )
-    return joined([element("p", note, class_="note"), *charts, _left_out(study, COLOURS)])
+    grid = element("div", *charts, class_="charts wide")
+    return joined([element("p", note, class_="note"), grid, _left_out(study, COLOURS)])
 
 
 def skills(analysis: Analysis) -> Markup:
     """Success in the report evaluation by skill and arm."""
     charts = []
-    for part in itertools.islice(skill_parts(analysis, BARS), CHARTS):
+    for part in map(_by_tree, itertools.islice(skill_parts(analysis, BARS), CHARTS)):
         groups = [(arm.label, colour, [_bar(one) for one in results]) for colour, (arm, results) in enumerate(part, 1)]
         names = [one.skill for one in part[0][1]]
         alt = f"Bars of success by skill for {'; '.join(arm.label for arm, _ in part)}; the table below has the numbers"
         chart = bars("Success in the report evaluation, percent of episodes", names, groups, alt=alt)
         items = [(label, colour, False) for label, colour, _ in groups]
-        charts.append(joined([legend(items), chart, fold("The numbers", _table(skill_sheet(part)))]))
-    note = "Means over runs; dotted whiskers are 95 % intervals over runs, over episodes where there is one run."
-    grid = element("div", *(element("div", chart) for chart in charts), class_="charts wide")
-    return joined([element("p", note, class_="note"), grid, _left_out(analysis.study, BARS)])
+        numbers = fold("The numbers", _table(skill_sheet(part)), is_open=True)
+        charts.append(element("div", element("div", legend(items), chart, class_="bars"), numbers, class_="beside"))
+    note = (
+        "Means over runs; whiskers are 95 % intervals over runs, or over episodes where there is one run or the runs "
+        "don't differ."
+    )
+    return joined([element("p", note, class_="note"), *charts, _left_out(analysis.study, BARS)])
+
+
+def _by_tree(part: Sequence[SkillsOfArm]) -> Sequence[SkillsOfArm]:
+    """The arms with their skills in the order in which they come in reach; as they are for a game that is missing."""
+    try:
+        place = {skill: number for number, skill in enumerate(by_tree(part[0][0].runs[0]))}
+    except EnvGenError:
+        return part
+    return [(arm, sorted(results, key=lambda one: place.get(one.skill, len(place)))) for arm, results in part]
 
 
 def _bar(one: SkillResult) -> tuple[float, float, float]:

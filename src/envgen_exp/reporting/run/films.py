@@ -1,0 +1,92 @@
+"""The films of a run on a page: in it as far as there is room, told in words, with controls for all of them."""
+
+from __future__ import annotations
+
+import urllib.parse
+from pathlib import Path
+
+import numpy as np
+
+from envgen_exp.guard.reading import read_bytes, within
+from envgen_exp.reporting.page import Markup, data_uri, element, joined, png
+from envgen_exp.run.films import FRAMES_PER_SECOND, MAX_STEPS
+from envgen_exp.run.record import RunRecord
+
+EMBEDDED_BYTES = 8_000_000
+"""Videos of so many bytes together go into the page; further ones are linked."""
+
+
+def films(data: RunRecord) -> Markup:
+    """Episode videos in the run's folder: in the page as far as there is room, then as links."""
+    room = EMBEDDED_BYTES
+    parts = []
+    order = {phase.name: number for number, phase in enumerate(data.planned)}
+
+    def place(file: Path) -> tuple[int, str]:
+        return order.get(file.stem.rpartition("-")[0], len(order)), file.name
+
+    for file in sorted(data.films(), key=place):
+        size = file.stat().st_size
+        link = urllib.parse.quote(file.relative_to(data.folder).as_posix())
+        parts.append(figure(data, file, file.stem, link, embedded=size <= room))
+        room -= size if size <= room else 0
+    if not parts:
+        return Markup("")
+    note = (
+        "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. A film shows "
+        f"a whole episode: there is none of one that took more than {MAX_STEPS:,} steps, or whose film would take "
+        "more than 2.5 % of the run's time."
+    )
+    return joined([element("p", note, class_="note"), control(), element("div", *parts, class_="charts")])
+
+
+def control() -> Markup:
+    """Buttons for all films of a section: whether they begin again at their end, and how fast they run."""
+    loop = element("button", "Loop", type="button", aria_pressed="true")
+    speed = element("button", "Speed 1×", type="button", aria_live="polite")
+    return element("p", loop, speed, class_="control", data_control="films", hidden=True)
+
+
+def figure(data: RunRecord, file: Path, caption: str, link: str, *, embedded: bool) -> Markup:
+    """A film under its caption, in the page or as a link, and what it shows."""
+    name, size = file.relative_to(data.folder).as_posix(), file.stat().st_size
+    if embedded:
+        shown = element(
+            "video",
+            controls=True,
+            loop=True,
+            preload="metadata",
+            poster=_poster(file),
+            aria_label=f"Video {caption}",
+            src=data_uri("video/mp4", read_bytes(within(data.folder, name), size)),
+        )
+    else:
+        shown = element("a", f"{name} ({size / 1e6:.1f} MB)", href=link)
+    return element("figure", element("figcaption", caption), shown, _film_facts(data, file))
+
+
+def _film_facts(data: RunRecord, file: Path) -> Markup:
+    """What a film shows, in words; nothing for a film of which that is not known."""
+    film = data.film(file)
+    if film is None:
+        return Markup("")
+    end = "the whole episode" if film["whole"] else "cut there"
+    line = f"{film['title']}: {film['steps']:,} steps ({end}), return {film['episode_return']:.1f}; "
+    line += f"{len(film['unlocked'])} of {len(data.skills)} skills"
+    parts = [element("p", line, class_="note")]
+    if film["unlocked"]:
+        times = ((skill, divmod(step // FRAMES_PER_SECOND, 60)) for skill, step in film["unlocked"].items())
+        parts.append(element("ul", *(element("li", f"{skill} {m}:{s:02d}") for skill, (m, s) in times), class_="chips"))
+    return joined(parts)
+
+
+def _poster(file: Path) -> str | None:
+    """A video's first frame; None where it has none that can be read."""
+    import av  # only now: it takes long, and films come at the end
+
+    try:
+        with av.open(str(file)) as container:
+            frame = next(container.decode(video=0), None)
+            return None if frame is None else png(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+    except (av.FFmpegError, IndexError):  # no video, or a file without one
+        return None
