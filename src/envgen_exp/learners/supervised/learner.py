@@ -37,7 +37,7 @@ from envgen_exp.seeding import WorldSet
 MEAN_FRAMES = 256
 """Frames of the original whose mean image is subtracted from all."""
 
-STRETCH = 64
+STRETCH = 128
 """Batches between two points from which a run can go on."""
 
 CHUNK = 256
