@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,8 @@ def make_run(
         "config": values,
     }
     (folder / "phases").mkdir(parents=True)
-    (folder / "config.yaml").write_text(json.dumps(document))
+    # JSON is YAML but for numbers such as 1e-08, which YAML wants with a point.
+    (folder / "config.yaml").write_text(re.sub(r"(?<=[ \[])(\d)e-", r"\1.0e-", json.dumps(document)))
     schedule, cycles = values["schedule"], values["cycles"]
     steps = {
         "designed": cycles * schedule["designed_steps"],

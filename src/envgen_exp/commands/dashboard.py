@@ -47,6 +47,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "Films": (),
     "LLM cost": ("llm",),
     "Learning": ("loss",),
+    "Auxiliary phases": ("aux",),
     "Speed": ("speed", "seconds", "checkpoint"),
     "Steps and episodes": ("steps", "episodes", "updates"),
 }
@@ -165,6 +166,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=typed("python -m envgen_exp dashboard"), description=__doc__, allow_abbrev=False)
     parser.add_argument("--project", help="W&B's project [that of tracker.project]")
     parser.add_argument("--entity", help="W&B's user or team [that of the key]")
-    parser.add_argument("--env", default="crafter", help="whose skills have panels: crafter or heist [crafter]")
+    parser.add_argument("--env", default="crafter", help="whose skills have panels [crafter]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the definition there and nothing to W&B")
     return parser
