@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import functools
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,8 +94,7 @@ def make_run(
         "config": values,
     }
     (folder / "phases").mkdir(parents=True)
-    # JSON is YAML but for numbers such as 1e-08, which YAML wants with a point.
-    (folder / "config.yaml").write_text(re.sub(r"(?<=[ \[])(\d)e-", r"\1.0e-", json.dumps(document)))
+    (folder / "config.yaml").write_text(json.dumps(document))
     schedule, cycles = values["schedule"], values["cycles"]
     steps = {
         "designed": cycles * schedule["designed_steps"],

@@ -26,7 +26,7 @@ FAMILY = make_family(CrafterConfig())
 def row(step: int, shown: Sequence[int], episode_return: float, design: str | None = None) -> dict[str, Any]:
     counts = [int(skill in shown) for skill in range(len(FAMILY.skills))]
     key = design_key(None) if design is None else design
-    return {"step": step, "skills": counts, "episode_return": episode_return, "design": key}
+    return {"step": step, "length": 1, "skills": counts, "episode_return": episode_return, "design": key}
 
 
 def report_values(rows: dict[str, list[dict[str, Any]]]) -> dict[str, float]:

@@ -119,7 +119,7 @@ class Search:
                     if due <= 0:
                         continue
                     shown, number = success_counts(episodes, len(family.skills))
-                    rates = dict(zip(family.skills, (shown / max(number, 1)).tolist(), strict=True))
+                    rates = dict(zip(family.skills, (shown / np.maximum(number, 1)).tolist(), strict=True))
                     scores += [family.score(rates)] * due
                     seconds, started, episodes = seconds + time.perf_counter() - started, time.perf_counter(), []
                     trial.set_user_attr("seconds", seconds)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,6 +153,12 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+for _reader_or_writer in (_Loader, _Dumper):
+    # 1e-8 is a number, as it is for Hydra and in JSON; YAML 1.1 wants 1.0e-8.
+    _number = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
+    _reader_or_writer.add_implicit_resolver("tag:yaml.org,2002:float", _number, list("-+0123456789"))
 
 
 def load_yaml(text: str, *, aliases: bool = False) -> Any:
