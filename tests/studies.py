@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from hydra import compose, initialize_config_dir
 
 from envgen_exp.config import RunConfig
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.guard.frozen import freeze, plain
+from envgen_exp.guard.reading import load_yaml
 from envgen_exp.run import plan
 from envgen_exp.run.folder import FORMAT
 from envgen_exp.run.identity import identity_of
@@ -184,6 +184,6 @@ def crafter_report(rng: np.random.Generator, episodes: int = 1000) -> dict[str, 
 
 def edit(file: Path, change: Any) -> None:
     """Change a YAML or JSON file in place; `change` gets its values."""
-    values = yaml.safe_load(file.read_text())
+    values = load_yaml(file.read_text())
     change(values)
     file.write_text(json.dumps(values))
