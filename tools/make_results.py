@@ -5,6 +5,10 @@
 
 Each folder is a sweep, or the pack of one. A random policy is played beside plain PPO, --random-episodes whole episodes
 in worlds that no training sees. Unfinished runs are named and count in no number.
+
+    python tools/make_results.py --pack docs/packs/table2-laptop.json
+
+writes the section of one study, from its pack, between its two marks in the page, and its curves.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from marked import fill
 from matplotlib import pyplot
 from numpy.typing import NDArray
 
@@ -342,15 +347,27 @@ Percent of the episodes of the report evaluation, mean ± standard deviation ove
 """
 
 
+def first_line(pack: Path) -> str:
+    """The mark before a pack's section; another ends it."""
+    return f"<!-- from here to the next mark: python tools/make_results.py --pack docs/packs/{pack.name} -->"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--learning", type=Path, nargs="*", default=[], help="sweeps of plain PPO over seeds")
     parser.add_argument("--studies", type=Path, nargs="*", default=[], help="sweeps, e.g. multirun/table2-laptop")
+    parser.add_argument("--pack", type=Path, help="one study's pack: its section alone is written")
     parser.add_argument("--random-episodes", type=int, default=1_000)
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     options = parser.parse_args(arguments)
     pictures = Path("pictures")
     (options.out.parent / pictures).mkdir(parents=True, exist_ok=True)
+    if options.pack is not None:
+        study = open_study([options.pack])
+        picture = pictures / f"{study.folder.name}.svg"
+        draw_study(study.arms, options.out.parent / picture)
+        fill([str(options.out)], first_line(options.pack), lambda: study_section(study, picture))
+        return
 
     learning = [open_study([folder]) for folder in options.learning]
     arms = [arm for study in learning for arm in study.arms]
