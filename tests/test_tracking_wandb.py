@@ -91,7 +91,8 @@ tracker.close()
 def run(folder: Path, rows: int, end: str, *overrides: str, real: bool = False, **environment: str) -> str:
     """Do RUN in a process group of its own, which really starts or is forked; returns what it printed."""
     words = ["-c", RUN, str(CONF), str(folder), str(rows), end, *overrides]
-    env = {**os.environ, **environment}
+    # A service that another test left would keep the id of a run that is killed.
+    env = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | environment
     if real:
         done = subprocess.run(
             [sys.executable, *words], env=env, capture_output=True, text=True, timeout=120, start_new_session=True
@@ -213,7 +214,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     name = identity(runs.composed(*overrides))
 
     def attempt(folder: Path, killed: bool) -> None:
-        evaluations.VISUAL_SHARE = 1.0
+        evaluations.VISUAL_SHARE = 1000.0  # enough for each frame of each film
         evaluate = pipeline.Run.evaluate
         if killed:
             pipeline.Run.evaluate = lambda self, cycle, p: runs.die() if cycle == 2 else evaluate(self, cycle, p)  # type: ignore[method-assign, assignment, return-value]
