@@ -36,10 +36,6 @@ PLUG_INS: tuple[tuple[str, Registry[Any], type], ...] = (
 """The groups of conf/ that name plug-ins, each with its registry and what their settings extend."""
 
 
-# Whenever it composes, Hydra copies its sources, and with one of them the whole store, of which it takes copies alone.
-ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
-
-
 def registered() -> tuple[object, ...]:
     """The plug-ins that there are: while it is the same, so are the schemas."""
     return tuple(registry.names for _, registry, _ in PLUG_INS)
@@ -113,10 +109,14 @@ def hydra(conf: Path) -> Iterator[ConfigLoader]:
     """Hydra on `conf`, set aside for as long where one is running already: a sweep's run composes inside of one."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
+    # Whenever it composes, Hydra copies its sources, and with one of them the whole store, of which it takes copies
+    # alone. At other times a copy is one: a launcher keeps the store of the process that began the sweep.
+    ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
     try:
         with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
             yield GlobalHydra.instance().config_loader()
     finally:
+        del ConfigStore.__deepcopy__  # type: ignore[attr-defined]
         GlobalHydra.instance().hydra = running
 
 
