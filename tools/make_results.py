@@ -209,7 +209,13 @@ def study_section(study: Study, picture: Path) -> list[str]:
     name = study.folder.name
     experiment, scale = name.rsplit("-", 1)
     analysis = Analysis(study)
-    lines = [f"## Study: {experiment} at `scale={scale}`", "", STUDY.format(experiment=experiment, scale=scale)]
+    presets = {run.flat["ppo.name"] for arm in study.arms for run in arm.runs} - {"symbolic"}  # the scale's own
+    own = "".join(f" ppo={name}" for name in sorted(presets))
+    lines = [
+        f"## Study: {experiment} at `scale={scale}`",
+        "",
+        STUDY.format(experiment=experiment, scale=scale, own=own),
+    ]
     for run in study.unfinished:
         lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
     for sheet in sheets(analysis):
@@ -305,7 +311,7 @@ STUDY = """\
 `make sweep STUDY={experiment} SCALE={scale}`, which is
 
 ```
-python run.py -m experiment={experiment} scale={scale} hydra/launcher=joblib hydra.launcher.n_jobs=2
+python run.py -m experiment={experiment} scale={scale}{own} hydra/launcher=joblib hydra.launcher.n_jobs=2
 ```
 
 What the arms are: [designers.md](designers.md). How the numbers are made: [statistics.md](statistics.md). The designer
