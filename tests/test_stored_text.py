@@ -18,6 +18,7 @@ from envgen_exp.config import RunConfig
 from envgen_exp.designers.config import HumanConfig
 from envgen_exp.errors import ConfigError
 from envgen_exp.guard.frozen import plain
+from envgen_exp.guard.reading import dump_yaml, load_yaml
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.stored import resume_command
@@ -122,3 +123,10 @@ def test_a_providers_own_key_and_a_server_without_one_need_no_word(
 ) -> None:
     folder = stored(base, tmp_path / "run", kind="litellm", model="openai/x", **changes)
     assert compose_run([f"resume={folder}"]).llm.model == "openai/x"
+
+
+def test_numbers_are_hydras_and_hashes_stay_text() -> None:
+    assert load_yaml("{a: 1e-08, b: -3E5, c: 1.5e-07}") == {"a": 1e-8, "b": -3e5, "c": 1.5e-7}
+    assert load_yaml("identity: 174489e723326110") == {"identity": "174489e723326110"}
+    for value in (1e-8, "1e-08", "3E5", "174489e723326110"):
+        assert load_yaml(dump_yaml({"a": value})) == {"a": value}

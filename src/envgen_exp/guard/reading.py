@@ -156,8 +156,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 for _reader_or_writer in (_Loader, _Dumper):
-    # 1e-8 is a number, as it is for Hydra and in JSON; YAML 1.1 wants 1.0e-8.
-    _number = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
+    # 1e-8 is a number, as it is for Hydra and in JSON; YAML 1.1 wants 1.0e-8. A hash may look like one, but is longer.
+    _number = re.compile(r"[-+]?\d{1,3}[eE][-+]?\d{1,3}$")
     _reader_or_writer.add_implicit_resolver("tag:yaml.org,2002:float", _number, list("-+0123456789"))
 
 
