@@ -288,8 +288,10 @@ that no number here is one of EnvGen. After the sweeps, whose commands stand in 
 
 ```
 python tools/make_results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
-    --studies multirun/table2-laptop multirun/controls-laptop
-# writes this page and pictures/learning.svg, pictures/table2-laptop.svg, pictures/controls-laptop.svg
+    --studies multirun/controls-laptop
+# writes the page anew, and pictures/learning.svg, pictures/controls-laptop.svg
+python tools/make_results.py --pack docs/packs/table2-laptop.json   # one section, and pictures/table2-laptop.svg
+python tools/make_results.py --pack docs/packs/table3-laptop.json   # and pictures/table3-laptop.svg
 ```
 """
 
