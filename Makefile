@@ -149,6 +149,7 @@ sanitize: $(STAMP) ## the native engine's tests under the address, undefined-beh
 benchmark: $(STAMP) ## steps a second of the engine and of training on this machine
 	$(BIN)/python benchmarks/crafter_engine.py $(ARGS)
 	$(BIN)/python benchmarks/ppo.py
+	$(BIN)/python benchmarks/driving.py
 
 benchmark-gpu: $(STAMP) ## steps a second of training on a CUDA device; says so where there is none
 	$(BIN)/python benchmarks/ppo.py --device cuda $(ARGS)

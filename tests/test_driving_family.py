@@ -101,7 +101,6 @@ def test_pairs_that_the_report_keeps_are_refused(family: DrivingFamily, pair: tu
         "event: truck_hides_car, car_ahead: none",
         "event: hard_braking, car_ahead: far",
         "time_of_day: low_sun, weather: fog",
-        "sun_direction: ahead, time_of_day: night",
     ],
 )
 def test_contradictions_are_refused_in_one_line(family: DrivingFamily, text: str) -> None:

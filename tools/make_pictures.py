@@ -48,7 +48,7 @@ MADE = {
 """The runs, by their folder's name, and what each is."""
 WIDTHS = (420, 900, 1600)
 TALLEST = 15_000
-"""Pixels of a screen: a browser draws no more of a page at once."""
+"""Pixels of the window for a screen: with a higher one a browser draws too little."""
 MOUNTAIN = "target_biome: mountain, iron_rarity: common"
 DESIGNS = (
     "maze_size: 5x5, locks: none",
@@ -167,7 +167,7 @@ def screens() -> None:
                     made.open(page.as_uri(), width, dark=dark)
                     height = made.evaluate("document.documentElement.scrollHeight")
                     made.open(page.as_uri(), width, dark=dark, height=min(height, TALLEST))
-                    made.screenshot(folder / f"{name}-{width}-{'dark' if dark else 'light'}.png")
+                    made.screenshot(folder / f"{name}-{width}-{'dark' if dark else 'light'}.png", whole=True)
     print(f"{folder.relative_to(ROOT)}: look at them")
 
 

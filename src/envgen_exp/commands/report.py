@@ -80,7 +80,7 @@ def show(folder: Path, *more: Path, out: Path | None = None) -> None:
         raise ConfigError("--out: needs --claims, or the folders of two runs; other pages lie in their folders")
     with understood(folder):
         if two:
-            _tell_page(make_page_of_two(*paths, out), make_console())
+            _tell_page(make_page_of_two(paths[0], paths[1], out), make_console())
         else:
             _show(paths, make_console())
 

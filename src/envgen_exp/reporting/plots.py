@@ -73,8 +73,8 @@ def line_chart(
             x = _n(frame.x(place))
             parts.append(element("line", x1=x, x2=x, y1=_TOP, y2=_n(_TOP + frame.height), class_="mark"))
     for value, _ in levels:
-        at, right = _n(frame.y(value)), _n(_LEFT + frame.width)
-        parts.append(element("line", x1=_LEFT, x2=right, y1=at, y2=at, class_="level"))
+        across, right_end = _n(frame.y(value)), _n(_LEFT + frame.width)
+        parts.append(element("line", x1=_LEFT, x2=right_end, y1=across, y2=across, class_="level"))
     for one in drawn:
         parts += frame.curve(one, unit)
     for value, name in levels:  # last, so that nothing lies over a name

@@ -149,7 +149,7 @@ VOCABULARY: tuple[Setting, ...] = (
     ),
     _choice("roadside", "What stands beside the road.", _ROAD),
     _choice("time_of_day", "The light: day, a low sun that may blind, dusk, or night with headlights.", _LIGHT),
-    _choice("sun_direction", "Where the sun stands from the viewer; a low sun ahead shines into the camera.", _LIGHT),
+    _choice("sun_direction", "Where the sun stands by day; a low sun ahead shines into the camera.", _LIGHT),
     _choice("weather", "Clear, overcast, rain (grey, wet road) or fog.", _LIGHT),
     Setting("fog_visibility", "How far one sees in fog, in metres.", 100, low=20, high=300, groups=_LIGHT),
     _choice("traffic", "How many vehicles there are.", _TRAFFIC),
@@ -261,6 +261,4 @@ def contradiction(design: Design) -> str | None:
         return f"event=hard_braking is of a near car, but car_ahead={settings['car_ahead']}"
     if settings["time_of_day"] == "low_sun" and settings["weather"] in ("overcast", "rain", "fog"):
         return f"time_of_day=low_sun needs a clear sky, but weather={settings['weather']}"
-    if settings["sun_direction"] != "natural" and settings["time_of_day"] in ("dusk", "night"):
-        return f"sun_direction={settings['sun_direction']} needs the sun, but time_of_day={settings['time_of_day']}"
     return None

@@ -221,7 +221,8 @@ class DrivingFamily:
 
 def _holding(**events: Any) -> Design:
     """The design with these events in every scene."""
-    return DrivingDesign(**events, event_share=100)
+    settings: dict[str, Any] = {**events, "event_share": 100}
+    return DrivingDesign(**settings)
 
 
 def _buffers(count: int, shape: tuple[int, int, int]) -> FrameBuffers:

@@ -110,14 +110,14 @@ class _Recurrence(torch.autograd.Function):
         by_kept[..., -reset.shape[-1] :] *= reset
         back, d_now = kept.transpose(1, 2), torch.zeros_like(d_states[0])
         d_all, d_kept = torch.empty_like(before), torch.empty_like(by_kept)
-        thrice = (3, reset.shape[-1])
-        parts = (d_states, d_all, d_all.unsqueeze(-2), by_kept.unflatten(-1, thrice), d_kept.unflatten(-1, thrice))
+        thrice = (*reset.shape[:-1], 3, reset.shape[-1])
+        parts = (d_states, d_all, d_all.unsqueeze(-2), by_kept.view(thrice), d_kept.view(thrice))
         steps = zip(*(part.unbind() for part in (*parts, d_kept, update, goes_on)), strict=True)
         for given, d_state, wide, factor, thirds, flat, u, on in reversed([*steps]):
             torch.add(given, d_now, out=d_state)
             torch.mul(factor, wide, out=thirds)
             d_now = torch.addcmul(_across(signs, torch.bmm(_across(signs, flat), back)), d_state, u).mul_(on)
-        d_seen = (by_inputs.unflatten(-1, thrice) * d_all.unsqueeze(-2)).flatten(-2)
+        d_seen = (by_inputs.view(thrice) * d_all.unsqueeze(-2)).flatten(-2)
         d_kept = d_kept.transpose(0, 1).flatten(1, 2)
         was = before.transpose(0, 1).flatten(1, 2)
         d_weights = torch.bmm(_across(signs, was).transpose(1, 2), _across(signs, d_kept))

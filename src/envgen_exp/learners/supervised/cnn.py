@@ -135,8 +135,7 @@ class Reader(nn.Module):
         """What is minimised, and its parts: presence and distance; `labels` are (B, num_labels), NaN for none.
 
         Not apart, it is the mean squared error of all outputs, as in the paper. Apart, presence is the mean
-        cross-entropy of each optional label, and distance the mean absolute error of all labels that are there, where
-        what is near counts more.
+        cross-entropy of each optional label, and distance the mean absolute error of all labels that are there.
         """
         config, scaling = self.config, self.scaling
         target = scaling.scaled(labels)
@@ -147,8 +146,7 @@ class Reader(nn.Module):
         presence = F.binary_cross_entropy_with_logits(
             out[:, labels.shape[1] :], there[:, scaling.optional].to(out.dtype)
         )
-        error = (values - target).abs() * scaling.nearness(target) * there
-        distance = error.sum() / there.sum().clamp(min=1)
+        distance = ((values - target).abs() * there).sum() / there.sum().clamp(min=1)
         return config.presence_weight * presence + config.distance_weight * distance, presence, distance
 
     def answers(self, out: Tensor) -> NDArray[np.float32]:
@@ -185,14 +183,6 @@ class Scaling:
         """Labels (B, num_labels) in -SCALE to SCALE, NONE for none."""
         low, high = self.low.to(labels.device), self.high.to(labels.device)
         return ((labels - low) / (high - low) * (2 * SCALE) - SCALE).nan_to_num(nan=NONE)
-
-    def nearness(self, target: Tensor) -> Tensor:
-        """How much an error at scaled labels counts, (B, num_labels): of those that may be missing, distances all, five
-        times at the range's low end and a little less than half at the high one; of others once."""
-        weight = torch.ones_like(target)
-        share = (target[:, self.optional] + SCALE) / (2 * SCALE)
-        weight[:, self.optional] = 0.5 / (share + 0.1)
-        return weight
 
     def unscaled(self, out: Tensor) -> Tensor:
         """Outputs (B, num_labels) in the labels' units, within their ranges."""

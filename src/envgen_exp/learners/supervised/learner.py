@@ -37,7 +37,7 @@ from envgen_exp.seeding import WorldSet
 MEAN_FRAMES = 256
 """Frames of the original whose mean image is subtracted from all."""
 
-STRETCH = 64
+STRETCH = 128
 """Batches between two points from which a run can go on."""
 
 CHUNK = 256
@@ -195,8 +195,8 @@ class Supervised(Defaults):
             found.append(one)
             records += self.records([slot], 1, numbers[:1], [designs[slot]], one.judged(self.family), len(own))
             onlooker.on_episode(records[-1])
-        kept = {} if battery is None else {"frames": details(self.family, Found.joined(found), worlds)}
-        return Played(records, kept)
+        reported = battery is not None and worlds is WorldSet.REPORT
+        return Played(records, {"frames": details(self.family, Found.joined(found), worlds)} if reported else {})
 
     def records(
         self,

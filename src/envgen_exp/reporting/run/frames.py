@@ -19,6 +19,9 @@ from envgen_exp.run import plan
 from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet
 
+WIDTH = 280
+"""Pixels to which small frames are shown larger."""
+
 PAPER_NOTE = (
     "The paper's: validation error of the 28.3 M weights of Martinez et al. 2017 on 350,000 frames of its own "
     "simulator, 21 times each, frames of the same roads that it was trained on. Ours: this run's network, on roads "
@@ -115,14 +118,15 @@ def gallery(data: RunRecord, of: Mapping[str, Any]) -> Markup:
         pixels = draw(family, [design], [one["seed"]], WorldSet[of["worlds"]]).images[0]
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format="JPEG", quality=85)
+        times = max(1, WIDTH // pixels.shape[1])
         wrong = _in_words(family, one["answers"], one["labels"])
         alt = f"{one['stratum']}, world {one['seed']}: {wrong}"
         shown = element(
             "img",
             src=data_uri("image/jpeg", buffer.getvalue()),
             alt=alt,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
+            width=times * pixels.shape[1],
+            height=times * pixels.shape[0],
         )
         by_stratum.setdefault(one["stratum"], []).append(element("figure", shown, element("p", wrong, class_="note")))
     folds = [
@@ -146,7 +150,7 @@ def _in_words(family: Labelled, answers: Sequence[float | None], labels: Sequenc
 
     order = sorted(range(len(labels)), key=off, reverse=True)
     return "; ".join(
-        f"{label.name} {told(answers[place], label.unit)}, is {told(labels[place], label.unit)}"
+        f"{label.name}: said {told(answers[place], label.unit)}, is {told(labels[place], label.unit)}"
         for place in order[:3]
         if off(place)
         for label in (family.labels[place],)
