@@ -165,17 +165,20 @@ class CompactPrompter(Prompter):
         return f"{body}\n{_ORDER}{self._order(None, feedback)}"
 
     def _worlds(self) -> Iterator[str]:
-        """What follows from a setting's choice: what the worlds have, or else the skills that it rules out."""
-        decisive, _ = self._decisive()
-        for name, choices in self._ruled_out.items():
-            for choice, skills in choices.items():
-                counts = self._check(**{name: choice}).counts if name == decisive else {}
-                has = ", ".join(f"{count:.0f} {what}" for what, count in counts.items() if count >= 0.5)
-                lacks = ", ".join(what for what, count in counts.items() if count < 0.5)
-                if has or lacks:
-                    yield f"{name} {choice}: {has or 'nothing'}{'; no ' * bool(lacks)}{lacks}"
-                elif skills:
-                    yield f"{name} {choice} rules out {', '.join(skills)}"
+        """What worlds have by the choice that decides most; where nothing is counted, the skills that it rules out."""
+        name, choices = self._decisive()
+        for choice, skills in choices.items():
+            counts = self._check(**{name: choice}).counts
+            has = [
+                f"{count:.0f} {what}" if count >= 1 else f"{count:.1f} {what}"
+                for what, count in counts.items()
+                if count
+            ]
+            lacks = [what for what, count in counts.items() if not count]
+            parts = [", ".join(has)] * bool(has) + [f"no {', '.join(lacks)}"] * bool(lacks)
+            parts = parts or [f"rules out {', '.join(skills)}"] * bool(skills)
+            if parts:
+                yield f"{name} {choice}: {'; '.join(parts)}"
 
     def _order(self, places: Sequence[int] | None, feedback: Feedback | None) -> str:
         """What is asked for."""
