@@ -31,7 +31,7 @@ from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import BIOMES, CrafterDesign
 from envgen_exp.families.crafter.engine import NativeVector, make_world
 from envgen_exp.families.crafter.reference import ReferenceVector
-from envgen_exp.families.crafter.state import MAGIC, VERSION
+from envgen_exp.families.crafter.state import MAGIC, SLOT, VERSION
 from envgen_exp.families.design import Design
 from envgen_exp.families.vector import Buffers, EpisodeRecord
 from envgen_exp.seeding import WorldSet
@@ -591,6 +591,33 @@ def test_forged_states_are_refused_or_play(some_states: list[bytes], data: st.Da
     for row in play(7, 60, 1):
         batch.step(row)
     env.maps()
+
+
+WRONG_SLOTS = (
+    {"next_world": 2**31 - 1},
+    {"next_world": -2},
+    {"next_world": 4 * 17 + WorldSet.REPORT},  # of another set
+    {"world_seed": 2**40},
+    {"world_seed": -1},
+    {"worlds": 9},
+    {"episode": 2**62},
+    {"episode": -1},
+)
+
+
+@pytest.mark.parametrize("wrong", WRONG_SLOTS, ids=str)
+def test_a_state_whose_next_episode_could_not_begin_is_refused(wrong: dict[str, int]) -> None:
+    env = vector(PIXELS, 1)
+    batch = Batch(env).reset()
+    before = env.get_state(0)
+    payload = bytearray(before[HEADER:])
+    row = np.frombuffer(payload, SLOT, count=1)
+    for name, value in wrong.items():
+        row[name] = value
+    with pytest.raises(StateError):
+        env.set_state(0, forged(bytes(payload)))
+    assert env.get_state(0) == before
+    batch.step([0])
 
 
 # Pictures

@@ -14,6 +14,9 @@ from envgen_exp.families.design import Design, check_design, design_key
 from envgen_exp.families.vector import ArraySpec, Buffers, EpisodeRecord, VectorEnv
 from envgen_exp.seeding import WORLD_SEED_MODULUS, WorldSet, world_seed
 
+_MOST_EPISODES = 2**62
+"""No slot begins as many; their count fits into a state's 64 bits with room to spare."""
+
 
 class Slot:
     """One environment: the running episode, and what the next one is."""
@@ -203,10 +206,14 @@ def check_slots(designs: Sequence[Design | None], seeds: Sequence[int], model: t
         raise EngineError(f"designs and seeds: need equal lengths of at least 1, got {len(designs)} and {len(seeds)}")
     for slot, (design, seed) in enumerate(zip(designs, seeds, strict=True)):
         check_design(design, model)
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise EngineError(f"seeds[{slot}]: needs an int, got {seed!r}")
-        if not -(2**63) <= seed < 2**63:
-            raise EngineError(f"seeds[{slot}]: {seed} does not fit into 64 bits")
+        _check_seed(f"seeds[{slot}]", seed)
+
+
+def _check_seed(name: str, seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise EngineError(f"{name}: needs an int, got {seed!r}")
+    if not -(2**63) <= seed < 2**63:
+        raise EngineError(f"{name}: {seed} does not fit into 64 bits")
 
 
 def row_worlds(row: Any) -> WorldSet | None:
@@ -215,8 +222,18 @@ def row_worlds(row: Any) -> WorldSet | None:
 
 
 def is_sound(row: Any) -> bool:
-    """Whether `Slot.restore` can take over the numbers of a row."""
-    return bool(row["worlds"] in (-1, *WorldSet) and row["episode"] >= 0 and row["next_world"] >= -1)
+    """Whether `Slot.restore` can take over the numbers of a row, and the next episodes begin."""
+    if row["worlds"] not in (-1, *WorldSet):
+        return False
+    played = [row["world_seed"]] if row["episode"] else []
+    chosen = [] if row["next_world"] == -1 else [row["next_world"]]
+    try:
+        _check_seed("seed", row["seed"])
+        for world in played + chosen:
+            _check_world(world, row_worlds(row))
+    except EngineError:
+        return False
+    return 0 <= row["episode"] < _MOST_EPISODES
 
 
 def check_same(row: Any, settings: Mapping[str, int]) -> None:
