@@ -21,7 +21,9 @@ from runs import SMOKE, quick
 
 import envgen_exp
 from envgen_exp.commands import interface, sweep
-from envgen_exp.errors import ConfigError, RunFolderError
+from envgen_exp.errors import ConfigError, DesignError, RunFolderError
+from envgen_exp.families.crafter.family import CrafterFamily
+from envgen_exp.families.family import DesignCheck
 
 ROOT = Path(__file__).parents[1]
 PAGE = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -86,6 +88,33 @@ def test_the_page_runs_as_written(page: dict[str, Any]) -> None:
     assert page["played"]["length"].shape == (2,)
 
 
+def test_designs_alone_are_those_of_the_whole_run(page: dict[str, Any]) -> None:
+    designed: envgen_exp.LoadedRun = page["designed"]
+    assert not designed.finished
+    assert designed.curves["designs/repaired"].steps.tolist() == [0]
+    assert designed.curves.keys().isdisjoint({"steps/designed", "steps/original"})
+    assert designed.designs == [row for row in page["run"].designs if row["cycle"] == 1]
+
+
+def test_an_agent_is_trained_in_given_designs_alone_and_can_be_saved_and_scored(page: dict[str, Any]) -> None:
+    trained: envgen_exp.LoadedRun = page["trained"]
+    assert [row["settings"] for row in trained.designs[:2]] == page["settings"]
+    assert (trained.designs[2]["settings"]["target_biome"], len(trained.designs)) == ("mountain", 3)
+    assert (trained.record.total_steps, trained.curves["steps/designed"].values[-1]) == (1024, 1024)
+    assert set(trained.episodes["design"]) <= {row["design"] for row in trained.designs}
+    assert set(trained.episodes["phase"]) == {"cycle1-train-designed"}
+    assert {path.name for path in Path("my-agent").iterdir()} >= {"weights.safetensors", "agent.py", "README.md"}
+    scored = envgen_exp.compose(f"resume={trained.folder}").run()
+    assert (scored.finished, scored.record.total_steps) == (True, 1024)
+
+
+def test_training_in_the_original_alone(page: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    run = envgen_exp.compose(*SMOKE, "cycles=3", "designer=fixed").train([None], steps=800)
+    assert set(run.episodes["design"]) == {"original"}
+    assert (run.config.arm, run.config.cycles, run.config.designer.name) == ("original", 1, "original")
+    assert f"resume={run.folder}" in capfd.readouterr().out
+
+
 def test_a_loaded_run_is_what_the_record_says(page: dict[str, Any]) -> None:
     run: envgen_exp.LoadedRun = page["run"]
     summary = run.record.summary
@@ -127,7 +156,22 @@ def test_what_is_wrong_is_one_line(page: dict[str, Any], monkeypatch: pytest.Mon
     (tmp_path / "llm").mkdir()
     (tmp_path / "llm" / "mine.yaml").write_text("defaults: [offline, _self_]\nname: mine\n")
     assert envgen_exp.compose("llm=mine", config_dir=tmp_path).config.llm.name == "mine"
-    monkeypatch.setattr(sweep, "run_once", lambda config, argv: 130)
+    composed = page["composed"]
+    with pytest.raises(DesignError, match="needs designs, or the original alone"):
+        composed.train([None, {}], steps=400)
+    with pytest.raises(DesignError, match="did you mean target_biome"):
+        composed.train([{"target_biom": "mountain"}], steps=400)
+    with pytest.raises(ConfigError, match="nearest allowed: 400 or 404"):
+        composed.train([{}], steps=401)
+    with monkeypatch.context() as patch:
+        patch.setattr(CrafterFamily, "check", lambda *_: DesignCheck(playable=False, findings=("lava",), impossible=()))
+        with pytest.raises(ConfigError, match=r"designer\.sets: cycle 1, design 1: can't be played: lava"):
+            composed.train([{}], steps=400)
+    with pytest.raises(ConfigError, match="train: agent=direct trains nothing"):
+        envgen_exp.compose("agent=direct", "llm=gpt4").train([{}], steps=400)
+    with pytest.raises(ConfigError, match="has its designs"):
+        envgen_exp.compose(f"resume={page['run'].folder}").train([{}], steps=400)
+    monkeypatch.setattr(sweep, "run_once", lambda config, argv, part: 130)
     with pytest.raises(KeyboardInterrupt, match=f"resume={tmp_path}/run"):
         envgen_exp.compose(*SMOKE, f"folder={tmp_path}/run").run()
 

@@ -5,6 +5,7 @@
     env = gymnasium.make("EnvGen/Crafter-v0")               # importing the package registers both games
     run = envgen_exp.compose("experiment=demo").run()       # what `python run.py experiment=demo` does
     run = envgen_exp.load("runs/NAME")                      # its curves, designs and episodes
+    envgen_exp.compose("llm=gpt4").design().designs         # designs alone; .train(designs, steps=N) trains alone
 
 What does runs is imported when it is first asked for: the environments need nothing of it.
 """

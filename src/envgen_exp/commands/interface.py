@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,16 @@ from numpy.typing import NDArray
 from envgen_exp.commands import searchpath, sweep
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.config import Device, RunConfig
-from envgen_exp.errors import ConfigError, RunFolderError
+from envgen_exp.errors import ConfigError, DesignError, RunFolderError
+from envgen_exp.families import make_family
 from envgen_exp.families.design import design_key
 from envgen_exp.families.keywords import DesignLike, check_count, to_design
 from envgen_exp.guard.reading import understood
+from envgen_exp.learners import traits
 from envgen_exp.run.folder import new_path
+from envgen_exp.run.plan import Part
 from envgen_exp.run.record import RunRecord
+from envgen_exp.run.stored import quoted
 from envgen_exp.run.summary import RunSummary
 
 Table = dict[str, NDArray[Any]]
@@ -64,13 +69,59 @@ class Composed:
         It prints what `python run.py` prints; verbosity=quiet is quieter. Raises EnvGenError for what fails, and
         KeyboardInterrupt where a signal stopped it: compose("resume=FOLDER") goes on.
         """
+        return self._done(Part.whole)
+
+    def design(self) -> LoadedRun:
+        """The first cycle's designs, by the run's designer, and no training: what `run` does first, in its folder.
+
+        They are in `designs`; compose("resume=FOLDER").run() trains in them, and pays for no call twice. Raises as
+        `run`, and ConfigError where nobody designs.
+        """
+        self._check_trains("design")
+        return self._done(Part.designed)
+
+    def train(self, designs: Sequence[DesignLike], *, steps: int) -> LoadedRun:
+        """Train a new agent for `steps` steps in these designs side by side, and nothing before or after it.
+
+        It is the first phase of a run whose designs are given, with this one's agent and other settings: its
+        `evaluate` plays, `export` saves, and compose("resume=FOLDER").run() adds the two evaluations. [None] trains
+        in the original. Raises as `run`, and DesignError for what is no design of the family; all of it before a step.
+        """
+        self._check_trains("train")
+        if self.config.resume is not None:
+            raise ConfigError(f"resume={self.config.resume}: has its designs; train() begins a run of its own")
+        family = make_family(self.config.env)
+        given = [to_design(family, design) for design in designs]
+        found = [design.model_dump(mode="json", exclude_defaults=True) for design in given if design is not None]
+        if not given or 0 < len(found) < len(given):
+            raise DesignError("train: needs designs, or the original alone: [None]")
+        own = {
+            "arm": "human" if found else "original",
+            "designer.num_designs": len(given),
+            **({"designer.sets": _typed([found])} if found else {}),
+            "cycles": 1,
+            "schedule.mixture": "alternate",
+            "schedule.designed_steps": check_count("steps", steps),
+            "schedule.original_steps": 0,
+            "schedule.final_steps": 0,
+        }
+        typed = {word.partition("=")[0]: word for word in self.overrides}
+        kept = [word for key, word in typed.items() if key not in own and key.split(".")[0] != "designer"]
+        words = (*kept, *(f"{key}={value}" for key, value in own.items()))
+        return Composed(words, compose_run(words))._done(Part.trained)
+
+    def _check_trains(self, what: str) -> None:
+        if not traits(self.config.agent.name).trains:
+            raise ConfigError(f"{what}: agent={self.config.agent.name} trains nothing, and nobody designs for it")
+
+    def _done(self, part: Part) -> LoadedRun:
         config = self.config
         if config.dry_run:
             raise ConfigError("dry_run=true: does no run; plan() has what it would print")
         folder = Path(config.resume or config.folder or new_path(config))
         if config.resume is None:
             config = dataclasses.replace(config, folder=str(folder))
-        if sweep.run_once(config, self.overrides):
+        if sweep.run_once(config, self.overrides, part):
             raise KeyboardInterrupt(f"stopped; compose('resume={folder}').run() goes on")
         return load(folder)
 
@@ -206,6 +257,24 @@ class LoadedRun:
         chosen = to_design(player.family, design)
         records, _ = watch(player, chosen, check_count("episodes", episodes), check_count("seed", seed, 0), 0)
         return _table([dataclasses.asdict(record) for record in records], player.family.skills)
+
+    def export(self, folder: str | Path) -> None:
+        """Write its agent into a folder, to be used and shared without this package: `play --export`.
+
+        Raises EnvGenError where there is none, or it can't be had without it.
+        """
+        from envgen_exp.commands.play import Player, export  # torch comes with it
+
+        export(Player.open(self.folder, Device.cpu), Path(folder))
+
+
+def _typed(value: Any) -> str:
+    """Plain values as an override writes them."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_typed(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_typed, value)) + "]"
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _table(rows: Iterable[Mapping[str, Any]], skills: Sequence[str]) -> Table:

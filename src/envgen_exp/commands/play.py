@@ -56,8 +56,7 @@ def main(argv: Sequence[str]) -> int:
     _tell(console, player.origin)
     design = None if asked.design is None else parse_design(asked.design, player.family)
     if asked.export is not None:
-        player.learner.export(asked.export, origin=player.origin)
-        write_card(RunRecord(asked.folder), asked.export / "README.md")
+        export(player, asked.export)
         _tell(console, f"exported: weights.safetensors, agent.py and README.md in {asked.export}")
     if asked.episodes:
         play(player, design, asked.episodes, asked.seed, asked.videos, console)
@@ -105,6 +104,12 @@ class Player:
                 f"steps; {progress}"
             )
             return cls(folder, config, family, learner, origin, tuple(f"passed over: {line}" for line in damaged))
+
+
+def export(player: Player, folder: Path) -> None:
+    """Write the agent into a folder, to be used without this package; ConfigError where that can't be."""
+    player.learner.export(folder, origin=player.origin)
+    write_card(RunRecord(player.folder), folder / "README.md")
 
 
 def write_card(record: RunRecord, readme: Path) -> None:

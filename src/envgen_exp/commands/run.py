@@ -8,7 +8,7 @@ from pathlib import Path
 from envgen_exp.commands.report import tell_run
 from envgen_exp.config import RunConfig
 from envgen_exp.reporting.run.page_of_run import write_report
-from envgen_exp.run import loop
+from envgen_exp.run import loop, plan
 from envgen_exp.run.folder import Files
 from envgen_exp.run.record import RunRecord
 from envgen_exp.tracking.progress import make_console
@@ -22,6 +22,6 @@ class _Views:
         tell_run(RunRecord(folder), Files(folder).report, make_console())
 
 
-def run(config: RunConfig, argv: Sequence[str]) -> int:
+def run(config: RunConfig, argv: Sequence[str], part: plan.Part = plan.Part.whole) -> int:
     """As `loop.run`."""
-    return loop.run(config, argv, _Views())
+    return loop.run(config, argv, _Views(), part)

@@ -56,10 +56,10 @@ class SweepError(Exception):
     """A run of a sweep ended with an error, which it has told and written down."""
 
 
-def run_once(config: RunConfig, argv: Sequence[str]) -> int:
-    """One run in this process; its exit status."""
+def run_once(config: RunConfig, argv: Sequence[str], part: plan.Part = plan.Part.whole) -> int:
+    """One run in this process, or the first part of it; its exit status."""
     _set_waiting()
-    return _pipeline()(config, argv)
+    return _pipeline()(config, argv, part)
 
 
 def _set_waiting() -> None:
@@ -81,7 +81,7 @@ def _memory() -> Iterator[None]:
 
 
 @functools.cache
-def _pipeline() -> Callable[[RunConfig, Sequence[str]], int]:
+def _pipeline() -> Callable[[RunConfig, Sequence[str], plan.Part], int]:
     """What does a run, imported only now: it takes seconds, and help and errors should not."""
     # What is imported stays: looking for garbage in it, while it is imported and ever after, costs time for nothing.
     gc.disable()

@@ -21,9 +21,9 @@ class Human(Defaults):
     def __init__(self, config: DesignerConfig, means: Means) -> None:
         """Raises ConfigError for the first design that is none of the family's or that nobody can play."""
         assert isinstance(config, HumanConfig)
+        where = f"designer.file={config.file}" if config.file else "designer.sets"
         self._proposals = [
-            _proposal(designs, f"designer.file={config.file}: cycle {cycle}", means)
-            for cycle, designs in enumerate(config.sets, start=1)
+            _proposal(designs, f"{where}: cycle {cycle}", means) for cycle, designs in enumerate(config.sets, start=1)
         ]
 
     def design(self, cycle: int, feedback: Feedback | None) -> Proposal:

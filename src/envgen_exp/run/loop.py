@@ -58,15 +58,17 @@ class Views(Protocol):
         """Print what the finished run in a folder came to."""
 
 
-def run(config: RunConfig, argv: Sequence[str], views: Views) -> int:
-    """Do the whole run, or what is left of it, and return the exit status. Raises EnvGenError.
+def run(config: RunConfig, argv: Sequence[str], views: Views, part: plan.Part = plan.Part.whole) -> int:
+    """Do the whole run, or its first part, or what is left of that, and return the exit status. Raises EnvGenError.
 
     `argv` is what was typed, for the command that repeats the run.
     """
     prepared = prepare(config)
     if config.resume is None and (config.verbosity is not Verbosity.quiet or config.dry_run):
-        for part in tell_plan(prepared):
-            print(part, flush=True)
+        for lines in tell_plan(prepared):
+            print(lines, flush=True)
+        if part is not plan.Part.whole:
+            print(f"now         no more than {part.value}", flush=True)
     if config.dry_run:
         print(tell_messages(prepared))
         return 0
@@ -79,7 +81,10 @@ def run(config: RunConfig, argv: Sequence[str], views: Views) -> int:
         try:
             if config.resume is not None and not this.session.finished:
                 views.page(folder.path)
-            loop(this, plan.cycles(config))
+            if part is plan.Part.whole:
+                loop(this, plan.cycles(config))
+            else:
+                begin(this, part)
         except Stopped as stopped:
             this.stopped(str(stopped))
             with contextlib.suppress(RunFolderError):
@@ -110,6 +115,17 @@ def loop(this: Run, cycles: int) -> None:
     if cycles:
         this.train([None])
     this.report()
+
+
+def begin(this: Run, part: plan.Part) -> None:
+    """The first phases of the same figure, and a page of what they gave."""
+    proposal = this.design(1, None)
+    if part is plan.Part.trained:
+        this.train(proposal.designs)
+    this.close()
+    this.views.page(this.folder.path)
+    if this.config.verbosity is not Verbosity.quiet and not this.session.finished:
+        print(f"{part.value}: done; to go on:\n{resume_command(this.folder.path, this.config.llm)}", flush=True)
 
 
 class Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from operator import attrgetter
 
 from envgen_exp.config import Mixture, RunConfig, design_set
@@ -19,6 +20,14 @@ MIDWAY = "report-at-{}"
 
 REPORT = "report-evaluation"
 """The phase that carries the score."""
+
+
+class Part(Enum):
+    """How much of a run is done: all of it, or what its first phases are, and the rest when it is resumed."""
+
+    whole = "the report evaluation"
+    designed = "the first designs"
+    trained = "the first training phase"
 
 
 @dataclass(frozen=True)
