@@ -607,7 +607,7 @@ WRONG_SLOTS = (
 
 @pytest.mark.parametrize("wrong", WRONG_SLOTS, ids=str)
 def test_a_state_whose_next_episode_could_not_begin_is_refused(wrong: dict[str, int]) -> None:
-    env = vector(PIXELS, 1)
+    env = NativeVector(PIXELS, [None], [0], WorldSet.TRAIN)
     batch = Batch(env).reset()
     before = env.get_state(0)
     payload = bytearray(before[HEADER:])
@@ -618,6 +618,10 @@ def test_a_state_whose_next_episode_could_not_begin_is_refused(wrong: dict[str, 
         env.set_state(0, forged(bytes(payload)))
     assert env.get_state(0) == before
     batch.step([0])
+    row[...] = np.frombuffer(before[HEADER:], SLOT, count=1)
+    row["next_world"] = 4 * 17 + WorldSet.TRAIN
+    env.set_state(0, forged(bytes(payload)))
+    assert env.get_state(0) == forged(bytes(payload))
 
 
 # Pictures

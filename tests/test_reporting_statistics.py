@@ -437,6 +437,11 @@ def test_power_of_equivalence_is_what_simulations_find() -> None:
         assert equivalence_power(count, sd, 2.0) == pytest.approx(shown.mean(), abs=0.012)
 
 
+def test_the_power_of_values_that_are_all_alike() -> None:
+    assert equivalence_power(5, 0.0, 2.0) == 1.0
+    assert difference_power(5, 0.0, 2.0) == 1.0
+
+
 def test_power_of_a_difference_by_simulation_and_the_runs_it_needs() -> None:
     rng = np.random.default_rng(7)
     a, b = rng.standard_normal((2, 20_000, 7))

@@ -225,15 +225,15 @@ def is_sound(row: Any) -> bool:
     """Whether `Slot.restore` can take over the numbers of a row, and the next episodes begin."""
     if row["worlds"] not in (-1, *WorldSet):
         return False
-    played = [row["world_seed"]] if row["episode"] else []
-    chosen = [] if row["next_world"] == -1 else [row["next_world"]]
+    played = [int(row["world_seed"])] if row["episode"] else []
+    chosen = [] if row["next_world"] == -1 else [int(row["next_world"])]
     try:
-        _check_seed("seed", row["seed"])
+        _check_seed("seed", int(row["seed"]))
         for world in played + chosen:
             _check_world(world, row_worlds(row))
     except EngineError:
         return False
-    return 0 <= row["episode"] < _MOST_EPISODES
+    return bool(0 <= row["episode"] < _MOST_EPISODES)
 
 
 def check_same(row: Any, settings: Mapping[str, int]) -> None:
