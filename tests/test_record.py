@@ -16,7 +16,7 @@ from envgen_exp.llm import ledger
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.run.preparation import open_folder
 from envgen_exp.run.record import RunRecord
-from envgen_exp.run.summary import Successes
+from envgen_exp.run.summary import Episodes, Successes
 
 GPT4 = {"llm.name": "gpt4", "llm.kind": "litellm", "llm.model": "openai/gpt-4.1"}
 
@@ -147,3 +147,10 @@ def test_nobody_else_reads_a_runs_files() -> None:
         "reporting/study/collect.py",
         "reporting/study/packs.py",
     }
+
+
+def test_means_are_over_episodes_where_a_record_stands_for_several() -> None:
+    one = {"episode_return": 0.5, "length": 3, "skills": [2], "trials": [3]}
+    other = {"episode_return": 0.1, "length": 1, "skills": [0], "trials": [1]}
+    found = Episodes.of([one, other], 1)
+    assert (len(found), found.mean_length, found.mean_return) == (4, 1.0, pytest.approx(0.4))

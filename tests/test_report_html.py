@@ -544,6 +544,14 @@ def test_videos_are_in_the_page_as_far_as_there_is_room(copied: Path, monkeypatc
     assert "videos/b%20c.mp4" in made.addresses
 
 
+def test_a_finished_run_without_films_says_what_makes_some(copied: Path) -> None:
+    made = Page(render(RunRecord(copied)))
+    assert "The run kept no films" in made.text
+    assert any(word.endswith(f"-m envgen_exp play {copied}") for word in made.words)
+    (copied / "summary.json").unlink()
+    assert "The run kept no films" not in Page(render(RunRecord(copied))).text
+
+
 def test_a_film_is_told_in_words(copied: Path) -> None:
     (copied / "videos").mkdir()
     for name in ("play-original-s0-1", "cycle2-evaluate-1", "cycle1-evaluate-1"):

@@ -65,7 +65,6 @@ def test_plain_lines_are_rate_limited_and_end_each_phase() -> None:
         "train  1,000/1,000 steps  25 steps/s  score 10",
         "evaluate  0/20 episodes",
         "evaluate  10/20 episodes  0.2 episodes/s  40 s left  score 10",
-        "evaluate  10/20 episodes  0.2 episodes/s  40 s left  score 10",
     ]
 
 

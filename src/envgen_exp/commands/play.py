@@ -178,11 +178,10 @@ def print_skills(player: Player, design: Design | None, records: Sequence[Episod
     console.print(table)
     score = family.score(dict(zip(family.skills, found.rates.tolist(), strict=True)))
     low, high = found.score_interval(family)
-    mean_return = np.mean([record.episode_return for record in records])
     _tell(
         console,
         f"score {score:.2f} % [{low:.2f}, {high:.2f}] over {episodes:,} episodes in validation worlds of {where}; mean "
-        f"return {mean_return:.2f}, mean length {found.lengths.sum() / episodes:,.0f} steps",
+        f"return {found.mean_return:.2f}, mean length {found.mean_length:,.0f} steps",
     )
     what = "the report evaluation" if design is None else "a score of the original"
     _tell(console, f"This is not {what}: few episodes make the score read low, and tables count the report's alone.")

@@ -47,7 +47,7 @@ class Gallery:
             if pixels is None:
                 return None
             alt = f"What the agent sees at the start of world 1 of {name}"
-            caption = element("figcaption", "agent's view of world 1")
+            caption = element("figcaption", "seen in world 1")
             self._drawn[key] = element("figure", picture(pixels, alt), caption, class_="eye")
         return self._drawn[key]
 

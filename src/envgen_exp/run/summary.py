@@ -63,6 +63,16 @@ class Episodes:
         found: NDArray[np.float64] = self.shown.sum(axis=0) / np.maximum(self.trials.sum(axis=0), 1)
         return found
 
+    @property
+    def mean_return(self) -> float:
+        """Over episodes; a record has the mean of those that it stands for."""
+        return float(np.average(self.returns, weights=self.number))
+
+    @property
+    def mean_length(self) -> float:
+        """Steps of an episode; a record has those of all that it stands for."""
+        return float(self.lengths.sum() / len(self))
+
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, Any]], num_skills: int) -> Episodes:
         """From rows of episodes.jsonl."""

@@ -115,6 +115,7 @@ class PlainProgress:
         self._now = _Phase("", 0, 0, "", 0.0)
         self._numbers: dict[str, float] = {}
         self._written_at = clock()
+        self._written = ""
 
     def phase(self, name: str, total_steps: int, cycle: int, *, done: int = 0, unit: str = "steps") -> None:
         self._end_phase()
@@ -128,7 +129,7 @@ class PlainProgress:
         self._now.move(steps_done, now)
         if now - self._written_at >= (VERBOSE_SECONDS if self._verbose else PLAIN_SECONDS):
             self._written_at = now
-            self._write(self._now.line(self._numbers))
+            self._write_line()
 
     def skills(self, cycle: int, rates: Mapping[str, float], episodes: int) -> None:
         self._skills.add(cycle, rates, episodes)
@@ -146,8 +147,15 @@ class PlainProgress:
 
     def _end_phase(self) -> None:
         if self._now.moved:
-            self._write(self._now.line(self._numbers))
+            self._write_line()
         self._now = _Phase("", 0, 0, "", self._clock())
+
+    def _write_line(self) -> None:
+        """How far the phase is, unless that has just been said."""
+        line = self._now.line(self._numbers)
+        if line != self._written:
+            self._write(line)
+        self._written = line
 
 
 class LiveProgress:

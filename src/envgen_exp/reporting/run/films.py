@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import urllib.parse
 from pathlib import Path
 
 import numpy as np
 
+from envgen_exp.families.family import Playable
 from envgen_exp.guard.reading import read_bytes, within
 from envgen_exp.reporting.page import Markup, data_uri, element, joined, png
 from envgen_exp.run.films import FRAMES_PER_SECOND, MAX_STEPS
+from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
 
 EMBEDDED_BYTES = 8_000_000
@@ -30,8 +33,15 @@ def films(data: RunRecord) -> Markup:
         link = urllib.parse.quote(file.relative_to(data.folder).as_posix())
         parts.append(figure(data, file, file.stem, link, embedded=size <= room))
         room -= size if size <= room else 0
-    if not parts:
+    if not parts and not (data.finished and data.learner.trains and isinstance(data.family, Playable)):
         return Markup("")
+    if not parts:
+        why = (
+            f"with the pictures of worlds they would take more than 2.5 % of its time, or more than {MAX_STEPS:,} steps"
+        )
+        none = f"The run kept no films: {why}. This makes some:"
+        command = pasted(shlex.join(["python", "-m", "envgen_exp", "play", str(data.folder)]))
+        return joined([element("p", none, class_="note"), element("pre", command, class_="command")])
     note = (
         "First episodes of evaluations, as they were counted; a skill that is new is marked for a second. A film shows "
         f"a whole episode: there is none of one that took more than {MAX_STEPS:,} steps, or whose film would take "

@@ -97,7 +97,7 @@ def frames(data: RunRecord) -> Markup:
         [part["stratum"], f"{part['frames']:,}", *(_of_stratum(part[label]) for label in labels)]
         for part in of["strata"]
     ]
-    parts: list[object] = [table(caption, HEADERS, error_rows(of), numbers=2)]
+    parts: list[object] = [table(caption, HEADERS, error_rows(of), numbers=1)]
     if paper:
         headers = ["label", "RMSE here", "the paper's", "unit"]
         parts += [table("Beside the paper, as it counts", headers, paper), element("p", PAPER_NOTE, class_="note")]

@@ -30,7 +30,7 @@ def grades(data: RunRecord) -> Markup:
         names.append(f"{family.grade_name}: {grade}")
         ours.append((score, low, high))
         numbers = [f"{len(found):,}", f"{score:.1f} [{low:.1f}, {high:.1f}]"]
-        cells.append([*numbers, f"{found.returns.mean():.2f}", f"{found.lengths.mean():,.0f}"])
+        cells.append([*numbers, f"{found.mean_return:.2f}", f"{found.mean_length:,.0f}"])
     groups = [("report evaluation", 4, ours)]
     headers = [family.grade_name, "episodes", "score % [95 %]", "return", "length, steps"]
     for one in references_of(data):

@@ -154,9 +154,9 @@ def _played(data: RunRecord, cycle: int, design: Design) -> Markup:
     if not len(episodes):
         return element("p", "No training episode in it has ended.", class_="note")
     counts = episodes.successes(data.skills)
-    rates = ", ".join(f"{t} {percent(counts.rate(t))} %" for t in design.targets if t in data.skills)
-    words = f"Played: {len(episodes):,} whole episodes, mean return {episodes.returns.mean():.2f}"
-    return element("p", f"{words}, mean length {episodes.lengths.mean():,.0f} steps. {rates}", class_="note")
+    rates = ", ".join(f"{t} {percent(counts.rate(t))}\u00a0%" for t in design.targets if t in data.skills)
+    words = f"Played: {len(episodes):,} whole episodes, mean return {episodes.mean_return:.2f}"
+    return element("p", f"{words}, mean length {episodes.mean_length:,.0f} steps. {rates}", class_="note")
 
 
 def _afterwards(data: RunRecord, cycle: int, proposal: Proposal) -> Markup:
@@ -172,7 +172,7 @@ def _afterwards(data: RunRecord, cycle: int, proposal: Proposal) -> Markup:
     before = data.feedback.get(cycle - 1)
     if before is None:
         words = "There is no evaluation before it to compare with; success after it:"
-        rates = ", ".join(f"{s} {percent(after.counts.rate(s))} %" for s in data.skills if s in claimed)
+        rates = ", ".join(f"{s} {percent(after.counts.rate(s))}\u00a0%" for s in data.skills if s in claimed)
         return joined([head, element("p", f"{words} {rates or 'no skill was claimed'}.")])
     changes = {skill: changed(skill, before.counts, after.counts) for skill in data.skills}
     verdicts = {skill: change.word for skill, change in changes.items()}

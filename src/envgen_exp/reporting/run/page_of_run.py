@@ -59,7 +59,7 @@ def render(data: RunRecord) -> str:
         ("curves", "Skill curves", skill_curves),
         ("lineage", "Designs and what came of them", lineage),
         ("gap", "Designed against original", gap),
-        ("frames", "Errors by distance, and the worst frames", frames),
+        ("frames", "Errors and worst frames", frames),
         ("episodes", "Episodes of the report evaluation", episodes),
         ("learning", "Learning curves", learning),
         ("videos", "Videos", films),

@@ -179,7 +179,7 @@ def gap(data: RunRecord) -> Markup:
             mean, half = found
             means.append((mean, half))
             shown[kind].append((cycle, mean, half))
-            cells += [f"{len(episodes):,}", f"{episodes.returns.mean():.2f}", f"{mean:.1f} ± {half:.1f}"]
+            cells += [f"{len(episodes):,}", f"{episodes.mean_return:.2f}", f"{mean:.1f} ± {half:.1f}"]
         if len(means) == 2:
             (one, e1), (other, e2) = means
             half = math.hypot(e1, e2)

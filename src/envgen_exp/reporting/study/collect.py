@@ -133,7 +133,7 @@ class FoundRun(RunRecord):
             rates = dict(zip(self.skills, ended.rates.tolist(), strict=True)) if enough else {}
             curve["steps"].append(float(x))
             curve["score"].append(self.family.score(rates) if enough else None)
-            curve["return"].append(float(ended.returns.mean()) if enough else None)
+            curve["return"].append(ended.mean_return if enough else None)
         return curve
 
     @property
