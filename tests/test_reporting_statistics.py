@@ -101,6 +101,14 @@ def test_score_interval_covers_the_truth() -> None:
     assert 0.90 <= np.mean(hits) <= 0.985
 
 
+@pytest.mark.parametrize("gems", [1, 3, 19])
+def test_score_interval_of_a_single_skill_is_within_its_own(gems: int) -> None:
+    shown, trials = np.arange(20)[:, None] < gems, np.ones((20, 1), int)
+    low, high = score_interval(shown, ("gem",), lambda rates: 100 * rates["gem"], trials)
+    wilson_low, wilson_high = (100 * end for end in wilson(gems, 20))
+    assert wilson_low - 1e-9 <= low < 100 * gems / 20 < high <= wilson_high + 1e-9
+
+
 def test_score_interval_is_wide_where_all_episodes_are_alike() -> None:
     skills = ("a", "b")
     low, high = score_interval(np.zeros((20, 2), dtype=bool), skills, crafter_score)

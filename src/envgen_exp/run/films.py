@@ -36,7 +36,7 @@ MAX_STEPS = 1000
 SHOWN_FRAMES = 15
 """For how long a newly shown skill stays marked, and the last picture of an episode stays."""
 
-SPARSEST = 8
+SPARSEST = 64
 """A film that runs out of time draws every second step, then every fourth, and at last every so many-th."""
 
 MAX_BYTES = 4 * 2**20
