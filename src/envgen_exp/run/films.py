@@ -36,9 +36,6 @@ MAX_STEPS = 1000
 SHOWN_FRAMES = 15
 """For how long a newly shown skill stays marked, and the last picture of an episode stays."""
 
-SPARSEST = 64
-"""A film that runs out of time draws every second step, then every fourth, and at last every so many-th."""
-
 MAX_BYTES = 4 * 2**20
 """No film is larger; 500 frames of Crafter have about 0.5 MB."""
 
@@ -85,8 +82,8 @@ class FilmedEnv:
         env: what is played; `close` is its owner's.
         titles: a line for each film: how many slots are filmed.
         max_steps: where a film is cut.
-        max_seconds: how long drawing and coding may take in all. With half of it gone every second step is drawn, with
-            half of the rest gone every fourth, and so on; with all of it gone the films end where they are.
+        max_seconds: how long drawing and coding may take in all. With half of it gone so few steps are drawn that the
+            rest lasts for `max_steps`; with all of it gone the films end where they are.
         warn: hears why filming failed, once; the films are lost and the play goes on. Without it the error is raised.
 
     Raises ConfigError where there is nothing to draw a frame from.
@@ -109,6 +106,8 @@ class FilmedEnv:
         self.films = [Film(title, env.skills, max_steps) for title in titles]
         self.seconds = 0.0
         """What filming has taken so far."""
+        self._drawn = 0
+        """Frames of all films so far."""
 
     @property
     def num_envs(self) -> int:
@@ -182,17 +181,20 @@ class FilmedEnv:
     ) -> None:
         # A slot that has ended shows its next episode already.
         counts = None if self._counts is None else self._counts()
-        left, every = self._max_seconds - self.seconds, 1
-        while every < SPARSEST and left < self._max_seconds / (2 * every):
-            every *= 2
+        gap = 1.0
+        if self.seconds > self._max_seconds / 2:
+            to_come = sum(film.max_steps - film.coming for film in self.films if not film.finished)
+            left = 0.9 * self._max_seconds - self.seconds  # the rest, and half of this, is for steps that aren't drawn
+            gap = to_come * self.seconds / self._drawn / (left / 2) if left > 0 else math.inf
         for slot in running:
             film = self.films[slot]
             if slot in records:
                 film.end(records[slot])
             else:
                 shown = () if counts is None else counts[slot].tolist()
-                drawn = self._draw(obs, slot) if film.coming % every == 0 else None
-                film.add(drawn, float(rewards[slot]), shown)
+                due = film.coming - film.drawn >= gap
+                self._drawn += due
+                film.add(self._draw(obs, slot) if due else None, float(rewards[slot]), shown)
 
 
 class Film:
@@ -204,11 +206,13 @@ class Film:
         """The step in which each skill was first shown, in that order."""
         self.steps = 0
         """Steps of the game in the film."""
+        self.drawn = -math.inf
+        """The latest step with a picture."""
+        self.max_steps = max_steps
         self.record: EpisodeRecord | None = None
         """The episode's record; None where the film was cut before its end."""
         self.data = b""
         self._skills = tuple(skills)
-        self._max_steps = max_steps
         self._return = 0.0
         self._last: NDArray[np.uint8] | None = None
         self._file = io.BytesIO()
@@ -234,8 +238,8 @@ class Film:
         self._unlock(counts)
         if picture is not None:
             self._write(picture, "", self.steps)
-            self._last = picture
-        if self.steps >= self._max_steps or self._file.tell() > MAX_BYTES:
+            self._last, self.drawn = picture, self.steps
+        if self.steps >= self.max_steps or self._file.tell() > MAX_BYTES:
             self.finish()
 
     def end(self, record: EpisodeRecord) -> None:

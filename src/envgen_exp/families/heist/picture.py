@@ -30,7 +30,7 @@ def draw_frame(game: SafeState, size: tuple[int, int]) -> NDArray[np.uint8]:
         artist.observe()
         assert artist.large_frames is not None
         image = Image.fromarray(artist.large_frames[0].copy())
-    return np.array(image.resize((columns, rows), Image.Resampling.LANCZOS))
+    return np.array(image.resize((columns, rows), Image.Resampling.HAMMING))
 
 
 def draw_world(game: SafeState, unit: int) -> NDArray[np.uint8]:
