@@ -353,6 +353,7 @@ def test_what_is_no_design_is_refused(design: Any, message: str) -> None:
 ARGUMENT_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"engine": "natvie"}, "engine: 'natvie', allowed: native, reference; did you mean native"),
     ({"observation": None}, "observation: None, allowed: pixels, symbolic"),
+    ({"typical_episode": 9}, "unexpected keyword argument 'typical_episode'"),
     ({"originl_length": 9}, "unexpected keyword argument 'originl_length'.*did you mean original_length"),
     ({"original_length": 0}, "original_length: 0, allowed are whole numbers from 1"),
     ({"designed_length": 2.5}, "designed_length: 2.5"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,7 @@ def play(
     written = write_films(films, Files(player.folder).videos, f"play-{design_key(design)}-s{seed}")
     for path, film in written.items():
         skills = f"{len(film.unlocked)} of {len(player.family.skills)} skills"
-        _tell(console, f"video: {path} ({film.steps:,} steps; {skills})")
+        _tell(console, f"video: {shlex.quote(str(path))} ({film.steps:,} steps; {skills})")
     if left_out := len(films) - len(written):
         _tell(console, f"video: {left_out} left out: the episode has more than {MAX_STEPS:,} steps")
 

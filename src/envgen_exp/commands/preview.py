@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     for one in shown:
         print_design(one, family, default_counts(env), console)
     write_atomic(asked.out, render(shown, family, env, asked.worlds).encode())
-    console.print(Text(f"page: {asked.out}"), soft_wrap=True)
+    console.print(Text(f"page: {shlex.quote(str(asked.out))}"), soft_wrap=True)
     return 0 if all(one.check.playable for one in shown) else 1
 
 

@@ -120,7 +120,7 @@ def tell_run(run: RunRecord, page: Path, console: Console) -> None:
 
 def _tell_page(page: Path, console: Console) -> None:
     console.print(Text("report", style="bold"))
-    console.print(Text(f"  {page}"), soft_wrap=True)
+    console.print(Text(f"  {shlex.quote(str(page))}"), soft_wrap=True)
 
 
 def _composes(command: str) -> bool:

@@ -30,7 +30,8 @@ Size = int | tuple[int, int]
 def configure(family: str, settings: Mapping[str, Any]) -> EnvConfig:
     """The family's config from keyword arguments; enums by name. ConfigError for what it has not."""
     config = FAMILIES.config(family, EnvConfig) if family in FAMILIES.names else EnvConfig
-    kinds = {name: kind for name, kind in typing.get_type_hints(config).items() if name != "name"}
+    hints = typing.get_type_hints(config)
+    kinds = {field.name: hints[field.name] for field in dataclasses.fields(config) if field.name != "name"}
     values: dict[str, Any] = {"name": family}
     for name, value in settings.items():
         if name not in kinds:

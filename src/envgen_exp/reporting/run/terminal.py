@@ -25,7 +25,7 @@ def print_summary(summary: RunSummary, console: Console, commands: Sequence[str]
     console.print(skill_table(summary, console.width))
     console.print()
     console.print(facts(summary))
-    for line in ("folder", f"  {summary.folder}", "next", *(f"  {command}" for command in commands)):
+    for line in ("folder", f"  {shlex.quote(str(summary.folder))}", "next", *(f"  {command}" for command in commands)):
         console.print(Text(line, style="" if line.startswith(" ") else "bold"), soft_wrap=True)
 
 
