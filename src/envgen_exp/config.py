@@ -225,6 +225,8 @@ class DesignerConfig(Section):
     """Designs of a cycle."""
     prompt: Prompt = Prompt.auto
     """Which templates the messages are made from; auto is compact for llm=embedded, rich for all others."""
+    evidence: bool = False
+    """Tell also how near episodes came to weak skills, how they ended, and what designs for these were followed by."""
 
     @property
     def wants_source(self) -> str:
