@@ -86,6 +86,15 @@ class Painter:
         except (TypeError, ValueError) as error:
             raise EngineError(f"frames: {str(error).splitlines()[0]}") from None
 
+    def draw_scenes(self, scenes: list[dict[str, Any]], buffers: FrameBuffers) -> None:
+        """Draw scenes that are told in numbers, as `describe` does; EngineError where numbers or buffers don't fit."""
+        try:
+            self._native.draw_scenes(
+                scenes=scenes, images=buffers.images, labels=buffers.labels, strata=buffers.strata
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            raise EngineError(f"frames: {str(error).splitlines()[0]}") from None
+
 
 def describe(design: Design | None, world_seed: int, *, other_look: bool) -> dict[str, Any]:
     """A scene in numbers, to compute its labels a second time: lengths in 1/1024 m, angles in 1/65536 of a turn."""
