@@ -48,8 +48,19 @@ def _number(low: float, high: float, kind: Callable[[str], float] = float) -> Ca
     return read
 
 
+_SAID = {
+    "km": "km",
+    "mean speed, km/h": "kmh",
+    "from the lane's middle, RMS m": "place_rms",
+    "things in the way": "encounters",
+    "least time to collision, 5th percentile, s": "ttc_p5",
+    "... median, s": "ttc_median",
+    "... below 1 s": "ttc_below_1",
+}
+"""Rows of the table, and what each shows of what was counted."""
+
 WORDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "km": ("100", _number(1, 100_000)),
+    "km": ("100", _number(0.1, 100_000)),
     "events": ("", str),
     "speed": ("20", _number(5, 40)),
     "seed": ("0", _number(0, 2**31 - 1, int)),
@@ -119,20 +130,15 @@ def with_rates(counts: Mapping[str, Any]) -> dict[str, Any]:
 
 def tell(drivers: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     """The tables: each driver's counts, and what each event came to."""
-    table = Table(box=None, title="in 1,000 km, with 95 % Poisson intervals; n in brackets")
-    heads = ("driver", "km", *RARE, "mean km/h", "place RMS m", "TTC 5th pct s", "TTC < 1 s")
-    for header in heads:
-        table.add_column(header, justify="left" if header == "driver" else "right")
-    for name, found in drivers.items():
-        rates = [
-            f"{rate:,.0f} [{low:,.0f}, {high:,.0f}] ({found[kind]:,})"
-            for kind, (rate, low, high) in found["per_1000_km"].items()
-        ]
-        least = "-" if found["ttc_p5"] is None else f"{found['ttc_p5']:.2f}"
-        close = f"{found['ttc_below_1']:,} of {found['encounters']:,}"
-        table.add_row(
-            name, f"{found['km']:,.0f}", *rates, f"{found['kmh']:.1f}", f"{found['place_rms']:.2f}", least, close
-        )
+    table = Table(box=None, title="in 1,000 km, with 95 % Poisson intervals and n")
+    table.add_column("")
+    for name in drivers:
+        table.add_column(name, justify="right")
+    for kind in RARE:
+        rates = [(*found["per_1000_km"][kind], found[kind]) for found in drivers.values()]
+        table.add_row(kind, *(f"{rate:,.0f} [{low:,.0f}, {high:,.0f}] {n:,}" for rate, low, high, n in rates))
+    for title, key in _SAID.items():
+        table.add_row(title, *("-" if found[key] is None else f"{found[key]:,}" for found in drivers.values()))
     console.print(table)
     events = Table(box=None, title="collisions + departures / events met")
     events.add_column("event")

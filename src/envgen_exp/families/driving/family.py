@@ -22,7 +22,7 @@ from envgen_exp.families.driving.design import (
     contradiction,
     events_of,
 )
-from envgen_exp.families.driving.drive import drive
+from envgen_exp.families.driving.drive.drive import RATES, STRAIGHT, Stage, drive_all, stages
 from envgen_exp.families.driving.drive.panel import with_panel
 from envgen_exp.families.driving.judging import judge, score
 from envgen_exp.families.driving.painter import LABELS, STRATA, Painter
@@ -213,11 +213,11 @@ class DrivingFamily:
 
     @property
     def drive_events(self) -> Mapping[str, tuple[str, ...]]:
-        return {name: tuple(rates) for name, rates in drive.RATES.items()}
+        return {name: tuple(rates) for name, rates in RATES.items()}
 
     @property
     def bounds(self) -> Mapping[str, Reader]:
-        straight = np.array(drive.STRAIGHT, np.float32)
+        straight = np.array(STRAIGHT, np.float32)
         return {
             "exact labels": lambda frames: frames.labels,
             "straight ahead": lambda frames: np.tile(straight, (len(frames.labels), 1)),
@@ -227,12 +227,10 @@ class DrivingFamily:
         self, reader: Reader, *, km: float, events: str, seed: int, speed: float, watch: Watcher | None = None
     ) -> dict[str, Any]:
         """Roads of the report's look, in stages of 2 km that are driven side by side; see docs/driving.md."""
-        stages = drive.stages(km, events, seed, speed)
-        return drive.drive(self._painter, self.frame_spec.shape, reader, stages, watch, self._filmed)
+        driven = stages(km, events, seed, speed)
+        return drive_all(self._painter, self.frame_spec.shape, reader, driven, watch, self._filmed)
 
-    def _filmed(
-        self, stage: drive.Stage, labels: NDArray[np.float32], answers: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
+    def _filmed(self, stage: Stage, labels: NDArray[np.float32], answers: NDArray[np.float32]) -> NDArray[np.uint8]:
         height, width, _ = ImageSize.half.shape
         seen = _buffers(1, (3 * height, 3 * width, 3))
         self._painter.draw_scenes([stage.scene()], seen)

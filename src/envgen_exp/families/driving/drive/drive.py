@@ -189,7 +189,7 @@ def stages(km: float, events: str, seed: int, cruise: float) -> list[Stage]:
     return [Stage(number, seed, length, RATES[events], cruise) for number, length in enumerate(lengths)]
 
 
-def drive(
+def drive_all(
     painter: Painter,
     shape: tuple[int, ...],
     reader: Reader,
@@ -222,14 +222,9 @@ def drive(
 
 def counted(driven: Sequence[Stage]) -> dict[str, Any]:
     """What happened in all stages, as plain values."""
-    collisions, departures, met = (
-        Counter(one for stage in driven for one in getattr(of(stage), name))
-        for of, name in (
-            (lambda stage: stage, "collisions"),
-            (lambda stage: stage, "departures"),
-            (lambda stage: stage.traffic, "met"),
-        )
-    )
+    collisions = Counter(one for stage in driven for one in stage.collisions)
+    departures = Counter(one for stage in driven for one in stage.departures)
+    met = Counter(one for stage in driven for one in stage.traffic.met)
     least = sorted(value for stage in driven for value in stage.least_times)
     seconds, metres = (sum(getattr(stage, name) for stage in driven) for name in ("seconds", "metres"))
     frames = sum(stage.frames for stage in driven)

@@ -140,10 +140,10 @@ class Lanes:
         """t of a lane's middle where nothing is shifted."""
         return (lane + 0.5 - self.count / 2) * self.width
 
-    def beside(self, t: float) -> float:
-        """t of the nearer place beside the road."""
+    def beside(self, side: float) -> float:
+        """t of a place beside the road, to the right where `side` is above 0."""
         half = self.count * self.width / 2 + 3
-        return half + self.shoulders[1] if t > 0 else -half - self.shoulders[0]
+        return half + self.shoulders[1] if side > 0 else -half - self.shoulders[0]
 
 
 @dataclass
@@ -228,7 +228,9 @@ class Traffic:
 
     def _leave(self, one: Actor) -> None:
         if not one.leaves:
-            one.leaves, one.sideways, one.aim = True, LEAVING, self.lanes.beside(one.t)
+            # Never through the driven car's lane.
+            side = one.t if one.lane in (None, self.lanes.own) else one.lane - self.lanes.own
+            one.leaves, one.sideways, one.aim = True, LEAVING, self.lanes.beside(side)
 
     # Events
 
