@@ -122,11 +122,10 @@ def test_without_lines_the_place_is_reckoned_on() -> None:
 
 
 def test_it_stops_a_gap_behind_what_stands() -> None:
-    driver, pose, least = car.Driver(20), car.Pose(0, 0, 0, 20), 0.0
+    driver, pose = car.Driver(20), car.Pose(0, 0, 0, 20)
     for _ in range(1500):
         way = 100 - pose.s
         acceleration = driver.command(answer(own=way if way <= 60 else NAN), pose.speed, 0.01)[1]
-        least = min(least, acceleration)
         if acceleration < 0 and pose.speed == 20:
             # From v it needs v^2 / 2b, its bumper being half a car ahead.
             assert way == pytest.approx(20**2 / (2 * car.BRAKING) + car.LENGTH / 2 + car.GAP, abs=0.2)
@@ -141,7 +140,6 @@ def test_it_stops_a_gap_behind_what_stands() -> None:
     )
     assert -1 < plan.y[0, -1] < 0
     assert 100 - pose.s - car.LENGTH / 2 == pytest.approx(car.GAP + plan.y[0, -1], abs=0.1)
-    assert least > car.ACCELERATION[0]
 
 
 # The road
@@ -277,14 +275,14 @@ def untaught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_network_drives(untaught: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(FAMILY, Drivable)
     assert command.main([str(untaught), "km=0.1", "events=none"]) == 0
-    written = json.loads((untaught / "drives" / "drive-none-s0.json").read_text())
+    written = json.loads((untaught / "drives" / "none-s0.json").read_text())
     assert list(written["drivers"]) == ["network", "exact labels", "straight ahead"]
     for found in written["drivers"].values():
         rate, low, high = found["per_1000_km"]["departures"]
         assert rate == pytest.approx(found["departures"] * 1000 / found["km"], abs=0.01)
         assert low <= rate <= high
     assert written["drivers"]["exact labels"]["departures"] == 0
-    assert (untaught / "videos" / "drive-none-s0.mp4").stat().st_size > 1000
+    assert (untaught / "drives" / "none-s0.mp4").stat().st_size > 1000
     printed = capsys.readouterr().out
     assert "collisions" in printed
     assert "pedestrian" in printed

@@ -216,10 +216,10 @@ def agent(picture: Path) -> None:
 
 def drive(picture: Path) -> None:
     """Two moments of each of the first two events that a network meets as it drives."""
-    film = finished("driving") / "videos" / "drive-raised-s0.mp4"
+    film = finished("driving") / "drives" / "raised-s0.mp4"
     if not film.exists():
         command(["drive", RUNS / "driving", "km=2"])
-    met = json.loads(film.with_suffix(".json").read_text())["unlocked"].values()
+    met = json.loads(film.with_suffix(".json").read_text())["film"]["unlocked"].values()
     with av.open(str(film)) as opened:
         frames = [frame.to_image() for frame in opened.decode(video=0)]
     save(grid([frames[step + later] for step in sorted(met)[:2] for later in (62, 92)], 2), picture)

@@ -2,7 +2,7 @@
 
 A simple controller steers and brakes by what the network reads from each frame. Beside it the same controller drives by
 exact labels, the best that any network could do, and by one that says that all is straight and free. Collisions and
-departures are counted; they go into FOLDER/drives, with a film in FOLDER/videos.
+departures are counted; they go into FOLDER/drives, with a film.
 
 events: raised (each kind alike often), natural (as rare as in the original) or none. speed: in m/s, on a free road.
 """
@@ -95,13 +95,13 @@ def main(argv: Sequence[str]) -> int:
         drivers[name] = with_rates(family.drive(reader, **asked, watch=watch))
         console.print(Text(f"driven: {name}, {drivers[name]['km']:,.0f} km"), soft_wrap=True)
     film.finish()
-    stem, files = f"drive-{asked['events']}-s{asked['seed']}", Files(player.folder)
-    write_json(files.drives / f"{stem}.json", {"origin": player.origin, **asked, "drivers": drivers})
-    write_atomic(files.videos / f"{stem}.mp4", film.data)
-    write_json((files.videos / stem).with_suffix(".json"), film.to_json())
+    stem = Files(player.folder).drives / f"{asked['events']}-s{asked['seed']}"
+    found = {"origin": player.origin, **asked, "drivers": drivers, "film": film.to_json()}
+    write_json(stem.with_suffix(".json"), found)
+    write_atomic(stem.with_suffix(".mp4"), film.data)
     tell(drivers, console)
-    for path in (files.drives / f"{stem}.json", files.videos / f"{stem}.mp4"):
-        console.print(Text(f"written: {path}"), soft_wrap=True)
+    for kind in (".json", ".mp4"):
+        console.print(Text(f"written: {stem.with_suffix(kind)}"), soft_wrap=True)
     return 0
 
 
