@@ -60,7 +60,7 @@ install: $(STAMP) ## the virtual environment, as all targets below make it on fi
 ASKED := $(or $(LLM),$(patsubst llm=%,%,$(filter llm=%,$(ARGS))))
 
 run: $(STAMP) ## a whole small run in which the language model inside designs; LLM=offline: a rule-based stand-in does
-	@llm=$(ASKED); \
+	@llm=$(ASKED); trap 'exit 130' INT; \
 	if [ -z "$$llm" ] && $(BIN)/python -m envgen_exp model; then llm=embedded; fi; \
 	if [ -z "$$llm" ]; then \
 	  echo "make run: no language model can run here (see above): the rule-based stand-in llm=offline designs instead" >&2; \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import re
@@ -91,6 +92,7 @@ def arm_words(arm: str, earlier: Path) -> list[str]:
         "adversarial": ["designer.validation_episodes=1"],
         "adversarial_deducted": DEDUCTED,
         "sfl": DEDUCTED,
+        "archive": ["designer.evidence=true"],
     }
     return [f"arm={arm}", *SHORT, *needs.get(arm, [])]
 
@@ -281,6 +283,27 @@ def test_a_placebo_is_told_its_own_rates_for_the_wrong_skills(finished: Finished
     read = [int(re.findall(rf"- {skill}: (\d+)% ±", told)[0]) for skill in report["skills"]]
     assert sorted(read) == sorted(own)
     assert read != own
+
+
+def test_evidence_is_of_the_run_s_own_episodes_and_designs(finished: Finished) -> None:
+    """Of those that were trained in, where others are told of in their place."""
+    folder = finished("archive")[0]
+    told = next(text for text in calls(folder) if "Round 1 is over" in text)
+    skills = CrafterFamily(composed().env).skills  # type: ignore[arg-type]
+    played = [row for row in rows(folder / "episodes.jsonl") if row["phase"] == "cycle1-evaluate"]
+    shown = [set(itertools.compress(skills, row["skills"])) for row in played]
+    lengths, limit = sorted(row["length"] for row in played), sum(row["truncated"] for row in played)
+    assert (
+        f"How near its {len(played)} episodes came to weak skills (the game ended {len(played) - limit}, "
+        f"the time limit {limit}; half were over by step {lengths[(len(played) - 1) // 2]}):" in told
+    )
+    for skill, had, needs, both in re.findall(r"^- (\w+): (\d+) had (.+?), (\d+) of", told, re.MULTILINE):
+        assert int(had) == sum({*needs.split(", ")} <= one for one in shown)
+        assert int(both) == sum({*needs.split(", "), skill} <= one for one in shown)
+    aimed = {skill for design in proposals(folder)[0]["designs"] for skill in design["targets"]}
+    outcomes = re.findall(r"^- (\w+): .*?(rose most in|had designs in|no design was) ", told, re.MULTILINE)
+    assert outcomes
+    assert all((skill in aimed) == (outcome != "no design was") for skill, outcome in outcomes)
 
 
 def calls(folder: Path) -> list[str]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import struct
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import pytest
 import tiny_gguf
 from runs import composed
@@ -11,8 +16,8 @@ from runs import composed
 from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.errors import ConfigError, UnavailableError
 from envgen_exp.llm.client import check_ready
-from envgen_exp.llm.embedded import machine, weights
-from envgen_exp.llm.source import Writing
+from envgen_exp.llm.embedded import machine, server, source, weights
+from envgen_exp.llm.source import RequestFailed, Writing
 from envgen_exp.run.identity import identity
 from envgen_exp.tracking.answer import AnswerProgress
 from envgen_exp.tracking.progress import PlainProgress
@@ -43,6 +48,46 @@ def test_memory_that_is_short_is_said_in_numbers_before_loading(tiny: Path) -> N
         machine.check_memory(tiny, 4096, available=200_000_000)
 
 
+def test_memory_that_another_model_has_now_is_not_missed(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The runs of a sweep begin while one of them asks: each waits for its turn, and looks at the memory then."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(machine, "check_processor", lambda: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr(machine, "memory_available", lambda: 0)
+    config = LLMConfig(name="embedded", kind=LLMKind.embedded, model="tiny", weights=str(tiny))
+    with pytest.raises(UnavailableError, match=r"0\.0 GB are free"):
+        check_ready(config)
+    turn = machine.take_turn(tmp_path / "envgen")
+    check_ready(config)
+    os.close(turn)
+    with pytest.raises(UnavailableError, match=r"0\.0 GB are free"):
+        check_ready(config)
+
+
+def test_a_model_that_is_killed_while_it_loads_gives_its_turn_back(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the kernel does where memory runs out: it is said, and may go better the next time."""
+    (tmp_path / "killed.py").write_text("import os, sys\nsys.stdin.readline()\nos.kill(os.getpid(), 9)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(server, "child", SimpleNamespace(__name__="killed"))
+    with pytest.raises(RequestFailed, match="ended by SIGKILL: memory may have run out") as caught:
+        server.Server(tiny, context=64, threads=1, cache=tmp_path)
+    assert caught.value.again
+    assert not machine.is_busy(tmp_path)
+
+
+def test_whatever_a_model_writes_an_event_is_one_line() -> None:
+    """The server sends separators of lines within a text as they are."""
+    events = [{"content": "a\u2028b\u0085c\x1cd"}, {"content": "\n"}]
+    told = "".join(f"data: {json.dumps(event, ensure_ascii=False)}\n\n" for event in events)
+    sent = httpx.MockTransport(lambda request: httpx.Response(200, content=f"{told}data: [DONE]\n\n".encode()))
+    with httpx.Client(transport=sent, base_url="http://model") as client:
+        assert list(source._events(client, {})) == events
+
+
 def test_the_context_s_memory_follows_from_the_header(tiny: Path) -> None:
     a_token = machine.memory_needed(tiny, 2) - machine.memory_needed(tiny, 1)
     assert a_token == 2 * 2 * tiny_gguf.WIDTH  # keys and values in 16 bits, one layer
@@ -56,6 +101,9 @@ def test_a_damaged_header_is_no_error_here(tiny: Path, tmp_path: Path) -> None:
         machine.read_header(damaged)
         assert machine.memory_needed(damaged, 1) > 0
     damaged.write_bytes(data[:24] + b"\xff" * 200)
+    assert machine.read_header(damaged) == {}
+    nested = struct.pack("<4sIQQQ1sI", b"GGUF", 3, 0, 1, 1, b"a", 9) + struct.pack("<IQ", 9, 1) * 5000
+    damaged.write_bytes(nested)  # lists in lists, deeper than Python goes
     assert machine.read_header(damaged) == {}
 
 

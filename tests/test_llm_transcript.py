@@ -18,7 +18,8 @@ from test_hostile_folder import THINGS
 
 from envgen_exp.__main__ import main
 from envgen_exp.commands import cli
-from envgen_exp.config import LLMConfig, LLMKind
+from envgen_exp.commands.compose import compose_run
+from envgen_exp.config import LLMConfig, LLMKind, Prompt
 from envgen_exp.errors import ReplayError, RunFolderError
 from envgen_exp.families.crafter.brief import skill_rules
 from envgen_exp.guard.reading import read_json
@@ -234,6 +235,14 @@ def test_a_shipped_set_of_designs_serves_a_run(tmp_path: Path) -> None:
         assert cli.main([*SMOKE, *words]) == 0
     (phase,) = (tmp_path / "run" / "phases").glob("*-cycle1-design.json")
     assert read_json(phase)["proposal"]["designs"] == json.loads(file.read_text())["designs"][0]["designs"]
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"), [("embedded-crafter-1", Prompt.compact), ("claude-crafter-1", Prompt.rich)]
+)
+def test_a_replay_asks_as_the_recorded_model_was_asked(name: str, prompt: Prompt) -> None:
+    file = models.TRANSCRIPTS / f"{name}.json"
+    assert compose_run(["llm=replay", f"llm.from={file}"]).designer.prompt is prompt
 
 
 @pytest.mark.long

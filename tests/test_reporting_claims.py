@@ -83,6 +83,13 @@ def test_the_stand_in_decides_nothing_about_a_language_model(tmp_path: Path) -> 
     assert found["PPO alone on 1.96 M steps scores 26.4"].word == "replicated"  # which asks nobody
 
 
+@pytest.mark.parametrize("kind", ["embedded", "paste"])
+def test_every_real_language_model_decides(kind: str, tmp_path: Path) -> None:
+    plant(tmp_path, "a", GOOD, llm__name=kind, llm__kind=kind, llm__model="some")
+    plant(tmp_path, "o", PLAIN, "original", llm__kind="offline")
+    assert verdicts(tmp_path)[ABOVE].word == "replicated"
+
+
 def test_smaller_runs_are_told_and_decide_nothing(tmp_path: Path) -> None:
     plant(tmp_path, "a", GOOD, "adaptive", "ppo=laptop")
     plant(tmp_path, "o", [26.0, 27.0, 25.5], "original", "ppo=laptop")

@@ -270,6 +270,8 @@ def test_different_configs_and_versions_are_rows_of_their_own(tmp_path: Path) ->
 def test_what_changes_no_result_makes_no_arm(tmp_path: Path) -> None:
     make_run(tmp_path / "a", "tracker=none")
     make_run(tmp_path / "b", "tracker=wandb", "num_threads=2", "checkpoint.every_steps=9", changes={"seed": 1})
+    earlier = tmp_path / "b" / "config.yaml"
+    earlier.write_text(earlier.read_text().replace(', "evidence": false', ""))  # of a version without the key
     make_run(tmp_path / "c", "designer=original", "llm=offline")
     make_run(tmp_path / "d", "designer=original", "llm=gpt4", changes={"seed": 1})
     make_run(tmp_path / "e", changes={"seed": 0, "designer.name": "placebo", "designer.told": [1]})

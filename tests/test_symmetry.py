@@ -8,7 +8,7 @@ at the world's left or upper edge.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from envgen_exp.families.crafter import upstream
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.design import CrafterDesign
 from envgen_exp.families.crafter.engine import NativeVector
-from envgen_exp.families.crafter.observation import SYMMETRY
+from envgen_exp.families.crafter.observation import SYMMETRY, observation_spec
 from envgen_exp.families.crafter.ordered import OrderedEnv
 from envgen_exp.families.crafter.state import CHUNK_ROW, KINDS, SlotState, decode, encode
 from envgen_exp.families.symmetry import FLIPS, images, ways
@@ -34,6 +34,7 @@ from envgen_exp.seeding import WorldSet
 
 Flip = tuple[int, int]
 CONFIG = CrafterConfig(observation=Observe.symbolic, num_threads=1)
+PICTURES = observation_spec(Observe.pixels)
 BALANCE = 10
 """Creatures come and go in every tenth step."""
 
@@ -251,3 +252,90 @@ def test_the_weights_of_the_symmetric_network() -> None:
 def test_a_game_that_does_not_say_how_it_is_mirrored_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"ppo\.network=symmetric needs a game.*what fits: ppo\.network=symbolic"):
         make_agent(PPOConfig(network="symmetric"), SYMBOLS, NUM_ACTIONS, torch.Generator())
+
+
+# The same for pictures
+
+
+class Told(torch.nn.Module):
+    """Stands in for what the network has learned of the player's picture: it is told the way."""
+
+    def __init__(self, facing: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self.ways = torch.tensor([[(-1, 0), (1, 0), (0, -1), (0, 1)].index(way) for way in facing])
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return 1e4 * torch.nn.functional.one_hot(self.ways, 5).float()
+
+
+def tiled(seed: int = 0) -> Agent:
+    generator = torch.Generator().manual_seed(seed)
+    return make_agent(PPOConfig(network="tiles"), PICTURES, NUM_ACTIONS, generator, SYMMETRY)
+
+
+def shown(state: SlotState, env: NativeVector) -> np.ndarray | None:
+    """The picture of a game; None by night, whose noise is not mirrored, and while the player sleeps."""
+    env.set_state(0, encode(state))
+    assert state.game is not None
+    return None if env.daylight()[0] < 0.5 or state.game["sleeping"] else env.frame(0)
+
+
+@pytest.mark.parametrize("flip", FLIPS)
+def test_a_mirrored_games_picture_gives_the_mirrored_policy_and_the_same_value(
+    flip: Flip, states: list[tuple[Walker, SlotState]]
+) -> None:
+    env = NativeVector(CrafterConfig(num_threads=1), [None], [1], WorldSet.VALIDATION)
+    by_day = [(state, picture) for _, state in states[::3] if (picture := shown(state, env)) is not None]
+    images_of = [(other := mirrored(state, flip), shown(other, env)) for state, _ in by_day]
+    pictures, others = (np.stack([picture for _, picture in each]) for each in (by_day, images_of))
+    agent, given = tiled(), []
+    shake(agent)
+    for seen, each in ((pictures, by_day), (others, images_of)):
+        agent.encoder.way2 = Told([tuple(map(int, state.game["facing"])) for state, _ in each])  # type: ignore[index]
+        with torch.inference_mode():
+            given.append(agent({"pixels": torch.from_numpy(seen)}))
+    (logits, values), (other_logits, other_values) = given
+    assert (pictures != others).any() or flip == (1, 1)
+    assert logits[:, 1].sub(logits[:, 2]).abs().mean() > 1e-3
+    torch.testing.assert_close(other_logits[:, images(SYMMETRY.actions, flip)], logits, rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(other_values, values, rtol=1e-5, atol=2e-5)
+
+
+def tile(x: int, y: int) -> tuple[slice, slice, slice]:
+    """The pixels of a tile in a batch of pictures."""
+    return np.s_[:, 7 * y : 7 * y + 7, 7 * x : 7 * x + 7]
+
+
+@pytest.mark.parametrize(("way", "beside"), [((-1, 0), (3, 3)), ((1, 0), (5, 3)), ((0, -1), (4, 2)), ((0, 1), (4, 4))])
+def test_the_tile_that_the_player_faces_is_read_by_itself(way: tuple[int, int], beside: tuple[int, int]) -> None:
+    agent = tiled()
+    agent.encoder.way2 = Told([way])
+    with torch.no_grad():
+        agent.encoder.cell2.weight.zero_()  # type: ignore[union-attr, operator]
+    seen = observations(PICTURES, 1)["pixels"]
+    read = set()
+    for x, y in [(x, y) for x in range(9) for y in range(7)]:
+        other = seen.clone()
+        other[tile(x, y)] = 255 - other[tile(x, y)]
+        if not torch.equal(agent({"pixels": seen})[1], agent({"pixels": other})[1]):
+            read.add((x, y))
+    assert read == {beside}
+
+
+def test_where_a_thing_lies_in_the_inventory_does_not_matter() -> None:
+    agent, seen = tiled(), observations(PICTURES, 1)["pixels"]
+    other, third = seen.clone(), seen.clone()
+    other[tile(0, 7)], other[tile(5, 8)] = seen[tile(5, 8)], seen[tile(0, 7)]
+    third[tile(0, 7)] = 255 - seen[tile(0, 7)]
+    logits, swapped, changed = (agent({"pixels": each})[0] for each in (seen, other, third))
+    torch.testing.assert_close(swapped, logits)
+    assert not torch.allclose(changed, logits, rtol=1e-5, atol=1e-6)
+
+
+def test_the_weights_of_the_network_for_tiles() -> None:
+    assert sum(parameter.numel() for parameter in tiled().parameters()) == 249_061
+
+
+def test_pictures_that_are_not_said_to_be_of_tiles_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"ppo\.network=tiles needs pictures.*what fits: ppo\.network=nature"):
+        make_agent(PPOConfig(network="tiles"), PICTURES, NUM_ACTIONS, torch.Generator())

@@ -90,7 +90,7 @@ class LLMKind(Enum):
 
 
 class Prompt(Enum):
-    """Which templates the designer's messages are made from; auto is compact for llm=embedded, rich for all others."""
+    """Which templates messages are made from; auto is compact for llm=embedded and replays of it, else rich."""
 
     auto = "auto"
     paper = "paper"
@@ -224,7 +224,9 @@ class DesignerConfig(Section):
     num_designs: int = ranged(4, between(1, 64))
     """Designs of a cycle."""
     prompt: Prompt = Prompt.auto
-    """Which templates the messages are made from; auto is compact for llm=embedded, rich for all others."""
+    """Which templates the messages are made from; auto is compact for llm=embedded and replays of it, else rich."""
+    evidence: bool = False
+    """Tell also how near episodes came to weak skills, how they ended, and what designs for these were followed by."""
 
     @property
     def wants_source(self) -> str:

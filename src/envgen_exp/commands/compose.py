@@ -34,10 +34,11 @@ from envgen_exp.commands import searchpath
 from envgen_exp.commands.explain import explain
 from envgen_exp.commands.inputs import enclose
 from envgen_exp.commands.validation import validate
-from envgen_exp.config import LLMConfig, Prompt, RunConfig
+from envgen_exp.config import LLMConfig, LLMKind, Prompt, RunConfig
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.frozen import freeze, plain
 from envgen_exp.guard.secrets import refuse_secrets_in, use
+from envgen_exp.llm.recording import open_recording
 from envgen_exp.run import schemas
 from envgen_exp.run.identity import identity
 from envgen_exp.run.record import RunRecord
@@ -70,7 +71,7 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool =
     config = _frozen(parsed, conf) if stored is None else _resumed(stored, Path(str(resume)), parsed, conf)
     if config.designer.prompt is Prompt.auto:
         config = dataclasses.replace(
-            config, designer=dataclasses.replace(config.designer, prompt=config.llm.kind.prompt)
+            config, designer=dataclasses.replace(config.designer, prompt=_own_prompt(config.llm))
         )
     validate(config)
     if stored is not None:
@@ -80,6 +81,14 @@ def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool =
     use(config.llm.key_variable)
     refuse_secrets_in(plain(config), os.environ)
     return config
+
+
+def _own_prompt(llm: LLMConfig) -> Prompt:
+    """What designer.prompt=auto is; for a replay what it was for the model that was asked."""
+    if llm.kind is not LLMKind.replay or llm.replay_from is None:
+        return llm.kind.prompt
+    client = open_recording(Path(llm.replay_from)).client
+    return LLMKind[client].prompt if client in LLMKind.__members__ else llm.kind.prompt
 
 
 def _check_key_is_meant(llm: LLMConfig, parsed: Sequence[Override], folder: Path) -> None:

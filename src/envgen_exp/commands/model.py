@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Sequence
 
 from envgen_exp.commands.failure import tell
+from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.errors import EnvGenError, UnavailableError
 from envgen_exp.llm.embedded import weights
 from envgen_exp.llm.embedded.fetch import fetch, wanted
 from envgen_exp.llm.embedded.machine import check_processor
+from envgen_exp.llm.embedded.source import check_ready
 from envgen_exp.run.pasted import pasted, typed
 
 
@@ -25,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         file = fetch(target, lambda line: print(line, flush=True))
         if asked.check and weights.sha256(file) != target.sha256:
             raise UnavailableError(f"{file} has another hash than {weights.LABEL}: delete it and run this again")
+        check_ready(LLMConfig(name="embedded", kind=LLMKind.embedded, model=weights.LABEL))
     except EnvGenError as error:
         tell(error)
         return error.exit_status

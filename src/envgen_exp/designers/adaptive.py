@@ -33,7 +33,7 @@ class Adaptive(Defaults):
     def __init__(self, config: DesignerConfig, means: Means) -> None:
         self._family = means.family
         self._client = means.client
-        self._prompter = make_prompter(means.family, config.prompt, config.num_designs)
+        self._prompter = make_prompter(means.family, config.prompt, config.num_designs, config.evidence)
         self._num_designs = config.num_designs
         self._chat: list[Message] = []
         self._last: Proposal | None = None
@@ -87,7 +87,9 @@ class Adaptive(Defaults):
         """The first chat, and what a later cycle adds to it, with every rate at zero."""
         designs = self._family.default_designs(self._num_designs)
         zero = dict.fromkeys(self._family.skills, 0.0)
-        example = Feedback(cycle=1, designs=tuple(designs), mean=zero, sd=zero, episodes=0, steps_left=0)
+        example = Feedback(
+            cycle=1, designs=tuple(designs), mean=zero, sd=zero, episodes=0, steps_left=0, trained=(tuple(designs),)
+        )
         return [self._question(None), [{"role": "user", "content": self._prompter.feedback(example)}]]
 
     def example_reply(self) -> str:

@@ -40,7 +40,7 @@ class PlaceboConfig(DesignerConfig):
 
     def is_served_by(self, other: DesignerConfig) -> bool:
         """The adaptive one's, whose calls are as many and alike."""
-        return other == DesignerConfig("adaptive", self.num_designs, self.prompt)
+        return other == DesignerConfig("adaptive", self.num_designs, self.prompt, self.evidence)
 
     def enclosed(self, run: RunConfig, old: DesignerConfig | None, read: Stored) -> DesignerConfig:
         """With the other run's evaluations."""

@@ -18,7 +18,7 @@ from envgen_exp.designers.means import Means
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.errors import ConfigError
 from envgen_exp.learners.skills import SkillReport
-from envgen_exp.llm.prompt import Feedback
+from envgen_exp.llm.prompt import Ended, Feedback
 
 
 class Placebo(Adaptive):
@@ -41,15 +41,24 @@ class Placebo(Adaptive):
         return super().design(cycle, feedback)
 
     def _own(self, feedback: Feedback) -> Feedback:
-        """A skill is told another one's mean and spread; earlier cycles' rates as they were told then."""
+        """A skill is told another one's mean, spread and episodes; earlier cycles' rates as they were told then.
+
+        How episodes ended is true of the agent whatever the skill, so that it is not told.
+        """
         mean, sd = (self._exchanged(rates, feedback.cycle) for rates in (feedback.mean, feedback.sd))
         history = tuple(self._exchanged(rates, cycle) for cycle, rates in enumerate(feedback.history, start=1))
-        return replace(feedback, mean=mean, sd=sd, history=history)
+        others = self._others(feedback.cycle)
+        shown = [frozenset(skill for skill, other in others.items() if other in one.skills) for one in feedback.ended]
+        return replace(feedback, mean=mean, sd=sd, history=history, ended=tuple(map(Ended, shown)))
 
     def _exchanged(self, rates: Mapping[str, float], cycle: int) -> dict[str, float]:
+        return {skill: rates[other] for skill, other in self._others(cycle).items()}
+
+    def _others(self, cycle: int) -> dict[str, str]:
+        """By skill the one whose rate it is told."""
         skills = self._family.skills
         others = seeding.generator(self._root, "placebo", cycle).permutation(len(skills))
-        return {skill: rates[skills[other]] for skill, other in zip(skills, others.tolist(), strict=True)}
+        return {skill: skills[other] for skill, other in zip(skills, others.tolist(), strict=True)}
 
     def _other(self, feedback: Feedback) -> Feedback:
         report, earlier = self._told[feedback.cycle - 1], self._told[: feedback.cycle - 1]
@@ -60,4 +69,5 @@ class Placebo(Adaptive):
             sd={skill: sd for skill, (_, sd) in rates.items()},
             episodes=sum(report.episodes),
             history=tuple(one.success_rates() for one in earlier),
+            ended=(),  # no run keeps the other's episodes
         )

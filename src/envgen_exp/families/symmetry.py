@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FLIPS: tuple[tuple[int, int], ...] = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 """What becomes of x and of y in each of the four flips; the first leaves all as it is."""
@@ -22,6 +22,9 @@ class Symmetry:
     actions: tuple[str, ...]
     maps: Mapping[str, tuple[tuple[str, ...], ...]]
     """For each array that is a map or several: the name of each id from 0 on, map by map."""
+    tiles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """For each picture that is made of tiles: the pixels of a tile's side, the map's columns and rows, which are the
+    upper left, with the player in the middle, and the rows of all."""
 
 
 def ways(names: Sequence[str]) -> list[tuple[int, int]]:

@@ -46,15 +46,16 @@ _OPTIONS = 4
 """Most settings of a design besides the decisive one: a small model goes on through all that there are."""
 
 
-def make_prompter(family: Family, kind: Prompt, num_designs: int) -> Prompter:
+def make_prompter(family: Family, kind: Prompt, num_designs: int, evidence: bool = False) -> Prompter:
     """What writes the messages of this kind."""
-    return (CompactPrompter if kind is Prompt.compact else Prompter)(family, kind, num_designs)
+    return (CompactPrompter if kind is Prompt.compact else Prompter)(family, kind, num_designs, evidence)
 
 
 class CompactPrompter(Prompter):
     """Writes short messages, each of which stands alone."""
 
     remembers = False
+    room = 380
 
     def first(self) -> str:
         """The question before anything is known of the agent."""
@@ -198,7 +199,9 @@ class CompactPrompter(Prompter):
         for skill in sorted(self.family.skills, key=lambda skill: feedback.mean[skill]):
             by_rate.setdefault(percent(feedback.mean[skill]), []).append(skill)
         rates = bullets(f"{', '.join(skills)}: {rate}" for rate, skills in by_rate.items())
-        return fill("state_compact", rates=rates, designs=bullets(self._effect(d, feedback) for d in feedback.designs))
+        evidence = self._evidence(feedback, [*itertools.chain(*self._aims(feedback))])
+        designs = bullets(self._effect(design, feedback) for design in feedback.designs)
+        return fill("state_compact", rates=rates, evidence=evidence, designs=designs)
 
     def _effect(self, design: Design | None, feedback: Feedback) -> str:
         """A design that was trained in, and what became of its targets."""
@@ -212,10 +215,6 @@ class CompactPrompter(Prompter):
             (same if now == then else changed).append(skill if now == then else f"{skill} {then} -> {now}")
         effect = [*changed, *([f"no change in {', '.join(same)}"] * bool(same))]
         return f"{self._settings(design)}: {'; '.join(effect) or 'no targets'}"
-
-    def _settings(self, design: Design) -> str:
-        settings = self.wording.show(design.settings())
-        return ", ".join(f"{name} {value}" for name, value in settings.items()) or "all at default"
 
 
 def _changed(setting: Setting) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from string import Template
@@ -18,6 +19,21 @@ _PURPOSE = 200
 
 _TARGETS = 4
 """Most targets of a design that a schema allows."""
+
+_WEAK = 0.5
+"""Evidence is told of skills with a lower success rate."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An episode of an evaluation, and how it ended."""
+
+    skills: frozenset[str]
+    """Those that it showed."""
+    length: int | None = None
+    """Steps; None where it is not told how it ended."""
+    truncated: bool = False
+    """Ended by the time limit and not by the game."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,10 @@ class Feedback:
     """Mean rates after each earlier cycle, oldest first."""
     taught: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By `design_key` success rates in the training episodes that ended in it in the cycle; no prompt says them."""
+    trained: tuple[tuple[Design | None, ...], ...] = ()
+    """What was trained in in each cycle so far, oldest first: of which evidence is told."""
+    ended: tuple[Ended, ...] = ()
+    """The episodes on which the rates rest; empty where what was played are no episodes, or nothing is told of them."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +107,14 @@ class Prompter:
 
     remembers: ClassVar[bool] = True
     """Whether a question adds to the chat of the questions before; else each stands alone."""
+    room: ClassVar[int] = 1500
+    """Characters of the lines of evidence, one for a skill."""
 
-    def __init__(self, family: Family, kind: Prompt, num_designs: int) -> None:
+    def __init__(self, family: Family, kind: Prompt, num_designs: int, evidence: bool = False) -> None:
         self.family = family
         self.num_designs = num_designs
+        self.evidence = evidence
+        """Whether feedback says how near episodes came to weak skills, and what came of the designs for them."""
         self.rich = kind in (Prompt.rich, Prompt.auto)  # which one auto is has been said where a config is composed
         """Whether the model is told more than in the paper: changes, steps left, what was found in worlds."""
         self.objects = self.rich or kind is Prompt.compact
@@ -123,6 +147,7 @@ class Prompter:
             cycle=str(feedback.cycle),
             episodes=f"{feedback.episodes:,}",
             rates=bullets(self._rate_line(name, feedback, before) for name in self.family.skills),
+            evidence=self._evidence(feedback, self.family.skills),
             designs=self._trained(feedback, checks),
             steps_left=f"{feedback.steps_left:,}",
             count=counted(self.num_designs),
@@ -174,6 +199,81 @@ class Prompter:
             return line
         change = round(100 * feedback.mean[skill]) - round(100 * before[skill])
         return f"{line} (before: {percent(before[skill])}, change {change:+d})"
+
+    def _evidence(self, feedback: Feedback, among: Sequence[str]) -> str:
+        """Of the weak skills `among` these to which episodes came nearest: how near, and what designs for them did."""
+        weak = [skill for skill in among if feedback.mean[skill] < _WEAK]
+        if not (self.evidence and weak):
+            return ""
+        needs, ended = self._needs(), feedback.ended
+        had = {skill: [one for one in ended if one.skills.issuperset(needs.get(skill, ()))] for skill in weak}
+        lacked = {skill: [one for one in had[skill] if skill not in one.skills] for skill in weak}
+        far = [skill for skill in weak if ended and not had[skill]]
+        near = sorted((skill for skill in weak if skill not in far), key=lambda s: (not needs.get(s), -len(lacked[s])))
+        lines: list[str] = []
+        for skill in near:
+            parts = list(self._outcome(skill, feedback))
+            if ended and needs.get(skill):
+                shown = len(had[skill]) - len(lacked[skill])
+                parts.insert(0, f"{len(had[skill])} had {', '.join(needs[skill])}, {shown} of these showed it")
+                if self.remembers and (step := _middle(lacked[skill])):
+                    parts[0] += f", half of the others were over by step {step}"
+            line = f"{skill}: {'; '.join(parts)}"
+            if parts and len(bullets([*lines, line])) <= self.room:
+                lines.append(line)
+        if far and self.remembers:
+            lines.append(f"none had what it takes for {', '.join(far)}")
+        what = (
+            f"How near its {len(ended)} episodes came to weak skills" if ended else "What designs for weak skills did"
+        )
+        if step := _middle(ended):
+            limit = sum(one.truncated for one in ended)
+            what += f" (the game ended {len(ended) - limit}, the time limit {limit}; half were over by step {step})"
+        return "\n\n" + fill("evidence", what=what, lines=bullets(lines)).rstrip() if lines else ""
+
+    def _needs(self) -> dict[str, list[str]]:
+        """By skill what it requires, without what these require themselves."""
+        requires = {rule.skill: rule.requires for rule in self.family.skill_rules}
+
+        def before(skill: str) -> set[str]:
+            return {*requires.get(skill, ())}.union(*map(before, requires.get(skill, ())))
+
+        return {
+            skill: [one for one in names if not any(one in before(other) for other in names)]
+            for skill, names in requires.items()
+        }
+
+    def _outcome(self, skill: str, feedback: Feedback) -> Iterator[str]:
+        """What became of a skill in the cycles that had designs for it, which may not be by these."""
+        rates = [one[skill] for one in (*feedback.history, feedback.mean)]
+        rose, others = [], []
+        for number, (designs, now) in enumerate(zip(feedback.trained, rates, strict=False), start=1):
+            aimed = [design for design in designs if design and skill in design.targets]
+            then = rates[number - 2] if number > 1 else 0.0
+            if aimed and percent(now) != percent(then) and now > then:
+                rose.append(
+                    (
+                        now - then,
+                        number,
+                        f"{percent(then)} -> {percent(now)}" if number > 1 else f"to {percent(now)}",
+                        aimed,
+                    )
+                )
+            elif aimed:
+                others.append(str(number))
+        if rose:
+            _, number, change, aimed = max(rose, key=lambda one: one[0])
+            told = self._settings(min(aimed, key=lambda design: len(design.targets)))
+            yield f"rose most in round {number} ({change}), with {told}"
+        if others and (self.remembers or not rose):
+            yield f"had designs in round {', '.join(others)} and did not rise"
+        if feedback.trained and self.remembers and not rose and not others:
+            yield "no design was for it"
+
+    def _settings(self, design: Design) -> str:
+        """A design in words."""
+        settings = self.wording.show(design.settings())
+        return ", ".join(f"{name} {value}" for name, value in settings.items()) or "all at default"
 
     def _trained(self, feedback: Feedback, checks: Sequence[DesignCheck | None]) -> str:
         """The trained designs, one block each."""
@@ -233,6 +333,12 @@ def bullets(lines: Iterable[str]) -> str:
 
 def _setting_line(setting: Setting) -> str:
     return f"{setting.name}: {setting.allowed()} (default: {setting.default}). {setting.doc}".rstrip(" .") + "."
+
+
+def _middle(ended: Sequence[Ended]) -> int | None:
+    """The step at which half of the episodes were over; None where that is not told."""
+    lengths = [one.length for one in ended if one.length is not None]
+    return statistics.median_low(lengths) if lengths else None
 
 
 def percent(share: float) -> str:

@@ -46,6 +46,8 @@ class Recording:
     name: str
     """Where it lies."""
     model: str
+    client: str
+    """Through what it was asked: a name of `LLMKind`."""
     max_repairs: int
     calls: Mapping[Address, Callable[[], Recorded]] = field(repr=False)
     """Each call, read when it is needed."""
@@ -74,7 +76,9 @@ def _of_folder(folder: Path) -> Recording:
 
     opened, calls = _answered(folder)
     files = {_address(sent): load(file) for sent, file in calls}
-    return Recording(str(folder), str(opened.get("model")), int(opened.get("max_repairs", 0)), files)
+    return Recording(
+        str(folder), str(opened.get("model")), str(opened.get("client")), int(opened.get("max_repairs", 0)), files
+    )
 
 
 def _answered(folder: Path) -> tuple[dict[str, Any], list[tuple[dict[str, Any], str]]]:
@@ -225,7 +229,7 @@ def _of_transcript(path: Path) -> Recording:
         return lambda: Recorded(str(path), messages, answer)
 
     calls = {Address(call.cycle, call.purpose, call.position): load(call) for call in found.calls}
-    return Recording(str(path), found.model, found.max_repairs, calls)
+    return Recording(str(path), found.model, found.calls[0].client, found.max_repairs, calls)
 
 
 def _checked(value: Any, path: Path) -> _Transcript:

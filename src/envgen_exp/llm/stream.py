@@ -185,7 +185,7 @@ def put_together(parts: Iterable[bytes], whole: Whole, pieces: list[str]) -> byt
 
     Raises ValueError where the stream is none, or has ended before its end.
     """
-    for line in _lines(parts):
+    for line in lines(parts):
         field, _, value = line.partition(b":")
         data = line if line.startswith(b"{") else value.strip() if field == b"data" else b""
         if data == b"[DONE]":
@@ -209,7 +209,8 @@ def put_together(parts: Iterable[bytes], whole: Whole, pieces: list[str]) -> byt
         raise ValueError(f"the stream makes no answer: {error}") from error
 
 
-def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+def lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """A stream's lines, which end at line feeds alone: what a model writes may hold other separators as they are."""
     begun: list[bytes] = []
     for part in parts:
         first, *more = part.split(b"\n")

@@ -17,6 +17,7 @@ from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.writing import write_json
 from envgen_exp.learners.learner import Learner, Onlooker
 from envgen_exp.learners.skills import SkillReport, shares
+from envgen_exp.llm.prompt import Ended
 from envgen_exp.run import plan
 from envgen_exp.run.films import MAX_STEPS, Camera, film_title, write_films
 from envgen_exp.run.session import Session
@@ -63,6 +64,14 @@ class Evaluations:
         skills = self.family.skills
         rates = {design: Episodes.of(rows, len(skills)).rates.tolist() for design, rows in ended.items()}
         return {design: dict(zip(skills, of_it, strict=True)) for design, of_it in rates.items()}
+
+    def ended(self, cycle: int) -> tuple[Ended, ...]:
+        """The episodes of the cycle's feedback evaluation; none where what is played stands for many."""
+        rows = self.session.finished_episodes(f"cycle{cycle}-evaluate")
+        if any(row.get("trials") for row in rows):
+            return ()
+        shown = [frozenset(itertools.compress(self.family.skills, row["skills"])) for row in rows]
+        return tuple(Ended(skills, row["length"], row["truncated"]) for skills, row in zip(shown, rows, strict=True))
 
     def report(self, planned: plan.PlannedPhase) -> dict[str, Any]:
         """The one that carries the score."""

@@ -47,6 +47,9 @@ NOT_IDENTITY = (
 )
 """Keys that may differ between a run and its resume: they change no result."""
 
+LATER = {"designer.evidence": False}
+"""Keys that came later, with what earlier runs did: there they don't count, so that those go on, and in their arms."""
+
 
 def identity(config: RunConfig) -> str:
     """What makes two runs the same experiment: a hash over everything that can change a result."""
@@ -69,6 +72,10 @@ def counted(values: Mapping[str, Any], *, all_of_asked: bool = False) -> dict[st
         for parent in parents:
             node = node.get(parent, {})
         node.pop(last, None)
+    for key, usual in LATER.items():
+        section, name = key.split(".")
+        if found.get(section, {}).get(name) == usual:
+            del found[section][name]
     learner = traits(found.get("agent", {}).get("name", AgentConfig.name))  # older configs have no such choice
     if learner.trains or not all_of_asked:
         for key in learner.without_effect:

@@ -124,6 +124,8 @@ class Run:
         self.folder = folder
         self.feedback: list[SkillReport] = []
         """The feedback evaluations so far."""
+        self.trained: list[tuple[Design | None, ...]] = []
+        """The designs of each cycle so far."""
         self._answer: AnswerProgress | None = None
         self.client = prepared.client
         llm, threads = self.learner.llm(config), config.num_threads
@@ -220,6 +222,7 @@ class Run:
         with understood(self.folder.phases):
             report = SkillReport.from_json(result["skills"])
         earlier, self.feedback = self.feedback, [*self.feedback, report]
+        self.trained.append(proposal.designs)
         rates = report.mean_and_sd()
         self.session.progress.skills(cycle, report.success_rates(), sum(report.episodes))
         return Feedback(
@@ -231,6 +234,8 @@ class Run:
             steps_left=self.session.steps_left(),
             history=tuple(one.success_rates() for one in earlier),
             taught=self.evaluations.taught(cycle),
+            trained=tuple(self.trained),
+            ended=self.evaluations.ended(cycle),
         )
 
     def report(self) -> None:

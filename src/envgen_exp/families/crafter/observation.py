@@ -61,7 +61,9 @@ OBJECTS: tuple[str, ...] = (
 )
 """Textures of objects; an object's symbolic id is its texture's index + 1."""
 
-SYMMETRY = Symmetry(ACTIONS, {"view": (("outside", *MATERIALS), ("none", *OBJECTS))})
+SYMMETRY = Symmetry(
+    ACTIONS, {"view": (("outside", *MATERIALS), ("none", *OBJECTS))}, {"pixels": (UNIT[0], *VIEW, GRID[1])}
+)
 """The rules don't change when the world is mirrored, three exceptions apart (tests/test_symmetry.py)."""
 
 _SPECS: Mapping[Observe, Mapping[str, ArraySpec]] = {

@@ -35,6 +35,7 @@ NETWORKS: Registry[Any] = Registry(
         "dedieu": "envgen_exp.learners.ppo.gru:DedieuEncoder",
         "symbolic": "envgen_exp.learners.ppo.networks:SymbolicEncoder",
         "symmetric": "envgen_exp.learners.ppo.symmetric:SymmetricEncoder",
+        "tiles": "envgen_exp.learners.ppo.tiles:TilesEncoder",
         "tiny": "envgen_exp.learners.ppo.networks:TinyEncoder",
     },
 )

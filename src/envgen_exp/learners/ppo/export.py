@@ -24,7 +24,7 @@ from envgen_exp.families.family import Mirrored, Playable
 from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.guard.writing import disk_errors, write_atomic
-from envgen_exp.learners.ppo import agent, gru, layers, memory, networks, recall, symmetric
+from envgen_exp.learners.ppo import agent, gru, layers, memory, networks, recall, symmetric, tiles
 from envgen_exp.learners.ppo.agent import Agent, sample_actions
 from envgen_exp.learners.ppo.config import NETWORKS
 from envgen_exp.learners.ppo.ppo import PPO
@@ -205,7 +205,7 @@ def loader_source() -> str:
     """The text of agent.py."""
     head, *rest = (
         "".join(line for line in inspect.getsource(module).splitlines(True) if not line.startswith("from envgen_exp"))
-        for module in (agent, layers, memory, recall, networks, gru, symmetry, symmetric)
+        for module in (agent, layers, memory, recall, networks, gru, symmetry, symmetric, tiles)
     )
     future = "from __future__ import annotations\n"
     classes = ", ".join(f"{name!r}: {network.__name__}" for name, network in BUILT_IN.items())

@@ -1,4 +1,4 @@
-"""The built-in networks but for the equivariant one (symmetric.py) and the published one with a memory (gru.py).
+"""The built-in networks but for the equivariant ones (symmetric.py, tiles.py) and the published one of gru.py.
 
 | network | reads | what it is |
 |---|---|---|

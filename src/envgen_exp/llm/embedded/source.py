@@ -21,6 +21,7 @@ from envgen_exp.llm.ledger import Address, keep_partial
 from envgen_exp.llm.prices import expected_tokens
 from envgen_exp.llm.schema import bounded
 from envgen_exp.llm.source import Answer, Message, RequestFailed, Writing, sampling_seed
+from envgen_exp.llm.stream import lines
 
 if TYPE_CHECKING:
     import httpx
@@ -36,7 +37,9 @@ def check_ready(config: LLMConfig) -> None:
         raise UnavailableError(
             f"llm={config.name}: the package xllamacpp is missing: `make model` installs it and fetches the weights"
         )
-    machine.check_memory(weights_of(config), config.context)
+    file = weights_of(config)
+    if not machine.is_busy(cache_folder()):  # a model that is at work will have given its memory back
+        machine.check_memory(file, config.context)
 
 
 class Embedded:
@@ -181,11 +184,11 @@ def _events(client: httpx.Client, order: Mapping[str, Any]) -> Iterator[dict[str
     with client.stream("POST", "/completion", json=order) as response:
         if response.status_code != 200:
             raise _refusal(response.status_code, response.read().decode(errors="replace"))
-        for line in response.iter_lines():
-            kind, _, value = line.partition(": ")
-            if kind == "error" or (kind == "data" and value != "[DONE]"):
+        for line in lines(response.iter_bytes()):
+            kind, _, value = line.partition(b": ")
+            if kind == b"error" or (kind == b"data" and value != b"[DONE]"):
                 event = json.loads(value)
-                yield {"error": event} if kind == "error" else event
+                yield {"error": event} if kind == b"error" else event
 
 
 def _refusal(status: int, text: str) -> RequestFailed:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from envgen_exp.config import LLMKind
 from envgen_exp.designers import asks
 from envgen_exp.families.crafter import references as published
 from envgen_exp.guard.frozen import plain
@@ -297,7 +298,7 @@ def paper_score(run: FoundRun) -> float | None:
             if side is not None and side.paper and side.family == "crafter" and claim.experiment:
                 sides.setdefault(side, claim.experiment)
     for side, experiment in sides.items():
-        real = not side.asks or run.flat["llm.kind"] == "litellm"
+        real = not side.asks or LLMKind[run.flat["llm.kind"]].is_model
         if real and side.matches(run) and not side.departures(run, experiment):
             return side.paper
     return None

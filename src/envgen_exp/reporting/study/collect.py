@@ -21,7 +21,7 @@ from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
 from envgen_exp.families.design import design_key
 from envgen_exp.guard.reading import understood
 from envgen_exp.reporting.statistics import Groups
-from envgen_exp.run.identity import NOT_IDENTITY, identity_of
+from envgen_exp.run.identity import LATER, NOT_IDENTITY, identity_of
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.summary import Episodes, RunSummary
 
@@ -48,7 +48,6 @@ _NEEDED = (
 
 NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
 """What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
-
 
 WINDOWS = 20
 """Points of a curve over training, each made of the training episodes that ended since the one before."""
@@ -101,7 +100,8 @@ class FoundRun(RunRecord):
         return {
             key: value
             for key, value in self.flat.items()
-            if not any(key == name or key.startswith(f"{name}.") for name in ignored)
+            if (key, value) not in LATER.items()
+            and not any(key == name or key.startswith(f"{name}.") for name in ignored)
         }
 
     @functools.cached_property

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from envgen_exp.config import LLMKind
 from envgen_exp.errors import RunFolderError
 from envgen_exp.guard.writing import write_over
 from envgen_exp.reporting.statistics import holm
@@ -148,7 +149,7 @@ def _pair(claim: Claim, ours: Arm, theirs: Arm | None) -> _Evidence | None:
         claim=claim,
         ours=ours,
         theirs=theirs,
-        is_llm=all(arm.runs[0].flat["llm.kind"] == "litellm" for side, arm in sides if side.asks),
+        is_llm=all(LLMKind[arm.runs[0].flat["llm.kind"]].is_model for side, arm in sides if side.asks),
         departures=tuple(dict.fromkeys(departures)),
         difference=found,
     )
