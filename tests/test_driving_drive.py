@@ -291,7 +291,7 @@ def test_a_network_drives(untaught: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("km=0",), "km=0: allowed is a number from 0.1 to 100,000"),
+        (("km=0",), "km=0: allowed is a number from 0.1 to 10,000"),
         (("seed=1.5",), "seed=1.5: allowed is a whole number from 0"),
         (("events=many",), "events=many: allowed is raised | natural | none"),
         (("kilometres=3",), "kilometres=...: no such word; allowed: km | events | speed | seed"),

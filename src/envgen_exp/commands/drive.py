@@ -60,7 +60,7 @@ _SAID = {
 """Rows of the table, and what each shows of what was counted."""
 
 WORDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "km": ("100", _number(0.1, 100_000)),
+    "km": ("100", _number(0.1, 10_000)),
     "events": ("", str),
     "speed": ("20", _number(5, 40)),
     "seed": ("0", _number(0, 2**31 - 1, int)),

@@ -25,6 +25,8 @@ from envgen_exp.seeding import WorldSet
 
 STAGE = 2000.0
 """Metres of a stage."""
+SIDE_BY_SIDE = 50
+"""Stages that are driven at once."""
 STEP, SUBSTEPS = 0.1, 5
 """Seconds between two frames, and steps of the car's motion in it; all others move once a frame."""
 SEEN = 60.0
@@ -201,22 +203,23 @@ def drive_all(
 
     `picture` draws what it sees, of the stage with the frame's labels and what was read.
     """
-    running = list(driven)
-    while running:
-        buffers = FrameBuffers(
-            np.empty((len(running), *shape), np.uint8),
-            np.empty((len(running), len(LABELS)), np.float32),
-            np.empty((len(running), len(STRATA)), np.bool_),
-        )
-        painter.draw_scenes([stage.scene() for stage in running], buffers)
-        answers = reader(buffers)
-        if watch is not None and picture is not None and running[0] is driven[0]:
-            counts = Counter(running[0].traffic.met)
-            shown = picture(running[0], buffers.labels[0], answers[0])
-            watch(shown, running[0].pose.s, [counts[event] for event in EVENTS])
-        for stage, answer in zip(running, answers.tolist(), strict=True):
-            stage.step(answer)
-        running = [stage for stage in running if not stage.done]
+    for start in range(0, len(driven), SIDE_BY_SIDE):
+        running = list(driven[start : start + SIDE_BY_SIDE])
+        while running:
+            buffers = FrameBuffers(
+                np.empty((len(running), *shape), np.uint8),
+                np.empty((len(running), len(LABELS)), np.float32),
+                np.empty((len(running), len(STRATA)), np.bool_),
+            )
+            painter.draw_scenes([stage.scene() for stage in running], buffers)
+            answers = reader(buffers)
+            if watch is not None and picture is not None and running[0] is driven[0]:
+                counts = Counter(running[0].traffic.met)
+                shown = picture(running[0], buffers.labels[0], answers[0])
+                watch(shown, running[0].pose.s, [counts[event] for event in EVENTS])
+            for stage, answer in zip(running, answers.tolist(), strict=True):
+                stage.step(answer)
+            running = [stage for stage in running if not stage.done]
     return counted(driven)
 
 
