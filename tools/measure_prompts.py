@@ -146,7 +146,7 @@ def served(weights: Path, parallel: int) -> Iterator[httpx.Client]:
 
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
-    params.n_ctx, params.n_parallel, params.kv_unified = 16384, parallel, True
+    params.n_ctx, params.n_parallel, params.kv_unified = 32768, parallel, True
     for each in (params.cpuparams, params.cpuparams_batch):
         each.n_threads, each.poll = THREADS, 0
     params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [secrets.token_urlsafe(32)]
