@@ -45,7 +45,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_shards_hold_images_with_their_labels(whole: Path) -> None:
     labels, names = [], []
-    for shard in sorted(whole.glob("*.tar")):
+    for shard in sorted(whole.glob("*.tar.gz")):
         with tarfile.open(shard) as tar:
             files = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
         names += list(files)
@@ -70,7 +70,7 @@ def test_shards_hold_images_with_their_labels(whole: Path) -> None:
     )
     assert card["strata"] == {"common": 100, "grainy": 0}
     assert (card["images"], card["width"], card["height"], len(card["shards"])) == (100, 32, 24, 3)
-    assert card["bytes"] == sum(file.stat().st_size for file in whole.glob("*.tar"))
+    assert card["bytes"] == sum(file.stat().st_size for file in whole.glob("*.tar.gz"))
 
 
 def test_one_that_was_stopped_goes_on_to_the_same_bytes(
@@ -79,8 +79,8 @@ def test_one_that_was_stopped_goes_on_to_the_same_bytes(
     folder, write = tmp_path / "broken", dataset.write_atomic
 
     def write_until(path: Path, data: bytes) -> None:
-        if path.name == "shard-000001.tar":
-            (path.parent / ".shard-000001.tar.00.unfinished").write_bytes(data[:999])
+        if path.name == "shard-000001.tar.gz":
+            (path.parent / ".shard-000001.tar.gz.00.unfinished").write_bytes(data[:999])
             raise KeyboardInterrupt
         write(path, data)
 
@@ -88,11 +88,11 @@ def test_one_that_was_stopped_goes_on_to_the_same_bytes(
         patch.setattr(dataset, "write_atomic", write_until)
         assert made(folder, "num_threads=1") == 130
     assert not (folder / "card.json").exists()
-    assert (folder / "shard-000000.tar").exists()
-    before = (folder / "shard-000000.tar").stat().st_mtime_ns
+    assert (folder / "shard-000000.tar.gz").exists()
+    before = (folder / "shard-000000.tar.gz").stat().st_mtime_ns
     assert made(folder, "num_threads=1") == 0
     assert content(folder) == content(whole)
-    assert (folder / "shard-000000.tar").stat().st_mtime_ns == before
+    assert (folder / "shard-000000.tar.gz").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
@@ -131,13 +131,13 @@ def test_a_damaged_shard_and_another_dataset_are_one_line(
     folder = shutil.copytree(whole, tmp_path / "copy")
     assert made(folder, "seed=3") == 2
     assert "holds a dataset with seed=0, not 3" in capsys.readouterr().err
-    shard = folder / "shard-000002.tar"
+    shard = folder / "shard-000002.tar.gz"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     assert made(folder) == 2
     error = capsys.readouterr().err
-    assert "shard-000002.tar is damaged" in error
+    assert "shard-000002.tar.gz is damaged" in error
     assert error.count("\n") == 1
-    shard.with_suffix(".json").unlink()
+    (folder / "shard-000002.json").unlink()
     assert made(folder) == 0
     assert content(folder) == content(whole)
     (tmp_path / "other").mkdir()

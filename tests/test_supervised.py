@@ -230,8 +230,8 @@ def test_a_phase_goes_on_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
 RUN = (*BOXES, "designer=adaptive", "llm=offline", "agent.exposure=1.5", "cycles=1", "evaluation.report_episodes=40")
 
 
-def whole_run(folder: Path) -> Path:
-    assert run.run(compose_run([*RUN, f"folder={folder}"]), []) == 0
+def whole_run(folder: Path, words: tuple[str, ...] = RUN) -> Path:
+    assert run.run(compose_run([*words, f"folder={folder}"]), []) == 0
     return folder
 
 
@@ -264,9 +264,14 @@ def test_a_run_stopped_anywhere_ends_as_the_unbroken_one(tmp_path: Path, monkeyp
 
 
 @pytest.mark.chaos
-def test_a_run_killed_anywhere_ends_as_the_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("family", ["boxes", "driving"])
+def test_a_run_killed_anywhere_ends_as_the_unbroken_one(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(supervised, "STRETCH", 4)
-    whole, broken, teach = whole_run(tmp_path / "whole"), tmp_path / "broken", Supervised.teach
+    words = (*RUN, f"env={family}")
+    whole, broken, teach = whole_run(tmp_path / "whole", words), tmp_path / "broken", Supervised.teach
+    assert RunRecord(whole).config.env.name == family
     for kill in (5, 11, 3, 17):
         count = 0
 
@@ -277,10 +282,10 @@ def test_a_run_killed_anywhere_ends_as_the_unbroken_one(tmp_path: Path, monkeypa
                 die()
             return teach(self, seen)  # type: ignore[arg-type]
 
-        words = [f"resume={broken}"] if (broken / "config.yaml").exists() else [*RUN, f"folder={broken}"]
+        coming = [f"resume={broken}"] if (broken / "config.yaml").exists() else [*words, f"folder={broken}"]
         with monkeypatch.context() as patch:
             patch.setattr(Supervised, "teach", teach_until)
-            assert wait(fork(lambda words=words: run.run(compose_run(words), []))) == -9  # type: ignore[misc]
+            assert wait(fork(lambda coming=coming: run.run(compose_run(coming), []))) == -9  # type: ignore[misc]
     assert run.run(compose_run([f"resume={broken}"]), []) == 0
     assert final_state(broken) == final_state(whole)
 

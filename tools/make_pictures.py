@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,7 @@ MADE = {
         "experiment=heist_demo",
         *("schedule.designed_steps=16_000", "schedule.original_steps=12_000", "schedule.final_steps=24_000"),
     ),
+    "driving": ("experiment=driving", "llm=offline", "arm=adaptive", "evaluation.report_episodes=3_250"),
 }
 """The runs, by their folder's name, and what each is."""
 WIDTHS = (420, 900, 1600)
@@ -117,12 +119,18 @@ REPORT_SCENES = {f"the report's original|{number}": "" for number in range(1, 8)
 FONT = ImageFont.load_default(15)
 
 
-def run(name: str = "demo") -> Path:
-    """A run's page, made anew; the run is made or finished first where need be, and filmed where it has no film."""
+def finished(name: str) -> Path:
+    """A run's folder; the run is made or finished first where need be."""
     folder = RUNS / name
     if not (folder / "summary.json").exists():
         words = [f"resume={folder}"] if folder.exists() else [*MADE[name], f"folder={folder.relative_to(ROOT)}"]
         subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=True)
+    return folder
+
+
+def run(name: str = "demo") -> Path:
+    """A run's page, made anew; it is filmed where it has no film."""
+    folder = finished(name)
     if not films(folder):
         command(["play", "--episodes", "2", folder])
     return command(["report", folder], folder / "report.html")
@@ -204,6 +212,17 @@ def agent(picture: Path) -> None:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     chosen = [frames[round(place * (len(frames) - 1))] for place in (0.1, 0.35, 0.6, 0.85)]
     save(Image.fromarray(np.concatenate(chosen, axis=1)), picture)
+
+
+def drive(picture: Path) -> None:
+    """Two moments of each of the first two events that a network meets as it drives."""
+    film = finished("driving") / "drives" / "raised-s0.mp4"
+    if not film.exists():
+        command(["drive", RUNS / "driving", "km=2"])
+    met = json.loads(film.with_suffix(".json").read_text())["film"]["unlocked"].values()
+    with av.open(str(film)) as opened:
+        frames = [frame.to_image() for frame in opened.decode(video=0)]
+    save(grid([frames[step + later] for step in sorted(met)[:2] for later in (62, 92)], 2), picture)
 
 
 def heist_original(picture: Path) -> None:
@@ -308,6 +327,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     ),
     "driving-road.jpg": lambda path: driving(by_day(ROAD), 4, WorldSet.VALIDATION, path),
     "driving-traffic.jpg": lambda path: driving(by_day(TRAFFIC), 4, WorldSet.VALIDATION, path),
+    "driving-drive.jpg": drive,
     "driving-report.jpg": lambda path: driving(REPORT_SCENES, 4, WorldSet.REPORT, path),
 }
 

@@ -137,7 +137,7 @@ void draw_glare(const Scene& scene, const Light& light, Canvas& canvas) {
 
 void draw_rain(const Scene& scene, const Light& light, Canvas& canvas) {
   if (scene.weather != kRain) return;
-  Stream stream(scene.seed, kRainStream);
+  Stream stream(scene.seed + static_cast<uint64_t>(scene.along), kRainStream);
   const int64_t count = stream.between(60, 160);
   const int64_t slant = stream.between(-3, 3);  // columns for each ten rows
   for (int64_t i = 0; i < count; ++i) {

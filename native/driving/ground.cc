@@ -113,7 +113,7 @@ class Ground {
       : scene_(scene), light_(light), canvas_(canvas), is_faded_(scene.markings == kFaded) {
     lay_out(scene, profile_);
     Stream stream(scene.seed, 40);
-    phase_ = stream.below(kPeriod);
+    phase_ = stream.below(kPeriod) + scene.along;
     across_ = stream.below(kTile) << 12;
     const int shade = static_cast<int>(stream.around(16));
     const auto tinted = [shade](int r, int g, int b) {
@@ -224,11 +224,12 @@ class Ground {
     const int8_t* const noise = noise_.row(level, 0);
     const uint32_t mask = (static_cast<uint32_t>(kTile) >> level) - 1;
     const auto across = static_cast<int32_t>(across_);
+    const auto along = static_cast<int32_t>(scene_.along);
     for (; count > 0; --count, t += step_t, y += step_y, out += 3) {
       const int32_t at = t >> 8;
       const int32_t ahead = y >> 8;
       const uint32_t column = static_cast<uint32_t>((at + across) >> (5 + level)) & mask;
-      const uint32_t line = static_cast<uint32_t>(ahead >> (6 + level)) & mask;
+      const uint32_t line = static_cast<uint32_t>((ahead + along) >> (6 + level)) & mask;
       const int32_t grain = noise[line * (mask + 1) + column];
       const auto index = static_cast<uint32_t>((at + static_cast<int32_t>(kSide)) >> kStepBits);
       if (index - kMargin >= kSteps - 2 * kMargin) {

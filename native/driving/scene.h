@@ -86,6 +86,8 @@ struct Point {
 
 struct Scene {
   uint64_t seed;
+  bool driven;    // one of a drive's: what is beside the road and on it stays in its place along the road
+  int64_t along;  // how far the camera has come on it; 0 for one that stands alone
   bool other_look;
   int lanes, own_lane;
   int64_t lane_width, shoulder[2];

@@ -8,6 +8,7 @@ namespace driving {
 namespace {
 
 constexpr uint64_t kSceneryStream = 70;
+constexpr uint64_t kDrivenStream = 1 << 20;
 
 class Scenery {
  public:
@@ -47,11 +48,25 @@ class Scenery {
   template <typename Put>
   void row(int64_t gap, Put put) {
     for (int side = 0; side < 2; ++side) {
+      if (scene_.driven) {
+        // One for each length of `gap` along the road, and a stream for each: it stays what it is as one drives by.
+        const int64_t from = scene_.along - metres(4);
+        for (int64_t cell = floor_div(from, gap); cell * gap < from + farthest_; ++cell) {
+          stream_ = Stream(scene_.seed, kDrivenStream + 2 * static_cast<uint64_t>(cell) + static_cast<uint64_t>(side));
+          beside(side, cell * gap + stream_.below(gap) - scene_.along, put);
+        }
+        continue;
+      }
       for (int64_t y = stream_.below(gap) - metres(4); y < farthest_; y += gap / 2 + stream_.below(gap + 1)) {
-        const int64_t away = metres(3) + stream_.below(metres(9));
-        put(side, end(side) + (side == 0 ? -away : away), y);
+        beside(side, y, put);
       }
     }
+  }
+
+  template <typename Put>
+  void beside(int side, int64_t y, Put put) {
+    const int64_t away = metres(3) + stream_.below(metres(9));
+    put(side, end(side) + (side == 0 ? -away : away), y);
   }
 
   void tree(int side, int64_t t, int64_t y) {
@@ -111,7 +126,9 @@ class Scenery {
   void barrier(int side) {
     const int64_t t = end(side) + (side == 0 ? -metres(0, 400) : metres(0, 400));
     const Colour steel = scene_.other_look ? Colour{150, 148, 142} : Colour{142, 148, 154};
-    for (int64_t y = -metres(4); y < farthest_; y += y < metres(40) ? metres(3) : metres(8)) {
+    // Its posts stand every 3 m, so that whole ones pass by.
+    for (int64_t y = -metres(4) - scene_.along % metres(3); y < farthest_;
+         y += y < metres(40) ? metres(3) : metres(8)) {
       const int64_t next = y + (y < metres(40) ? metres(3) : metres(8));
       const Pose near = pose(t, y);
       const Pose far = pose(t, next);
@@ -136,7 +153,7 @@ class Scenery {
   void beacons() {
     const bool left = scene_.shift > 0;
     const int64_t t = scene_.edge(left ? 0 : scene_.lanes) + (left ? -metres(0, 600) : metres(0, 600));
-    for (int64_t y = metres(4); y < std::min(farthest_, metres(110)); y += metres(9)) {
+    for (int64_t y = metres(4) - scene_.along % metres(9); y < std::min(farthest_, metres(110)); y += metres(9)) {
       const Pose at = pose(t, y);
       if (at.depth() < metres(2)) continue;
       Builder made = builder(at);

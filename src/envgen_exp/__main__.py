@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "design, train, evaluate, feed back: a run, a resumed one, or a sweep of runs",
     "report": "tables and the page of a run, a sweep or packs; the paper's claims judged by sweeps",
     "play": "play with a run's agent: success rates, films, its weights to take away",
+    "drive": "let a run's network drive by what it reads from frames: collisions, departures, a film",
     "preview": "see designs before anything is trained: their worlds, and what can't be done in them",
     "dataset": "labelled images of a family as files, with a card",
     "pack": "pack finished runs into one small file, or packs of a study together; report makes tables of it",

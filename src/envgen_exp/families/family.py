@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -265,4 +265,32 @@ class Labelled(Family, Protocol):
         """Which skills frames ask for, and which of these the answers show, both (num_frames, num_skills).
 
         `answers` are as `labels`: (num_frames, num_labels), NaN for none.
+        """
+
+
+Reader = Callable[[FrameBuffers], NDArray[np.float32]]
+"""Says the labels of frames, (num_frames, num_labels), NaN for none; one that looks reads `images` alone."""
+
+Watcher = Callable[[NDArray[np.uint8], float, Sequence[int]], None]
+"""Sees a picture of a drive, how far it has come, and how often each event was met."""
+
+
+@runtime_checkable
+class Drivable(Labelled, Protocol):
+    """scenes that follow from each other as somebody drives by what he reads from them."""
+
+    @property
+    def drive_events(self) -> Mapping[str, tuple[str, ...]]:
+        """What may be asked for of events, and which there are then; the first is the default, which has all."""
+
+    @property
+    def bounds(self) -> Mapping[str, Reader]:
+        """Readers that others are compared with, by name: one that knows the labels, and one that looks at nothing."""
+
+    def drive(
+        self, reader: Reader, *, km: float, events: str, seed: int, speed: float, watch: Watcher | None = None
+    ) -> dict[str, Any]:
+        """Drive so far by what the reader says, at most at a speed in m/s; returns what was counted, as plain values.
+
+        The same arguments are the same drive. `watch` sees a part of it.
         """

@@ -1,4 +1,4 @@
-"""Intervals of what one evaluation found: of a success rate, and of a family's score."""
+"""Intervals of what one evaluation found: of a success rate, of a count, and of a family's score."""
 
 from __future__ import annotations
 
@@ -24,6 +24,26 @@ def wilson(successes: int, episodes: int) -> tuple[float, float]:
     low = (centre - half) / (1 + z2 / episodes) if successes else 0.0
     high = (centre + half) / (1 + z2 / episodes) if successes < episodes else 1.0
     return low, high
+
+
+def poisson(count: int) -> tuple[float, float]:
+    """95 % interval of the mean of a Poisson variable that was seen to be `count`: exact (Garwood 1936), in counts.
+
+    Each end is the mean of which so few, or so many, are seen with a probability of 2.5 %.
+    """
+
+    def below(mean: float, most: int) -> float:
+        """Probability of at most so many."""
+        return math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(most + 1))
+
+    def mean_of(most: int, probability: float) -> float:
+        low, high = 0.0, 20.0 + 2 * count
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if below(middle, most) > probability else (low, middle)
+        return low
+
+    return mean_of(count - 1, 0.975) if count else 0.0, mean_of(count, 0.025)
 
 
 def score_interval(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from envgen_exp.config import LLMConfig, RunConfig, design_set
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.design import Design
-from envgen_exp.families.family import Family, Playable
+from envgen_exp.families.family import Family, FrameBuffers, Playable
 from envgen_exp.families.vector import EpisodeRecord, VectorEnv
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.client import Client
@@ -210,6 +213,14 @@ class Learner(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; CheckpointError where it is of another kind."""
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """Learners that say the labels of frames."""
+
+    def read(self, frames: FrameBuffers) -> NDArray[np.float32]:
+        """(num_frames, num_labels), NaN for none; a `families.family.Reader`."""
 
 
 class Defaults:

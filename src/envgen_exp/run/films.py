@@ -200,8 +200,10 @@ class FilmedEnv:
 class Film:
     """One episode's film, from its first frame on; `data` is the mp4 once it is finished."""
 
-    def __init__(self, title: str, skills: Sequence[str], max_steps: int) -> None:
+    def __init__(self, title: str, skills: Sequence[str], max_steps: int, measure: str = "return") -> None:
+        """`measure` is the word for the sum of what `add` calls rewards."""
         self.title = title
+        self._measure = measure
         self.unlocked: dict[str, int] = {}
         """The step in which each skill was first shown, in that order."""
         self.steps = 0
@@ -308,7 +310,7 @@ class Film:
         image = Image.new("RGB", (columns, BAR), (24, 24, 24))
         draw = ImageDraw.Draw(image)
         draw.text((6, 3), self.title, font=_font(), fill=(160, 160, 160))
-        now = f"step {self.steps:,}   return {self._return:.1f}   {words}"
+        now = f"step {self.steps:,}   {self._measure} {self._return:.1f}   {words}"
         draw.text((6, 20), now, font=_font(), fill=(255, 255, 255))
         count = f"{len(self.unlocked)}/{len(self._skills)}"
         if fresh:

@@ -9,6 +9,7 @@ episodes.jsonl   one line for each finished training or evaluation episode
 checkpoints/     the last two
 pictures/        sampled worlds of each cycle's designs
 videos/          films of evaluation episodes
+drives/          what drives by the trained network came to, a JSON and a film each
 report_at/       one JSON for each evaluation of evaluation.report_at
 summary.json     steps, seconds and updates; all else that tables show is read from the files above
 report.html      its page
@@ -68,6 +69,7 @@ class Files:
         self.checkpoints = path / "checkpoints"
         self.pictures = path / "pictures"
         self.videos = path / "videos"
+        self.drives = path / "drives"
         self.report_at = path / "report_at"
         self.summary = path / "summary.json"
         self.report = path / REPORT

@@ -19,7 +19,8 @@ metre: int
 """Lengths are counted in this part of a metre."""
 
 def describe(recipes: NDArray[np.int32], seed: int, other_look: bool) -> dict[str, Any]:
-    """The scene of the first recipe and a seed, in numbers."""
+    """The scene of the first recipe and a seed, in numbers by the names of native/driving/scene.h; `things` is a list
+    of such."""
 
 class Painter:
     """Draws batches of frames with several threads."""
@@ -39,3 +40,12 @@ class Painter:
         inverses: NDArray[np.int32] | None = None,
         ids: NDArray[np.uint8] | None = None,
     ) -> None: ...
+    def draw_scenes(
+        self,
+        *,
+        scenes: list[dict[str, Any]],
+        images: NDArray[np.uint8],
+        labels: NDArray[np.float32],
+        strata: NDArray[np.bool_],
+    ) -> None:
+        """Scenes as `describe` gives them, or others with the same names."""

@@ -22,9 +22,11 @@ from envgen_exp.families.driving.design import (
     contradiction,
     events_of,
 )
+from envgen_exp.families.driving.drive.drive import RATES, STRAIGHT, Stage, drive_all, stages
+from envgen_exp.families.driving.drive.panel import with_panel
 from envgen_exp.families.driving.judging import judge, score
 from envgen_exp.families.driving.painter import LABELS, STRATA, Painter
-from envgen_exp.families.family import Brief, DesignCheck, FrameBuffers, Label, SkillRule
+from envgen_exp.families.family import Brief, DesignCheck, FrameBuffers, Label, Reader, SkillRule, Watcher
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.seeding import WorldSet, world_seed
 
@@ -208,6 +210,31 @@ class DrivingFamily:
         self.frames([design], [world_seed], WorldSet(world_seed % len(WorldSet)), buffers)
         pixels: NDArray[np.uint8] = buffers.images[0]
         return pixels
+
+    @property
+    def drive_events(self) -> Mapping[str, tuple[str, ...]]:
+        return {name: tuple(rates) for name, rates in RATES.items()}
+
+    @property
+    def bounds(self) -> Mapping[str, Reader]:
+        straight = np.array(STRAIGHT, np.float32)
+        return {
+            "exact labels": lambda frames: frames.labels,
+            "straight ahead": lambda frames: np.tile(straight, (len(frames.labels), 1)),
+        }
+
+    def drive(
+        self, reader: Reader, *, km: float, events: str, seed: int, speed: float, watch: Watcher | None = None
+    ) -> dict[str, Any]:
+        """Roads of the report's look, in stages of 2 km that are driven side by side; see docs/driving.md."""
+        driven = stages(km, events, seed, speed)
+        return drive_all(self._painter, self.frame_spec.shape, reader, driven, watch, self._filmed)
+
+    def _filmed(self, stage: Stage, labels: NDArray[np.float32], answers: NDArray[np.float32]) -> NDArray[np.uint8]:
+        height, width, _ = ImageSize.half.shape
+        seen = _buffers(1, (3 * height, 3 * width, 3))
+        self._painter.draw_scenes([stage.scene()], seen)
+        return with_panel(seen.images[0], labels, answers, stage.pose.speed)
 
     @functools.cached_property
     def _painter(self) -> Painter:

@@ -26,6 +26,9 @@ LABELS: tuple[Label, ...] = (
 
 STRATA: tuple[str, ...] = tuple(_driving.strata)
 
+METRE = _driving.metre
+"""Lengths are counted in this part of a metre."""
+
 INVERSE = _driving.inverse // _driving.metre
 """The inverse depth of what is a metre ahead."""
 
@@ -84,6 +87,13 @@ class Painter:
                 ids=None if depths is None else depths.ids,
             )
         except (TypeError, ValueError) as error:
+            raise EngineError(f"frames: {str(error).splitlines()[0]}") from None
+
+    def draw_scenes(self, scenes: list[dict[str, Any]], buffers: FrameBuffers) -> None:
+        """Draw scenes that are told in numbers, as `describe` does; EngineError where numbers or buffers don't fit."""
+        try:
+            self._native.draw_scenes(scenes=scenes, images=buffers.images, labels=buffers.labels, strata=buffers.strata)
+        except (TypeError, ValueError, KeyError) as error:
             raise EngineError(f"frames: {str(error).splitlines()[0]}") from None
 
 

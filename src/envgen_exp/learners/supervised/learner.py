@@ -155,12 +155,15 @@ class Supervised(Defaults):
 
     def look(self, worlds: WorldSet, batches: Sequence[Batch]) -> Iterator[tuple[NDArray[np.float32], FrameBuffers]]:
         """What is answered to each batch, without learning, and what was seen."""
-        self.reader.eval()
         with contextlib.closing(Ahead(self.family, worlds, batches)) as drawn:
             for seen in drawn:
-                with torch.inference_mode():
-                    out = self.reader(self._tensors(seen.images))
-                yield self.reader.answers(out), seen
+                yield self.read(seen), seen
+
+    def read(self, frames: FrameBuffers) -> NDArray[np.float32]:
+        """What it says of frames in evaluation mode, (num_frames, num_labels), NaN for none."""
+        self.reader.eval()
+        with torch.inference_mode():
+            return self.reader.answers(self.reader(self._tensors(frames.images)))
 
     def evaluate(
         self,
