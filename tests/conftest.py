@@ -34,7 +34,9 @@ if not all(flag in flags.split() for flag in ("avx2", "fma", "f16c")):
 LOCAL = ("127.0.0.1", "::1", "localhost", "")
 
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would have it ignored, and runs keep to that
+# nohup would have one ignored, a shell's `&` the other, and runs keep to that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -196,7 +196,6 @@ def test_tokens_their_speed_and_the_end_are_shown() -> None:
     assert lines == [
         "cycle1-design  0/1,000 tokens read",
         "cycle1-design  1,000/1,000 tokens read  100 tokens read/s",
-        "cycle1-design  1,000/1,000 tokens read  100 tokens read/s",
         "cycle1-design  0/200 tokens",
         "cycle1-design  55/200 tokens  5.5 tokens/s  26 s left",
         "cycle1-design  105/200 tokens  5.2 tokens/s  18 s left",

@@ -86,7 +86,7 @@ def test_what_a_run_prints_is_typed_as_it_stands(whole: Path) -> None:
     done = warm.run(["-m", "envgen_exp", "report", AWKWARD], cwd=cwd)
     assert done.returncode == 0
     lines = [line.strip() for line in done.stdout.splitlines()]
-    folder, page = (lines[lines.index(title) + 1] for title in ("folder", "report"))
+    ((folder,), (page,)) = (shlex.split(lines[lines.index(title) + 1]) for title in ("folder", "report"))
     assert (cwd / folder).resolve() == whole
     assert (cwd / page).exists()
     commands = lines[lines.index("next") + 1 : lines.index("report")]

@@ -137,7 +137,7 @@ def test_help_has_its_keys_with_their_lines(capsys: pytest.CaptureFixture[str]) 
     ] == [1] * 4
     text = usage_of("ppo", compose_run(NETWORK), CONF)
     assert "ppo.width=64" in text
-    assert "(moon | envgen | nature | dedieu | symbolic | symmetric | tiny | broken | flat)" in text
+    assert "(moon | envgen | nature | dedieu | symbolic | symmetric | tiles | tiny | broken | flat)" in text
 
 
 @pytest.mark.parametrize("words", [CHOSEN, NETWORK])

@@ -73,7 +73,7 @@ def evaluated(report: SkillReport, patch: pytest.MonkeyPatch) -> tuple[Any, dict
     )
     evaluations = Evaluations(composed(*words), FAMILY, None, session)  # type: ignore[arg-type]
     folder = SimpleNamespace(phases="phases")
-    run = SimpleNamespace(evaluations=evaluations, session=session, feedback=[], folder=folder)
+    run = SimpleNamespace(evaluations=evaluations, session=session, feedback=[], trained=[], folder=folder)
     return loop.Run.evaluate(run, 1, Proposal(designs=())), asked  # type: ignore[arg-type]
 
 

@@ -35,7 +35,7 @@ from envgen_exp.commands.explain import explain
 from envgen_exp.commands.inputs import enclose
 from envgen_exp.commands.validation import validate
 from envgen_exp.config import LLMConfig, LLMKind, Prompt, RunConfig
-from envgen_exp.errors import ConfigError, EnvGenError
+from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
 from envgen_exp.guard.frozen import freeze, plain
 from envgen_exp.guard.secrets import refuse_secrets_in, use
 from envgen_exp.llm.recording import open_recording
@@ -87,8 +87,9 @@ def _own_prompt(llm: LLMConfig) -> Prompt:
     """What designer.prompt=auto is; for a replay what it was for the model that was asked."""
     if llm.kind is not LLMKind.replay or llm.replay_from is None:
         return llm.kind.prompt
-    client = open_recording(Path(llm.replay_from)).client
-    return LLMKind[client].prompt if client in LLMKind.__members__ else llm.kind.prompt
+    with contextlib.suppress(RunFolderError, KeyError):  # what is no recording is refused where it is replayed
+        return LLMKind[open_recording(Path(llm.replay_from)).client].prompt
+    return llm.kind.prompt
 
 
 def _check_key_is_meant(llm: LLMConfig, parsed: Sequence[Override], folder: Path) -> None:

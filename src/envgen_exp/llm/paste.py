@@ -161,7 +161,8 @@ class _Watch:
                 text = file.read(MAX_REPLY).decode("utf-8-sig")
                 return text if text.strip() else None
         except RunFolderError as error:
-            self._refuse(str(error))
+            if not isinstance(error.__cause__, FileNotFoundError):  # which was taken away since
+                self._refuse(str(error))
         except OSError as error:
             self._refuse(f"can't read {self._file}: {error.strerror}")
         except UnicodeDecodeError as error:
