@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -94,6 +95,10 @@ def test_processor_and_commit_are_those_of_the_clone(tmp_path: Path, monkeypatch
         subprocess.run([*git, *words], check=True)
     assert preparation.origin()["tree"] == "as committed"
     assert len(preparation.origin()["commit"]) == 40
+    os.utime(tmp_path / "run.py", (1, 1))  # which git would note in its index, under a lock
+    before = (tmp_path / ".git/index").read_bytes()
+    assert preparation.origin()["tree"] == "as committed"
+    assert (tmp_path / ".git/index").read_bytes() == before
     (tmp_path / "run.py").write_text("changed")
     assert preparation.origin()["tree"] == "changed"
 

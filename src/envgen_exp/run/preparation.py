@@ -195,7 +195,8 @@ def origin() -> dict[str, str]:
     found = {"processor": _processor()}
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(SCRIPT.parent), *words]
+        # Without locks: a run that is killed just then would leave one behind.
+        command = ["git", "--no-optional-locks", "-C", str(SCRIPT.parent), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     with contextlib.suppress(OSError, subprocess.SubprocessError):
