@@ -26,10 +26,12 @@ from envgen_exp.families.crafter.engine import NativeVector
 from envgen_exp.families.crafter.observation import SYMMETRY, observation_spec
 from envgen_exp.families.crafter.ordered import OrderedEnv
 from envgen_exp.families.crafter.state import CHUNK_ROW, KINDS, SlotState, decode, encode
-from envgen_exp.families.symmetry import FLIPS, images, ways
+from envgen_exp.families.symmetry import FLIPS, Symmetry, images, ways
+from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.ppo.agent import Agent
 from envgen_exp.learners.ppo.config import PPOConfig
-from envgen_exp.learners.ppo.ppo import make_agent
+from envgen_exp.learners.ppo.ppo import PPO, make_agent
+from envgen_exp.learners.ppo.tiles import _different
 from envgen_exp.seeding import WorldSet
 
 Flip = tuple[int, int]
@@ -332,8 +334,45 @@ def test_where_a_thing_lies_in_the_inventory_does_not_matter() -> None:
     assert not torch.allclose(changed, logits, rtol=1e-5, atol=1e-6)
 
 
+def test_things_that_look_alike_are_read_once_and_count_as_often_as_they_are_there() -> None:
+    agent = tiled()
+    generator = torch.Generator().manual_seed(5)
+    kinds = torch.randint(0, 256, (4, 147), generator=generator, dtype=torch.uint8)
+    kinds[1] = kinds[0]
+    kinds[1, 146] ^= 1
+    tiles = kinds[torch.randint(0, 4, (6, 18), generator=generator)]
+    different, often = _different(tiles, agent.encoder.digits)  # type: ignore[arg-type]
+    assert len(different) == 4
+    for picture, counts in zip(tiles, often, strict=True):
+        assert [int((picture == kind).all(1).sum()) for kind in different] == counts.tolist()
+
+
 def test_the_weights_of_the_network_for_tiles() -> None:
     assert sum(parameter.numel() for parameter in tiled().parameters()) == 249_061
+
+
+@pytest.mark.parametrize(
+    ("spec", "symmetry", "network"),
+    [
+        (PICTURES, SYMMETRY, "tiles"),
+        (SYMBOLS, SYMMETRY, "symmetric"),
+        (PICTURES, None, "nature"),
+        (SYMBOLS, None, "symbolic"),
+        ({"inventory": SYMBOLS["inventory"]}, SYMMETRY, "symbolic"),
+        (PICTURES, dataclasses.replace(SYMMETRY, tiles={}), "nature"),
+    ],
+)
+def test_a_network_is_chosen_by_what_is_observed(
+    spec: dict[str, ArraySpec], symmetry: Symmetry | None, network: str
+) -> None:
+    config = PPOConfig(network="auto")
+    chosen, named = (
+        PPO.create(each, spec, NUM_ACTIONS, 0, torch.device("cpu"), 1, symmetry)
+        for each in (config, dataclasses.replace(config, network=network))
+    )
+    assert chosen.describe() == named.describe()
+    assert chosen.describe()["network"] == network
+    named.load_state_dict(chosen.state_dict())
 
 
 def test_pictures_that_are_not_said_to_be_of_tiles_are_refused() -> None:

@@ -1,21 +1,16 @@
-"""docs/results.md and its curves, from finished runs alone: what plain PPO learns, then a section for each study.
+"""docs/results.md and its curves, from packs of finished runs: what plain PPO learns, and a section for each study.
 
-    python tools/make_results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
-        --studies multirun/table2-laptop multirun/controls-laptop
+    python tools/make_results.py docs/packs/learning-laptop.json docs/packs/learning-symbolic.json
+    python tools/make_results.py docs/packs/table2-laptop.json
 
-Each folder is a sweep, or the pack of one. A random policy is played beside plain PPO, --random-episodes whole episodes
-in worlds that no training sees. Unfinished runs are named and count in no number.
-
-    python tools/make_results.py --pack docs/packs/table2-laptop.json
-
-writes the section of one study, from its pack, between its two marks in the page, and its curves.
+Each writes its section between its two marks in the page, and its curves. Packs named learning-... are plain PPO's and
+share a section, in which a random policy is played beside it, whole episodes in worlds that no training sees.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +24,9 @@ from numpy.typing import NDArray
 
 from envgen_exp import seeding
 from envgen_exp.config import Observe
-from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
-from envgen_exp.families.family import Family
+from envgen_exp.families.crafter.family import CrafterFamily
+from envgen_exp.families.family import Playable
 from envgen_exp.families.vector import Observation
 from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.playing import play
@@ -41,7 +36,7 @@ from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
 from envgen_exp.reporting.study.packs import open_study
 from envgen_exp.reporting.study.tables import sheets, skill_sheets
-from envgen_exp.run.summary import RunSummary
+from envgen_exp.run.summary import Successes
 from envgen_exp.seeding import WorldSet
 
 COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a")
@@ -58,9 +53,10 @@ class Random:
     """Percent."""
     ends: tuple[float, float]
     """The score's 95 % interval over episodes."""
+    skills: tuple[str, ...]
 
     @classmethod
-    def play(cls, family: Family, episodes: int) -> Random:
+    def play(cls, family: Playable, episodes: int) -> Random:
         """Whole episodes of the original, in worlds that no training sees."""
         slots = min(50, episodes)
         quota = [episodes // slots + (slot < episodes % slots) for slot in range(slots)]
@@ -77,7 +73,7 @@ class Random:
         shown = np.array([record.skills for record in records]) > 0
         score = family.score(dict(zip(family.skills, shown.mean(axis=0).tolist(), strict=True)))
         mean_return = float(np.mean([record.episode_return for record in records]))
-        return cls(shown, mean_return, score, score_interval(shown, family.skills, family.score))
+        return cls(shown, mean_return, score, score_interval(shown, family.skills, family.score), family.skills)
 
 
 def curves(run: FoundRun) -> dict[str, list[float]]:
@@ -161,47 +157,55 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{mean:.{digits}f} (n=1)" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
+def points(arm: Arm) -> list[tuple[int, list[Successes], list[float], list[float]]]:
+    """Where it was evaluated: training steps, and by runs what was shown, the score and the return."""
+    summaries = arm.summaries
+    found = []
+    for on_the_way in zip(*(summary.midway for summary in summaries), strict=True):
+        values = [[e.values[f"{name}/midway"] for e in on_the_way] for name in ("score", "return")]
+        found.append((on_the_way[0].step, [e.counts for e in on_the_way], *values))
+    last = [s.report for s in summaries], [s.score for s in summaries], [s.reward for s in summaries]
+    return [*found, (arm.runs[0].training_steps, *last)]
+
+
 def scores(arms: Sequence[Arm], random: Random) -> list[str]:
     """The table of all arms, and each seed's own interval."""
     rows = [["random policy", "0", "-", interval(random.score, *random.ends), "-", f"{random.mean_return:.2f}", "-"]]
     for arm in arms:
-        rows.append(
-            [
-                arm.label,
-                f"{arm.runs[0].training_steps:,}",
-                str(len(arm.runs)),
-                spread(arm.values(lambda s: s.score)),
-                spread(arm.values(lambda s: s.training_score)),
-                spread(arm.values(lambda s: s.reward)),
-                spread(arm.values(lambda s: s.seconds / 60), 1),
-            ]
-        )
-    header = ("arm", "steps", "n", "report score %", "training-episode score %", "return", "minutes")
-    summaries = [(arm.label, s) for arm in arms for run in arm.runs if (s := run.summary) is not None]
-    seeds = [
-        [label, str(s.seed), interval(s.score, s.score_low, s.score_high), f"{s.report.episodes:,}"]
-        for label, s in summaries
-    ]
-    lines = [*table(header, rows), "", SCORES.format(episodes=f"{len(random.shown):,}")]
-    if seeds:
-        above = sum(s.score_low > random.ends[1] for _, s in summaries)
-        lines += [*table(("arm", "seed", "report score % [95 % interval]", "episodes"), seeds), ""]
-        lines += [f"Seeds whose interval lies above the random policy's: {above} of {len(seeds)}.", ""]
-    return lines
+        for steps, counts, score, returns in points(arm):
+            shown = [spread([100 * each.rate(skill) for each in counts], 1) for skill in DEEP]
+            rows.append(
+                [arm.label, f"{steps:,}", str(len(score)), spread(score), f"{min(score):.2f}", spread(returns), *shown]
+            )
+    rows[0][6:] = [f"{100 * random.shown[:, random.skills.index(skill)].mean():.1f}" for skill in DEEP]
+    deep = [f"{skill} %" for skill in DEEP]
+    lines = table(("agent", "steps", "n", "report score %", "lowest seed", "return", *deep), rows)
+    lines += ["", SCORES.format(episodes=f"{len(random.shown):,}"), *table(PUBLISHED[0], PUBLISHED[1:]), "", BESIDE]
+    header = ("agent", "seed", *(f"at {steps:,}" for steps, *_ in points(arms[0])), "training episodes, last phase")
+    seeds = []
+    for arm in arms:
+        for s in arm.summaries:
+            ends = [(e.values["score/midway"], *(e.values[f"score/midway_{end}"] for end in ENDS)) for e in s.midway]
+            cells = [interval(*each) for each in [*ends, (s.score, s.score_low, s.score_high)]]
+            seeds.append(
+                [arm.label, str(s.seed), *cells, "-" if s.training_score is None else f"{s.training_score:.2f}"]
+            )
+    return [*lines, *table(header, seeds), "", SEEDS]
 
 
-def skills_table(arms: Sequence[Arm], skills: Sequence[str], random: Random) -> list[str]:
+def skills_table(arms: Sequence[Arm], random: Random) -> list[str]:
     """Success by skill: the random policy with its interval, each arm with its spread over seeds."""
     rows = []
-    for index, skill in enumerate(skills):
+    for index, skill in enumerate(random.skills):
         successes, episodes = int(random.shown[:, index].sum()), len(random.shown)
         low, high = wilson(successes, episodes)
         cells = [f"{100 * successes / episodes:.1f} [{100 * low:.1f}, {100 * high:.1f}]"]
         for arm in arms:
-            rates = [100 * run.summary.report.rate(skill) for run in arm.runs if run.summary is not None]
-            cells.append(spread(rates, 1))
+            for _, counts, *_ in points(arm):
+                cells.append(spread([100 * each.rate(skill) for each in counts], 1))
         rows.append([skill, *cells])
-    return table(("skill", "random policy", *(arm.label for arm in arms)), rows)
+    headers = [f"{arm.label}, {steps / 1e6:g} M" for arm in arms for steps, *_ in points(arm)]
+    return table(("skill", "random policy", *headers), rows)
 
 
 def study_section(study: Study, picture: Path) -> list[str]:
@@ -228,86 +232,66 @@ def study_section(study: Study, picture: Path) -> list[str]:
     return lines
 
 
-def repeated(studies: Sequence[Study]) -> list[str]:
-    """How the runs came out that several studies have, each of which trained them for itself."""
-    by_identity: dict[str, list[RunSummary]] = {}
-    for study in studies:
-        for arm in study.arms:
-            for run in arm.runs:
-                if run.summary is not None:
-                    by_identity.setdefault(run.folder.name, []).append(run.summary)
-    again = [found for found in by_identity.values() if len(found) > 1]
-    if not again:
-        return []
-    same = sum(all(one.report == found[0].report and one.reward == found[0].reward for one in found) for found in again)
-    return [REPEATED.format(count=len(again), same=same)]
-
-
-def learning_section(
-    arms: Sequence[Arm], unfinished: Sequence[FoundRun], family: Family, random: Random, picture: Path
-) -> list[str]:
+def learning_section(arms: Sequence[Arm], random: Random, packs: Sequence[Path]) -> list[str]:
     """What plain PPO learns."""
-    lines = [LEARNING]
-    if not arms:
-        lines += ["**None of these runs is finished yet: only the random policy has numbers.**", ""]
-    for run in unfinished:
-        lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
-    lines += ["### Scores", "", *scores(arms, random)]
-    if arms:
-        lines += ["### Curves", "", f"![Score and return over training steps]({picture})", "", CURVES]
-    lines += ["### Success by skill", "", *skills_table(arms, family.skills, random), "", SKILLS]
-    if arms:
-        lines += ["### Machine", ""]
-        for arm in arms:
-            machine = arm.runs[0].machine
-            chosen = ", ".join(f"{key} {machine[key]}" for key in ("device_name", "precision", "threads", "torch"))
-            lines.append(f"- {arm.label}, first seed: {chosen}")
-        lines += [
-            "",
-            "Minutes are wall time, the report evaluation included, beside whatever else the machine did.",
-            "",
-        ]
-    return lines
+    commands = "\n".join(
+        LEARNING_COMMAND.format(experiment=pack.stem.replace("-", "_"), folder=pack.stem) for pack in packs
+    )
+    lines = [LEARNING.format(commands=commands), "### Scores", "", *scores(arms, random)]
+    lines += ["### Curves", "", "![Score and return over training steps](pictures/learning.svg)", "", CURVES]
+    lines += ["### Success by skill", "", *skills_table(arms, random), "", SKILLS, "### Machine", ""]
+    for arm in arms:
+        machine = arm.runs[0].machine
+        words = ", ".join(
+            f"{key} {machine[key]}" for key in ("network", "device_name", "precision", "threads", "torch")
+        )
+        minutes = spread(arm.values(lambda s: s.seconds / 60), 1)
+        lines.append(f"- {arm.label}: {machine['parameters']:,} weights, {words} (first seed); {minutes} minutes a run")
+    return [*lines, "", MACHINE]
 
 
-def typed(page: Path) -> list[str]:
-    """What a person has written into the page on what was found: it is kept, marks and all."""
-    text = page.read_text() if page.exists() else ""
-    found = re.search(f"{TYPED[0]}.*?{TYPED[1]}", text, re.DOTALL)
-    return [found[0] if found else "\n\n".join(TYPED), ""]
-
-
-TYPED = ("<!-- typed by hand from here -->", "<!-- to here -->")
-
-INTRODUCTION = """\
-# Results
-
-Written by `tools/make_results.py` from the folders of finished runs; what was found is typed by hand. **No
-language model had a part in any of it**: where worlds are designed, `llm=offline` does it, a rule-based stand-in, so
-that no number here is one of EnvGen. After the sweeps, whose commands stand in each section:
-
-```
-python tools/make_results.py --learning multirun/learning-laptop multirun/learning-symbolic \\
-    --studies multirun/controls-laptop
-# writes the page anew, and pictures/learning.svg, pictures/controls-laptop.svg
-python tools/make_results.py --pack docs/packs/table2-laptop.json   # one section, and pictures/table2-laptop.svg
-python tools/make_results.py --pack docs/packs/table3-laptop.json   # and pictures/table3-laptop.svg
-```
-"""
+DEEP = ("make_stone_pickaxe", "collect_iron", "make_iron_pickaxe")
+"""Skills that stand beside the score: how deep it came."""
+ENDS = ("low", "high")
 
 LEARNING = """\
 ## What plain PPO learns on the original Crafter
 
-1 M steps of the stock game, two runs at a time with one thread each. How the hyper-parameters were chosen, on seeds
-that no run here has, stands in [ppo.md](ppo.md). The commands:
+1.96 M steps of the stock game, the number that EnvGen's paper trains for, two runs at a time with one thread each, and
+on the way an evaluation at 1 M steps. Settings were chosen on seeds that no run here has ([ppo.md](ppo.md)). Commands:
 
 ```
-python run.py -m experiment=learning_laptop hydra.sweep.dir=multirun/learning-laptop \\
-    hydra/launcher=joblib hydra.launcher.n_jobs=2
-python run.py -m experiment=learning_symbolic hydra.sweep.dir=multirun/learning-symbolic \\
-    hydra/launcher=joblib hydra.launcher.n_jobs=2
+{commands}
 ```
 """
+
+LEARNING_COMMAND = """\
+python run.py -m experiment={experiment} hydra.sweep.dir=multirun/{folder} hydra/launcher=joblib hydra.launcher.n_jobs=2
+python -m envgen_exp pack multirun/{folder} docs/packs/{folder}.json"""
+
+PUBLISHED = (
+    ("published", "steps", "score %", "sees", "weights", "source"),
+    ("PPO, Moon et al.", "1 M", "15.5 ± 0.6", "pixels", "4 M", "arXiv 2307.03486, 2403.12014"),
+    ("Achievement Distillation", "1 M", "21.8 ± 1.4", "pixels", "9 M", "arXiv 2307.03486"),
+    ("DreamerV3, 10 seeds", "1 M", "17.65 ± 2.29", "pixels", "201 M", "github.com/symoon11/dreamerv3-flax"),
+    ("PPO + EnvGen (GPT-4 designs)", "1.96 M", "32.2 ± 0.6", "pixels", "4 M", "arXiv 2403.12014"),
+    ("human expert", "-", "50.5 ± 6.8", "pixels", "-", "arXiv 2109.06780"),
+)
+"""Facts of others, with where they stand."""
+
+BESIDE = """\
+What differs: the published agents see the picture as it is. `ppo=laptop` sees the same pictures, and its network is
+told that they are made of tiles and that a mirrored game is the same game; `ppo=symbolic` sees the game's symbols,
+without night and noise. Most published scores are of training episodes.
+"""
+
+SEEDS = """\
+In brackets the 95 % interval over the 1,000 episodes of each evaluation, whose worlds no training saw; those of 1 M are
+others than the last ones. The last column is the score over the training episodes of the last phase, about half of all
+steps, the way the paper reads its score.
+"""
+
+MACHINE = "Minutes are wall time, both evaluations included, beside another run and whatever else the machine did.\n"
 
 STUDY = """\
 `make sweep STUDY={experiment} SCALE={scale}`, which is
@@ -321,26 +305,14 @@ is the offline stand-in, the network reads symbols, the steps are 16 % of the pa
 paper's claims.
 """
 
-REPEATED = """\
-## Runs that two studies have
-
-{count} runs (arm, design set, seed) are in more than one of these studies, which trained each of them anew. {same} came
-out the same, in every skill's count of episodes and in the reward to its last digit.
-"""
-
 STUDY_CURVES = """\
 Training episodes in the original, by twentieths of the training steps: mean over seeds, band of one standard deviation;
 grey is `adaptive`. Points are missing where training was in designed worlds.
 """
 
 SCORES = """\
-Mean ± standard deviation over n seeds. The random policy played {episodes} episodes; in brackets the 95 % interval over
-episodes. The report score is of the report evaluation, whose worlds no training saw; the training-episode score is of
-the training episodes of a run's last phase, about half of its steps, the way the paper reads its score.
-
-EnvGen's paper (arXiv 2403.12014) gives PPO after 1 M steps 15.5 ± 0.6 by that reading, with a network of 4 M weights on
-the same frames: `ppo=laptop` may stand beside it as a smaller network. `ppo=symbolic` may not: it sees the game's
-symbols, without night and noise.
+Mean ± standard deviation over n seeds, of 1,000 episodes each. The random policy played {episodes} episodes; in
+brackets the 95 % interval over episodes.
 """
 
 CURVES = """\
@@ -355,48 +327,35 @@ Percent of the episodes of the report evaluation, mean ± standard deviation ove
 """
 
 
-def first_line(pack: Path) -> str:
-    """The mark before a pack's section; another ends it."""
-    return f"<!-- from here to the next mark: python tools/make_results.py --pack docs/packs/{pack.name} -->"
+def first_line(packs: Sequence[Path]) -> str:
+    """The mark before a section; another ends it."""
+    named = " ".join(f"docs/packs/{pack.name}" for pack in packs)
+    return f"<!-- from here to the next mark: python tools/make_results.py {named} -->"
+
+
+def section(packs: Sequence[Path], pictures: Path | None = None) -> list[str]:
+    """The lines of these packs' section; its curves go into `pictures`, if anywhere."""
+    studies = [open_study([pack]) for pack in packs]
+    if packs[0].stem.startswith("learning"):
+        arms = [arm for study in studies for arm in study.arms]
+        random = Random.play(CrafterFamily(CrafterConfig(observation=Observe.symbolic)), 1_000)
+        if pictures is not None:
+            draw(arms, random, pictures / "learning.svg")
+        return learning_section(arms, random, packs)
+    (study,) = studies
+    picture = f"{study.folder.name}.svg"
+    if pictures is not None:
+        draw_study(study.arms, pictures / picture)
+    return study_section(study, Path("pictures") / picture)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--learning", type=Path, nargs="*", default=[], help="sweeps of plain PPO over seeds")
-    parser.add_argument("--studies", type=Path, nargs="*", default=[], help="sweeps, e.g. multirun/table2-laptop")
-    parser.add_argument("--pack", type=Path, help="one study's pack: its section alone is written")
-    parser.add_argument("--random-episodes", type=int, default=1_000)
-    parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
-    options = parser.parse_args(arguments)
-    pictures = Path("pictures")
-    (options.out.parent / pictures).mkdir(parents=True, exist_ok=True)
-    if options.pack is not None:
-        study = open_study([options.pack])
-        picture = pictures / f"{study.folder.name}.svg"
-        draw_study(study.arms, options.out.parent / picture)
-        fill([str(options.out)], first_line(options.pack), lambda: study_section(study, picture))
-        return
-
-    learning = [open_study([folder]) for folder in options.learning]
-    arms = [arm for study in learning for arm in study.arms]
-    unfinished = [run for study in learning for run in study.unfinished]
-    family = make_family(CrafterConfig(observation=Observe.symbolic))  # the same games as in pixels
-    random = Random.play(family, options.random_episodes)
-    if arms:
-        draw(arms, random, options.out.parent / pictures / "learning.svg")
-    lines = [
-        INTRODUCTION,
-        *typed(options.out),
-        *learning_section(arms, unfinished, family, random, pictures / "learning.svg"),
-    ]
-    studies = [open_study([folder]) for folder in options.studies]
-    for study in studies:
-        picture = pictures / f"{study.folder.name}.svg"
-        draw_study(study.arms, options.out.parent / picture)
-        lines += study_section(study, picture)
-    lines += repeated(studies)
-    options.out.write_text("\n".join(lines).rstrip() + "\n")
-    print(f"written to {options.out}")
+    parser.add_argument("packs", type=Path, nargs="+", help="of one study, or of plain PPO with several presets")
+    packs: list[Path] = parser.parse_args(arguments).packs
+    page = Path("docs/results.md")
+    fill([str(page)], first_line(packs), lambda: section(packs, page.parent / "pictures"))
+    print(f"written to {page}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from envgen_exp.errors import ConfigError
+from envgen_exp.families.symmetry import Symmetry
 from envgen_exp.families.vector import ArraySpec
 from envgen_exp.learners.ppo.layers import orthogonal_linear as orthogonal_linear
 from envgen_exp.learners.ppo.memory import Memory
@@ -44,6 +45,11 @@ class Encoder(nn.Module):
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
+
+    @classmethod
+    def fitting(cls, observation_spec: Spec, symmetry: Symmetry | None) -> type[Encoder]:
+        """What is made where this network is asked for: itself, or another one that fits what is observed."""
+        return cls
 
     def recurrence(self, size: int, generator: torch.Generator) -> Memory:
         """A recurrent memory of so many units beside its features."""

@@ -29,6 +29,7 @@ NETWORKS: Registry[Any] = Registry(
     "ppo.network",
     "networks",
     {
+        "auto": "envgen_exp.learners.ppo.auto:AutoEncoder",
         "moon": "envgen_exp.learners.ppo.networks:ImpalaEncoder",
         "envgen": "envgen_exp.learners.ppo.networks:EnvGenEncoder",
         "nature": "envgen_exp.learners.ppo.networks:NatureEncoder",

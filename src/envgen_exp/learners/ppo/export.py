@@ -29,7 +29,7 @@ from envgen_exp.learners.ppo.agent import Agent, sample_actions
 from envgen_exp.learners.ppo.config import NETWORKS
 from envgen_exp.learners.ppo.ppo import PPO
 
-BUILT_IN = {name: NETWORKS.find(name) for name in NETWORKS.built_in}
+BUILT_IN = {name: NETWORKS.find(name) for name in NETWORKS.built_in if name != "auto"}
 """What an exported agent's network may be."""
 
 
@@ -100,14 +100,14 @@ def export(learner: PPO, family: Playable, folder: Path, *, origin: str) -> None
     ConfigError for a network of another package: its code is not ours to copy. `origin` is a line
     that says which run's agent it is, and of which moment.
     """
-    if learner.config.network not in BUILT_IN:
+    if learner.network not in BUILT_IN:
         raise ConfigError(
-            f"ppo.network={learner.config.network}: is another package's, and what is exported runs without any; "
+            f"ppo.network={learner.network}: is another package's, and what is exported runs without any; "
             f"allowed: {' | '.join(BUILT_IN)}"
         )
     mean, std = learner.value_norm.mean_and_std()
     saved = {
-        "network": learner.config.network,
+        "network": learner.network,
         "memory": learner.agent.remembers if learner.agent.recurrent else 0,
         "recalls": learner.agent.recalls,
         "num_actions": family.num_actions,
@@ -170,7 +170,7 @@ it recalls the skill that it showed last.
 
 {origin}
 
-The network is `{learner.config.network}` with {weights:,} weights. `agent.py` needs torch and numpy, nothing else.
+The network is `{learner.network}` with {weights:,} weights. `agent.py` needs torch and numpy, nothing else.
 
 ```python
 import numpy as np

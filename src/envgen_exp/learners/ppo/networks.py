@@ -223,7 +223,8 @@ def channels_first(image: Tensor) -> Tensor:
     return image.permute(0, 3, 1, 2).to(torch.float32).mul_(1 / 255)
 
 
-def _is_image(spec: ArraySpec) -> bool:
+def is_image(spec: ArraySpec) -> bool:
+    """Whether it is a picture (height, width, channels)."""
     return len(spec.shape) == 3 and spec.dtype == np.uint8 and spec.high == 255
 
 
@@ -231,7 +232,7 @@ def one_image(network: str, observation_spec: Spec) -> tuple[str, tuple[int, ...
     """Name and shape of the one image in an observation."""
     if len(observation_spec) == 1:
         name, spec = next(iter(observation_spec.items()))
-        if _is_image(spec):
+        if is_image(spec):
             return name, spec.shape
     raise ConfigError(
         f"ppo.network={network} reads one image (height, width, channels) uint8, but the environment gives "
@@ -241,7 +242,7 @@ def one_image(network: str, observation_spec: Spec) -> tuple[str, tuple[int, ...
 
 def require_symbolic(network: str, observation_spec: Spec) -> None:
     for spec in observation_spec.values():
-        is_map = len(spec.shape) in (2, 3) and np.issubdtype(spec.dtype, np.integer) and not _is_image(spec)
+        is_map = len(spec.shape) in (2, 3) and np.issubdtype(spec.dtype, np.integer) and not is_image(spec)
         if not (is_map or len(spec.shape) == 1):
             raise ConfigError(
                 f"ppo.network={network} reads maps of ids and lists of scalars, but the environment gives "

@@ -77,7 +77,8 @@ def make_agent(
     Settings of a network's own stand at their defaults where the preset has none. ConfigError where the network can't
     read such observations.
     """
-    network, own = NETWORKS.find(config.network), NETWORKS.config(config.network, PPOConfig)
+    network = NETWORKS.find(config.network).fitting(observation_spec, symmetry)
+    own = NETWORKS.config(config.network, PPOConfig)
     if not isinstance(config, own):
         own_names = {field.name for field in dataclasses.fields(own)}
         config = own(**{field: value for field, value in vars(config).items() if field in own_names})
@@ -112,6 +113,11 @@ class PPO:
         self.minibatch_generator = minibatch_generator
         self.train_steps = 0
         """Environment steps learned from."""
+
+    @property
+    def network(self) -> str:
+        """The network's name; where it was left to choose (auto), the chosen one's."""
+        return self.agent.encoder.network if self.config.network == "auto" else self.config.network
 
     @property
     def updates(self) -> int:
@@ -153,7 +159,7 @@ class PPO:
         """What was chosen, in plain values for a run's config.yaml."""
         dtype = self.agent.autocast_dtype or torch.float32
         return {
-            "network": self.config.network,
+            "network": self.network,
             "parameters": sum(p.numel() for p in self.agent.parameters()),
             "device": str(self.device),
             "device_name": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
@@ -165,7 +171,7 @@ class PPO:
         """A copy of everything, of types that `torch.load(weights_only=True)` accepts."""
         return {
             "version": STATE_VERSION,
-            "network": self.config.network,
+            "network": self.network,
             "agent": copy.deepcopy(self.agent.state_dict()),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "value_norm": copy.deepcopy(self.value_norm.state_dict()),
@@ -178,9 +184,9 @@ class PPO:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`, which is copied. Raises CheckpointError where it is of another kind."""
         check_version("learner", state, STATE_VERSION)
-        if state["network"] != self.config.network:
+        if state["network"] != self.network:
             raise CheckpointError(
-                f"checkpoint: holds the network {state['network']}, but this run has {self.config.network}"
+                f"checkpoint: holds the network {state['network']}, but this run has {self.network}"
             )
         try:
             self.agent.load_state_dict(state["agent"])

@@ -27,6 +27,7 @@ class TilesEncoder(TiedEncoder):
 
     network = "tiles"
     order: Tensor
+    digits: Tensor
     HIDDEN, CELL, ITEM = 64, 16, 96
 
     def __init__(
@@ -57,6 +58,11 @@ class TilesEncoder(TiedEncoder):
         order = [(i % self.rows) * self.columns + i // self.rows for i in quarters(self.columns, self.rows)]
         order[-1:] = [at - 1, at + 1, at - self.columns, at + self.columns]
         self.register_buffer("order", torch.tensor(order), persistent=False)
+        # A tile's number in a float64: all sums of a byte times a digit are below 2**53, so that none is rounded.
+        prime = 2**37 - 25
+        assert size * 255 * prime < 2**53
+        digits = [pow(48_271, place, prime) for place in range(1, size + 1)]
+        self.register_buffer("digits", torch.tensor(digits, dtype=torch.float64), persistent=False)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Features (B, 4 * WIDTH), class by class."""
@@ -74,9 +80,23 @@ class TilesEncoder(TiedEncoder):
         there = (way[:, :4].t().unsqueeze(2) * beside).sum(0)
         x_way, y_way = way[:, 1:2] - way[:, :1], way[:, 3:4] - way[:, 2:3]
         along = torch.stack([way[:, 0] + way[:, 1], way[:, 2] + way[:, 3], way[:, 4]], 1)
-        things = _scaled(tiles[:, rows:].transpose(2, 3).flatten(3).flatten(1, 2))
-        things = F.relu_(self.item2(F.relu_(self.item1(things)))).sum(1)
+        things, which = _different(tiles[:, rows:].transpose(2, 3).flatten(3).flatten(1, 2), self.digits)
+        things = which @ F.relu_(self.item2(F.relu_(self.item1(_scaled(things)))))
         return self._mixed([[even, there, along, things], [x_odd, x_way], [y_odd, y_way], [both_odd]])
+
+
+def _different(tiles: Tensor, digits: Tensor) -> tuple[Tensor, Tensor]:
+    """Of uint8 tiles (B, N, n) the different ones (K, n), and how often each picture has each, (B, K).
+
+    Few are: what is embedded once need not be for every picture. Tiles with equal numbers are taken for equal.
+    """
+    batch, count, size = tiles.shape
+    flat = tiles.reshape(-1, size)
+    _, which = torch.unique(flat.to(digits.dtype) @ digits, return_inverse=True)
+    first = which.new_zeros(int(which.max()) + 1)
+    first[which] = torch.arange(len(which), device=which.device)
+    often = torch.zeros(batch, len(first), device=tiles.device)
+    return flat[first], often.scatter_add_(1, which.view(batch, count), often.new_ones(batch, count))
 
 
 def _scaled(pixels: Tensor) -> Tensor:
