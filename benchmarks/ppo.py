@@ -197,6 +197,8 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
     return summary([a / b for a, b in zip(over, under, strict=True)])
 
 
+BESIDE_PLAIN = "laptop,network=nature"
+"""What the plain loop is compared with: it trains the same network."""
 Row = tuple[str, dict[str, Any], str]
 """What, its measurement, and what it is to reach."""
 
@@ -211,8 +213,8 @@ def on_cpu(options: argparse.Namespace) -> list[Row]:
         for preset, training in trainings.items():
             found.setdefault(f"{preset} train", []).append(training.rate(options.seconds))
             found.setdefault(f"{preset} bare", []).append(training.bare_rate(options.seconds))
-        if "laptop" in trainings and not options.without_plain:
-            ppo = configs["laptop"].ppo
+        if BESIDE_PLAIN in trainings and not options.without_plain:
+            ppo = configs[BESIDE_PLAIN].ppo
             found.setdefault("numba", []).append(plain(ppo, threads, 4, numba=True))
             found.setdefault("no numba", []).append(plain(ppo, threads, 4, numba=False))
         print(f"round {number + 1} of {options.rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
@@ -238,7 +240,8 @@ def on_cpu(options: argparse.Namespace) -> list[Row]:
     for name, what, reach in (("numba", "with numba", "3"), ("no numba", "as pip installs it", "12")):
         if name in found:
             rows.append((f"plain loop, crafter {what}, steps/s", summary(found[name]), ""))
-            rows.append((f"laptop: times that, crafter {what}", ratio(found["laptop train"], found[name]), reach))
+            times = ratio(found[f"{BESIDE_PLAIN} train"], found[name])
+            rows.append((f"{BESIDE_PLAIN}: times that, crafter {what}", times, reach))
     return rows
 
 
@@ -279,7 +282,8 @@ def number(value: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--presets", nargs="+", default=["laptop", "symbolic"], help="of conf/ppo, on a CPU")
+    presets = ["laptop", "symbolic", BESIDE_PLAIN]
+    parser.add_argument("--presets", nargs="+", default=presets, help="of conf/ppo, on a CPU")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of torch and of the engine")
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement")

@@ -100,7 +100,7 @@ def test_its_settings_are_typed_like_ours() -> None:
         ("ppo.width=0", "ppo.width=0: allowed is from 1 to 4096"),
         (
             "ppo.network=falt",
-            "ppo.network=falt: there is none of this name, did you mean flat?; allowed: moon | envgen",
+            "ppo.network=falt: there is none of this name, did you mean flat?; allowed: auto | moon | envgen",
         ),
         ("agent=tabel", "no such option, did you mean table?"),
     ],
@@ -137,7 +137,7 @@ def test_help_has_its_keys_with_their_lines(capsys: pytest.CaptureFixture[str]) 
     ] == [1] * 4
     text = usage_of("ppo", compose_run(NETWORK), CONF)
     assert "ppo.width=64" in text
-    assert "(moon | envgen | nature | dedieu | symbolic | symmetric | tiles | tiny | broken | flat)" in text
+    assert "(auto | moon | envgen | nature | dedieu | symbolic | symmetric | tiles | tiny | broken | flat)" in text
 
 
 @pytest.mark.parametrize("words", [CHOSEN, NETWORK])

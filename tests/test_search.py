@@ -78,7 +78,7 @@ def test_bad_settings_stop_early_and_a_search_goes_on(tmp_path: Path, monkeypatc
 
 
 def test_settings_reach_the_config(tmp_path: Path) -> None:
-    options = argparse.Namespace(folder=tmp_path, preset="ppo=symbolic", tune=["gamma"])
+    options = argparse.Namespace(folder=tmp_path, settings=["ppo=symbolic"], tune=["gamma"])
     config = Search(options).composed({"gamma": 0.97, "anneal_lr": True, "memory": 64}, 9001)
     assert (config.seed, config.designer.name) == (9001, "original")
     assert (config.ppo.gamma, config.ppo.anneal_lr, config.ppo.memory) == (0.97, True, 64)

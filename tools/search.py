@@ -6,7 +6,9 @@
 optuna proposes settings (ask and tell). A setting trains with one seed after the other; its score is that of the
 training episodes that ended in each tenth of a training, and one that is below the median of those before it at the
 same point stops there. What counts is the mean of the last tenths of all seeds. Seeds are 9000 and above, which no
-reported run has.
+reported run has. Settings after the preset are fixed; with --tune and nothing after it, they are all that is tried:
+
+    python tools/search.py FOLDER ppo=symbolic ppo.gamma=0.97 --tune --trials 1 --seeds 9000 9001 9002
 
 FOLDER keeps the study (journal.log), the training that runs (running.pt) and all settings as a table (search.md).
 """
@@ -64,7 +66,7 @@ class Search:
         self.space = {name: SPACE[name] for name in options.tune}
         self.folder.mkdir(parents=True, exist_ok=True)
         self.study = optuna.create_study(
-            study_name=options.preset,
+            study_name=" ".join(options.settings),
             storage=JournalStorage(JournalFileBackend(str(self.folder / "journal.log"))),
             direction="maximize",
             load_if_exists=True,
@@ -134,7 +136,7 @@ class Search:
 
     def composed(self, settings: dict[str, Any], seed: int) -> Any:
         own = [f"ppo.{name}={str(value).lower()}" for name, value in settings.items()]
-        return compose_run([self.options.preset, "designer=original", "tracker=none", f"seed={seed}", *own])
+        return compose_run([*self.options.settings, "designer=original", "tracker=none", f"seed={seed}", *own])
 
     def kept(self, number: int) -> dict[str, Any]:
         """What was saved of this setting's training."""
@@ -168,7 +170,9 @@ class Search:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="where the search is kept, or goes on")
-    parser.add_argument("preset", help="an option that chooses the preset: ppo=symbolic")
+    parser.add_argument(
+        "settings", nargs="+", help="what chooses the preset, and what is fixed: ppo=symbolic ppo.gamma=0.97"
+    )
     parser.add_argument("--trials", type=int, default=40, help="settings to try")
     parser.add_argument("--hours", type=float, default=8.0, help="of training in all, after which no setting is begun")
     parser.add_argument("--steps", type=int, default=1_000_000, help="of a training")
@@ -176,7 +180,7 @@ def main(arguments: Sequence[str]) -> int:
         "--seeds", type=int, nargs="+", default=[9000, 9001, 9002], help="each setting's, 9000 and above"
     )
     parser.add_argument(
-        "--tune", nargs="+", choices=SPACE, default=list(SPACE), metavar="SETTING", help=", ".join(SPACE)
+        "--tune", nargs="*", choices=SPACE, default=list(SPACE), metavar="SETTING", help=", ".join(SPACE)
     )
     options = parser.parse_args(arguments)
     if min(options.seeds) < 9000:
