@@ -266,6 +266,7 @@ def update_by_hand(learner: PPO, rollout: Rollout, config: PPOConfig) -> dict[st
             d_logprob = -(free * a * ratio) / n
             d_logits = d_logprob[:, None] * (chosen - probs)
             d_logits -= config.ent_coef / n * (-probs * (logs + entropy[:, None]))
+            d_logits += config.uniform_coef / n * (probs - 1 / probs.shape[1])
             d_values = config.vf_coef * 2 * (values - targets) / n
             d_hidden = d_logits @ w["actor.weight"] + d_values[:, None] * w["critic.weight"]
             d_inner = d_hidden * (1 - hidden**2)
@@ -289,14 +290,16 @@ def update_by_hand(learner: PPO, rollout: Rollout, config: PPOConfig) -> dict[st
     return w
 
 
-@pytest.mark.parametrize(("num_envs", "threads", "members"), [(4, 1, 1), (4, 3, 1), (26, 3, 3)])
-def test_an_update_is_what_the_formulas_say(num_envs: int, threads: int, members: int) -> None:
+@pytest.mark.parametrize(
+    ("num_envs", "threads", "members", "uniform_coef"), [(4, 1, 1, 0.0), (4, 3, 1, 0.3), (26, 3, 3, 0.3)]
+)
+def test_an_update_is_what_the_formulas_say(num_envs: int, threads: int, members: int, uniform_coef: float) -> None:
     # Large coefficients, so that every term leaves its mark; a large step, so that ratios reach the clip range. Of 26
     # environments a minibatch is 208 samples: parts of 70, 69 and 69.
     config = dataclasses.replace(
         CONFIG, ent_coef=0.1, vf_coef=0.7, max_grad_norm=0.2, learning_rate=0.03, num_minibatches=2, num_steps=16
     )
-    config = dataclasses.replace(config, num_envs=num_envs)
+    config = dataclasses.replace(config, num_envs=num_envs, uniform_coef=uniform_coef)
     learner = new_learner(config, threads=threads)
     assert learner.team.size == members
     rollout = filled(learner, config, length=6)
@@ -309,6 +312,14 @@ def test_an_update_is_what_the_formulas_say(num_envs: int, threads: int, members
         moved = np.abs(expected[name] - before[name].numpy()).max()
         assert moved > 0.005
         np.testing.assert_allclose(tensor.numpy(), expected[name], atol=2e-3 * moved)
+
+
+def test_the_divergence_from_the_uniform_policy_is_its_sum() -> None:
+    logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    probs = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
+    expected = (0.25 * np.log(0.25 / probs)).sum(1).mean()
+    assert float(ppo.uniform_divergence(logits)) == pytest.approx(expected, rel=1e-12)
+    assert float(ppo.uniform_divergence(torch.zeros(2, 4))) == pytest.approx(0, abs=1e-6)
 
 
 def test_advantages_are_normalised_once_over_the_rollout(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,14 @@ class PPO:
         self.train_steps = int(state["train_steps"])
 
 
+def uniform_divergence(logits: Tensor) -> Tensor:
+    """KL divergence of softmax(logits) (B, A) from the uniform policy's side, sum of 1/A * log((1/A) / p), mean over B.
+
+    An action's share of its gradient is p - 1/A: unlike the entropy's it does not fade as an action becomes rare.
+    """
+    return (logits.logsumexp(-1) - logits.mean(-1)).mean() - math.log(logits.shape[-1])
+
+
 def minibatch_size(config: PPOConfig) -> int:
     """Samples of a minibatch of a whole rollout, at most."""
     return math.ceil(config.num_envs * config.num_steps / config.num_minibatches)
@@ -260,6 +268,8 @@ def update(learner: PPO, rollout: Rollout, config: PPOConfig, total_train_steps:
 
         entropy_mean = entropy.mean()
         loss = pg_loss - config.ent_coef * entropy_mean + config.vf_coef * v_loss
+        if config.uniform_coef:
+            loss = loss + config.uniform_coef * uniform_divergence(logits)
         gradients = torch.autograd.grad(share * loss, parameters, materialize_grads=True)
         with torch.no_grad():
             ratio = logratio.exp()
