@@ -108,15 +108,22 @@ class FoundRun(RunRecord):
         common = {key: value for key, value in self.treatment.items() if not key.startswith(ours)}
         return {**common, "training steps": self.training_steps}
 
-    @functools.cached_property
+    @property
     def windows(self) -> dict[str, list[float | None]]:
-        """Its curve over training; a pack keeps it."""
-        return curve(self, self.training_steps)
+        """Its curve over training."""
+        return self.trained[0]
+
+    @property
+    def gaps(self) -> dict[str, list[float]]:
+        """By cycle success in its designs and in the original."""
+        return self.trained[1]
 
     @functools.cached_property
-    def gaps(self) -> dict[str, list[float]]:
-        """By cycle success in its designs and in the original; a pack keeps it."""
-        return gaps(self)
+    def trained(self) -> tuple[dict[str, list[float | None]], dict[str, list[float]]]:
+        """Both, which a pack keeps. The episodes go: those of all runs of a study would take gigabytes."""
+        found = curve(self, self.training_steps), gaps(self)
+        del self.episodes
+        return found
 
     @property
     def training_steps(self) -> int:
@@ -341,8 +348,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 def _contrasts(runs: Sequence[FoundRun]) -> tuple[Pairs, Pairs, list[str]]:
-    """The main contrasts; these, the preregistered ones and those that the runs' configs name; and a note for each that
-    is none."""
+    """The main contrasts; all contrasts, those that the runs' configs name too; and a note for each that is none."""
     mains = [str(run.flat.get("main_contrast", MAIN)) for run in runs]
     named = [str(name) for run in runs for name in run.flat.get("contrasts") or ()]
     pairs, notes = {}, []
@@ -352,11 +358,8 @@ def _contrasts(runs: Sequence[FoundRun]) -> tuple[Pairs, Pairs, list[str]]:
             pairs[name] = ours.strip(), theirs.strip()
         else:
             notes.append(f"contrasts: {name!r} is not written as 'arm - arm'")
-    return (
-        tuple(dict.fromkeys(pairs[name] for name in mains if name in pairs)),
-        tuple(dict.fromkeys(pairs.values())),
-        notes,
-    )
+    main = dict.fromkeys(pairs[name] for name in mains if name in pairs)
+    return tuple(main), tuple(dict.fromkeys(pairs.values())), notes
 
 
 def _differences(arms: Sequence[Arm]) -> list[str]:

@@ -91,8 +91,7 @@ class PackedRun(FoundRun):
         self.spent = Totals(**values["spent"])
         self.last_training_episodes = values["training_episodes"]
         self.takings = values["takings"]
-        self.windows = values["windows"]
-        self.gaps = values.get("gaps", {})  # which older packs lack
+        self.trained = values["windows"], values.get("gaps", {})  # which older packs lack
 
     @property
     def midway_results(self) -> list[Any]:
