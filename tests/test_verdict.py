@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -246,3 +247,12 @@ def test_the_tables_of_folders_and_of_packs(sweep: Path, tmp_path: Path) -> None
 def test_a_study_without_designs_has_no_such_tables(tmp_path: Path) -> None:
     of_arm(tmp_path, "original", {0: 1.0})
     assert answers(Analysis(collect(tmp_path))) == []
+
+
+def test_an_original_with_other_cycles_is_not_put_beside(sweep: Path) -> None:
+    for seed in (1, 2):
+        shutil.rmtree(sweep / f"original-{seed}")
+    of_arm(sweep, "original", {1: 11.0, 2: 12.0}, *STUDY, "cycles=1", "schedule.final_steps=700")
+    analysis = Analysis(collect(sweep))
+    assert [one.theirs.name for one in analysis.contrasts] == ["original"]  # its budget is equal
+    assert [row[-1] for row in answers(analysis)[0].rows] == ["-", "-"]

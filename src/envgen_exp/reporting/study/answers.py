@@ -84,9 +84,13 @@ def answers(analysis: Analysis) -> list[Sheet]:
 
 
 def _originals(arm: Arm, arms: Sequence[Arm]) -> Mapping[int, FoundRun]:
-    """By seed the runs of `original` that an arm's can be compared with."""
-    found = [one for one in arms if one.name == "original" and comparable(arm.runs[0], one.runs[0])]
-    return {run.flat["seed"]: run for one in found for run in one.runs}
+    """By seed the runs of `original` that an arm's can be compared with, cycle by cycle."""
+
+    def cycles(run: FoundRun) -> tuple[int, int]:
+        return run.flat["cycles"], run.flat["schedule.designed_steps"] + run.flat["schedule.original_steps"]
+
+    runs = [run for one in arms if one.name == "original" for run in one.runs]
+    return {r.flat["seed"]: r for r in runs if comparable(arm.runs[0], r) and cycles(arm.runs[0]) == cycles(r)}
 
 
 def _designs(arms: Sequence[Arm]) -> Sheet:
