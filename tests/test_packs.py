@@ -19,7 +19,8 @@ from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.llm.ledger import digest
 from envgen_exp.reporting.study.analysis import Analysis
-from envgen_exp.reporting.study.collect import WINDOWS, collect
+from envgen_exp.reporting.study.collect import collect
+from envgen_exp.reporting.study.curves import WINDOWS
 from envgen_exp.reporting.study.packs import merged, open_study, opened, pack
 from envgen_exp.reporting.study.table_files import markdown
 

@@ -17,7 +17,7 @@ from envgen_exp.families.typed import read_design
 from envgen_exp.reporting.plots import POINTS, Series, line_chart
 from envgen_exp.reporting.run.page_of_run import render
 from envgen_exp.reporting.run.skills import by_tree
-from envgen_exp.run import preparation
+from envgen_exp.run import clone, preparation
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.record import RunRecord
 
@@ -87,7 +87,7 @@ def test_the_page_says_where_the_run_was_made(record: RunRecord) -> None:
 
 def test_processor_and_commit_are_those_of_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert preparation.origin()["processor"]
-    monkeypatch.setattr(preparation, "SCRIPT", tmp_path / "run.py")
+    monkeypatch.setattr(clone, "SCRIPT", tmp_path / "run.py")
     assert preparation.origin().keys() == {"processor"}  # no clone
     (tmp_path / "run.py").write_text("")
     git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]

@@ -19,7 +19,7 @@ from envgen_exp.config import RunConfig
 from envgen_exp.designers import Means, make_designer
 from envgen_exp.families import make_family
 from envgen_exp.llm.prices import expected_cost
-from envgen_exp.run.plan import phases, training_steps
+from envgen_exp.run.plan import phases, report_episodes, training_steps
 from envgen_exp.tracking.progress import duration
 
 MODEL = "gpt4"
@@ -67,24 +67,28 @@ def main(argv: Sequence[str]) -> int:
     return fill(argv, FIRST_LINE, tables)
 
 
-def experiments() -> list[str]:
-    """The files of conf/experiment that are sweeps at any scale."""
+def experiments(scale: str) -> list[str]:
+    """The files of conf/experiment that are sweeps at this scale: most at any, the verdict's at their own."""
     files = sorted((CONF / "experiment").glob("*.yaml"))
+    if scale == "verdict":
+        return [file.stem for file in files if file.stem.startswith("verdict")]
     return [file.stem for file in files if "hydra.runtime.choices.scale" in file.read_text()]
 
 
 def tables() -> list[str]:
     """The lines of all tables."""
     lines = ["| experiment | is |", "|---|---|"]
-    lines += [f"| `{name}` | {gloss(CONF / 'experiment' / f'{name}.yaml')} |" for name in experiments()]
-    for scale in ("laptop", "paper"):
+    scales = {scale: experiments(scale) for scale in ("laptop", "verdict", "paper")}
+    for name in sorted({name for names in scales.values() for name in names}):
+        lines.append(f"| `{name}` | {gloss(CONF / 'experiment' / f'{name}.yaml')} |")
+    for scale, names in scales.items():
         lines += [
             "",
             f"At `scale={scale}`:",
             "",
             "| experiment | varied | runs | training steps a run | in all | LLM calls | dollars | time |",
             "|---|---|---|---|---|---|---|---|",
-            *(row(name, scale) for name in experiments()),
+            *(row(name, scale) for name in names),
         ]
     return lines
 
@@ -93,7 +97,7 @@ def row(name: str, scale: str) -> str:
     """An experiment's line in the table of a scale."""
     typed = [f"experiment={name}", f"scale={scale}", *EXTRA.get((name, scale), [])]
     choices = sweep_choices(typed)
-    if len(choices.get("llm", [])) < 2:
+    if scale != "verdict" and len(choices.get("llm", [])) < 2:  # its arms have models of their own
         choices["llm"] = [f"llm={MODEL}"]
     seeds = len(choices["seed"])
     choices["seed"] = choices["seed"][:1]
@@ -124,7 +128,7 @@ def asked(config: RunConfig) -> tuple[int, float | None]:
     """LLM calls of a run and their expected dollars; None where the price is not known."""
     designer = make_designer(config.designer, Means(make_family(config.env), cycles=config.cycles))
     calls = designer.num_calls(config.cycles)
-    if not designer.uses_llm or not calls:
+    if not designer.uses_llm or not config.llm.kind.is_model or not calls:
         return 0, 0.0
     first, *later = designer.preview()
     expected = expected_cost(config.llm, first, later[0] if later else None, designer.example_reply(), calls)
@@ -135,6 +139,7 @@ def run_seconds(config: RunConfig) -> float:
     """Expected seconds of a run on one core, without the language model's and without validation."""
     rates = RATES[config.ppo.name]
     episodes = sum(phase.episodes for phase in phases(config))
+    episodes += len(config.evaluation.report_at) * report_episodes(config)
     return OVERHEAD + training_steps(config) / rates.training + episodes * EPISODE_STEPS / rates.playing
 
 

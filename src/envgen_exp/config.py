@@ -351,6 +351,10 @@ class RunConfig:
     """Root of what designers draw, and llm.seed where that is null; null is the run's seed."""
     contrasts: list[str] = field(default_factory=list)
     """Differences that the sweep's tables test beside the preregistered ones, each as 'arm - arm'."""
+    main_contrast: str = ranged("adaptive - placebo", TEXT)
+    """The one difference that they test alone, fixed before any run; all others are one family."""
+    preregistered: str | None = ranged(None, TEXT)
+    """Page of the clone that preregisters the study: `pack` refuses a run of a commit that lacks it."""
     cycles: int = ranged(4, at_least(1))
     """Rounds of design, training and evaluation."""
     device: Device = Device.auto

@@ -45,7 +45,7 @@ from envgen_exp.run.record import RunRecord
 from envgen_exp.run.schemas import CONF as CONF
 from envgen_exp.run.stored import quoted, structured, told_again
 
-STUDIED = ("laptop", "paper")
+STUDIED = ("laptop", "paper", "verdict")
 """Options of `scale` at which an experiment is a study: phases too short for an episode are refused, not only told."""
 
 _ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError)

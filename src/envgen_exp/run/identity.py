@@ -17,6 +17,8 @@ NOT_IDENTITY = (
     # A label: two arms that differ in nothing else are the same experiment.
     "arm",
     "contrasts",
+    "main_contrast",
+    "preregistered",
     # Their content is copied into the config and counts.
     "designer.placebo_from",
     "designer.file",

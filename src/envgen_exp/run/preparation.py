@@ -9,7 +9,6 @@ import contextlib
 import functools
 import platform
 import shlex
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,9 +25,8 @@ from envgen_exp.learners.learner import Learner, check_needs
 from envgen_exp.llm.client import LateClient
 from envgen_exp.llm.client import check_ready as check_llm
 from envgen_exp.llm.prices import Expected, count_tokens, expected_cost
-from envgen_exp.run import plan
+from envgen_exp.run import clone, plan
 from envgen_exp.run.folder import RunFolder, check_new
-from envgen_exp.run.pasted import SCRIPT
 from envgen_exp.run.record import RunRecord
 from envgen_exp.run.trial import Trials
 from envgen_exp.seeding import WorldSet
@@ -192,15 +190,4 @@ def _processor() -> str:
 
 def origin() -> dict[str, str]:
     """The processor, the commit of the clone that runs, where it is one, and whether tracked files differ from it."""
-    found = {"processor": _processor()}
-
-    def git(*words: str) -> str:
-        # Without locks: a run that is killed just then would leave one behind.
-        command = ["git", "--no-optional-locks", "-C", str(SCRIPT.parent), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        if SCRIPT.exists() and Path(git("rev-parse", "--show-toplevel")).samefile(SCRIPT.parent):
-            changed = git("status", "--porcelain", "--untracked-files=no")
-            found |= {"commit": git("rev-parse", "HEAD"), "tree": "changed" if changed else "as committed"}
-    return found
+    return {"processor": _processor(), **clone.head()}

@@ -46,11 +46,13 @@ def register() -> None:
 
     A plug-in that another package brings is an option of its group by its name alone, without a file in conf/.
 
-    conf/ may also write ${steps:N}, the steps N at the run's scale; ${steps:N,PARTS}, a part of them; and
-    ${whole:N,SIZE}, how many times SIZE goes into N. OmegaConf's own ${oc.env:NAME} is refused.
+    conf/ may also write ${steps:N}, the steps N at the run's scale; ${steps:N,PARTS}, a part of them;
+    ${whole:N,SIZE}, how many times SIZE goes into N; and ${pick:N,[A,B]}, of a list that begins anew at its end the
+    N-th, from 0. OmegaConf's own ${oc.env:NAME} is refused.
     """
     OmegaConf.register_new_resolver("steps", _steps, replace=True)
     OmegaConf.register_new_resolver("whole", lambda number, size: number // size, replace=True)
+    OmegaConf.register_new_resolver("pick", lambda number, values: values[number % len(values)], replace=True)
     OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
     found = ConfigStore.instance().repo.get("schema.yaml")
     if found is None or OmegaConf.get_type(found.node) is not schema(RunConfig):

@@ -22,7 +22,7 @@ from envgen_exp.reporting.statistics import (
     units,
 )
 from envgen_exp.reporting.study.claims import MARGIN, paper_score
-from envgen_exp.reporting.study.collect import MAIN, RIVALS, Arm, Study, comparable
+from envgen_exp.reporting.study.collect import CONTRASTS, RIVALS, Arm, Study, comparable
 from envgen_exp.reporting.study.contrasts import Difference, difference
 from envgen_exp.run.summary import RunSummary
 
@@ -108,6 +108,7 @@ class Analysis:
 
         The main one stands alone. All others are one family: p is multiplied by the number of RIVALS, whichever of
         them a study has, so that a contrast has one corrected p in all tables; by more only where more are tested.
+        One that a config alone names may be of two language models, where it is clear which arms are meant.
         """
         by_name: dict[str, list[Arm]] = {}
         for arm in self.study.arms:
@@ -117,11 +118,19 @@ class Analysis:
             for ours, theirs in self.study.contrasts
             for a in by_name.get(ours, [])
             for b in by_name.get(theirs, [])
-            if a is not b and comparable(a.runs[0], b.runs[0])
+            if a is not b
+            and comparable(
+                a.runs[0],
+                b.runs[0],
+                any_model=f"{ours} - {theirs}" not in CONTRASTS and len(by_name[ours]) == len(by_name[theirs]) == 1,
+            )
         ]
-        main = sum(map(_is_main, pairs))
-        others = max(len(RIVALS), len(pairs) - main)
-        return [_contrast(*pair, main if _is_main(pair) else others) for pair in pairs]
+        is_main = [(a.name, b.name) in self.study.mains for a, b in pairs]
+        others = max(len(RIVALS), is_main.count(False))
+        return [
+            _contrast(*pair, is_main.count(True) if alone else others)
+            for pair, alone in zip(pairs, is_main, strict=True)
+        ]
 
     @functools.cached_property
     def skills(self) -> list[tuple[Arm, list[SkillResult]]]:
@@ -190,10 +199,6 @@ def _contrast(ours: Arm, theirs: Arm, family: int) -> ContrastResult:
         improvement_interval=interval,
         needed=found.needed(MARGIN) if comparison else None,
     )
-
-
-def _is_main(pair: tuple[Arm, Arm]) -> bool:
-    return f"{pair[0].name} - {pair[1].name}" == MAIN
 
 
 def _skills(arm: Arm) -> list[SkillResult]:

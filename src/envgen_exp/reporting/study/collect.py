@@ -15,18 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from envgen_exp.config import RunConfig
 from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
-from envgen_exp.families.design import design_key
 from envgen_exp.guard.reading import understood
 from envgen_exp.reporting.statistics import Groups
+from envgen_exp.reporting.study.curves import curve, gaps
 from envgen_exp.run.identity import LATER, NOT_IDENTITY, identity_of
 from envgen_exp.run.record import RunRecord
-from envgen_exp.run.summary import Episodes, RunSummary
+from envgen_exp.run.summary import RunSummary
 
-MAIN = "adaptive - placebo"
-"""The main contrast, fixed before any run: is it what the feedback says? It is tested alone, at 5 %."""
+MAIN = RunConfig.main_contrast
+"""The main contrast, fixed before any run: is it what the feedback says? It is tested alone, at 5 %.
+
+A study may have fixed another one in its config: then this one is of the family."""
 
 RIVALS = (
     *("original", "fixed", "resample", "random", "generator", "gifts_only", "terrain_only"),
@@ -48,12 +49,6 @@ _NEEDED = (
 
 NOT_OF_THE_ARM = (*NOT_IDENTITY, "seed", "arm", "design_set", "designer.told")
 """What may differ between the runs of one arm; `designer.told` is what a placebo's other run happened to do."""
-
-WINDOWS = 20
-"""Points of a curve over training, each made of the training episodes that ended since the one before."""
-
-FEWEST = 20
-"""Episodes of such a point, at least."""
 
 
 class FoundRun(RunRecord):
@@ -96,7 +91,9 @@ class FoundRun(RunRecord):
     @functools.cached_property
     def treatment(self) -> dict[str, Any]:
         """What makes the arm: all of the config that can change a result, without seed and design set."""
-        ignored = (*NOT_OF_THE_ARM, *self.learner.without_effect, *(() if self.asks else ("llm",)))
+        ignored = [*NOT_OF_THE_ARM, *self.learner.without_effect, *(() if self.asks else ("llm",))]
+        if self.flat.get("design_set") is not None:
+            ignored.append("llm.replay_from")  # a named set stands for the recording that it was read from
         return {
             key: value
             for key, value in self.flat.items()
@@ -111,30 +108,22 @@ class FoundRun(RunRecord):
         common = {key: value for key, value in self.treatment.items() if not key.startswith(ours)}
         return {**common, "training steps": self.training_steps}
 
-    @functools.cached_property
+    @property
     def windows(self) -> dict[str, list[float | None]]:
-        """Score and mean return of the training episodes in the original, by twentieths of the training steps.
+        """Its curve over training."""
+        return self.trained[0]
 
-        None where few episodes ended, as in a phase of designed worlds.
-        """
-        rows = [
-            row
-            for phase, of_it in self.episodes.items()
-            if phase in self.phases and self.result(phase).get("steps")
-            for row in of_it
-            if row["design"] == design_key(None)
-        ]
-        at, found = np.array([row["step"] for row in rows]), Episodes.of(rows, len(rows[0]["skills"]) if rows else 0)
-        curve: dict[str, list[float | None]] = {"steps": [], "score": [], "return": []}
-        for x in np.linspace(0, self.training_steps, WINDOWS + 1)[1:]:
-            inside = (at > x - self.training_steps / WINDOWS) & (at <= x)
-            ended = found.chosen(inside)
-            enough = len(ended) >= FEWEST
-            rates = dict(zip(self.skills, ended.rates.tolist(), strict=True)) if enough else {}
-            curve["steps"].append(float(x))
-            curve["score"].append(self.family.score(rates) if enough else None)
-            curve["return"].append(ended.mean_return if enough else None)
-        return curve
+    @property
+    def gaps(self) -> dict[str, list[float]]:
+        """By cycle success in its designs and in the original."""
+        return self.trained[1]
+
+    @functools.cached_property
+    def trained(self) -> tuple[dict[str, list[float | None]], dict[str, list[float]]]:
+        """Both, which a pack keeps. The episodes go: those of all runs of a study would take gigabytes."""
+        found = curve(self, self.training_steps), gaps(self)
+        del self.episodes
+        return found
 
     @property
     def training_steps(self) -> int:
@@ -216,6 +205,8 @@ class Study:
     unfinished: tuple[FoundRun, ...]
     contrasts: tuple[tuple[str, str], ...]
     """Names of arms whose differences are reported."""
+    mains: tuple[tuple[str, str], ...]
+    """Of these the main one; several where runs of studies with different ones lie together."""
     notes: tuple[str, ...]
     """What a reader must know before comparing rows."""
 
@@ -238,13 +229,14 @@ def make_study(folder: Path, found: Sequence[FoundRun], passed_over: Sequence[st
     finished = [run for run in found if run.summary is not None]
     arms, repeats = make_arms(finished)
     usual = tuple(arm for arm in arms if not arm.runs[0].diagnostic)
-    contrasts, unread = _contrasts(found)
+    mains, contrasts, unread = _contrasts(found)
     return Study(
         folder=folder,
         arms=usual,
         diagnostics=tuple(arm for arm in arms if arm.runs[0].diagnostic),
         unfinished=tuple(run for run in found if run.summary is None),
         contrasts=contrasts,
+        mains=mains,
         notes=(*_experiments(found), *_differences(usual), *repeats, *unread, *passed_over),
     )
 
@@ -352,16 +344,22 @@ def _experiments(runs: Sequence[FoundRun]) -> list[str]:
     return [f"several sweeps in one folder, experiment={told}: only arms with all else equal are compared"]
 
 
-def _contrasts(runs: Sequence[FoundRun]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
-    """The preregistered contrasts and those that the runs' configs name, and a note for each that is none."""
-    pairs, notes = [], []
-    for name in dict.fromkeys([*CONTRASTS, *(str(name) for run in runs for name in run.flat.get("contrasts") or ())]):
+Pairs = tuple[tuple[str, str], ...]
+
+
+def _contrasts(runs: Sequence[FoundRun]) -> tuple[Pairs, Pairs, list[str]]:
+    """The main contrasts; all contrasts, those that the runs' configs name too; and a note for each that is none."""
+    mains = [str(run.flat.get("main_contrast", MAIN)) for run in runs]
+    named = [str(name) for run in runs for name in run.flat.get("contrasts") or ()]
+    pairs, notes = {}, []
+    for name in dict.fromkeys([*mains, *CONTRASTS, *named]):
         ours, _, theirs = name.partition(" - ")
         if ours.strip() and theirs.strip():
-            pairs.append((ours.strip(), theirs.strip()))
+            pairs[name] = ours.strip(), theirs.strip()
         else:
             notes.append(f"contrasts: {name!r} is not written as 'arm - arm'")
-    return tuple(dict.fromkeys(pairs)), notes
+    main = dict.fromkeys(pairs[name] for name in mains if name in pairs)
+    return tuple(main), tuple(dict.fromkeys(pairs.values())), notes
 
 
 def _differences(arms: Sequence[Arm]) -> list[str]:

@@ -33,6 +33,7 @@ from envgen_exp.reporting.study.collect import (
     versions_of,
 )
 from envgen_exp.run import plan
+from envgen_exp.run.clone import has_file
 from envgen_exp.run.folder import Files, checked_config
 
 FORMAT = 1
@@ -64,6 +65,7 @@ class _Run(_Part):
     windows: dict[str, list[float | None]]
     episodes: dict[str, list[float | str]]
     """Of the report evaluation: each one's steps and return, and the skills it showed as bits in hexadecimal."""
+    gaps: dict[str, list[float]] = {}
 
 
 class _Pack(_Part):
@@ -89,7 +91,7 @@ class PackedRun(FoundRun):
         self.spent = Totals(**values["spent"])
         self.last_training_episodes = values["training_episodes"]
         self.takings = values["takings"]
-        self.windows = values["windows"]
+        self.trained = values["windows"], values.get("gaps", {})  # which older packs lack
 
     @property
     def midway_results(self) -> list[Any]:
@@ -151,7 +153,15 @@ def merged(sources: Sequence[Source], across: Sequence[str] = ()) -> list[FoundR
 
 
 def pack(runs: Sequence[FoundRun]) -> bytes:
-    """These runs as a pack; RunFolderError where it would be too large to be read again."""
+    """These runs as a pack; RunFolderError where it would be too large to be read again, or where the commit of a run
+    lacks the page that preregisters its study: then that page came later."""
+    for run in runs:
+        page = run.flat.get("preregistered")
+        if page and not has_file(_commit(run), page):
+            raise RunFolderError(
+                f"{run.folder}: {page} preregisters its study, and its commit, {_commit(run) or 'which is not known'}, "
+                "has no such page or is none of this clone's: the run does not count"
+            )
     lines = [redact(json.dumps(_packed(run), separators=(",", ":"))) for run in runs]
     found = digest([json.loads(line) for line in lines])
     text = ",\n".join(lines)
@@ -162,6 +172,11 @@ def pack(runs: Sequence[FoundRun]) -> bytes:
             f"{MAX_JSON:,} bytes; make several"
         )
     return data
+
+
+def _commit(run: FoundRun) -> str:
+    # Whole, it would be hidden: a key of W&B has that form.
+    return str(run.document.get("origin", {}).get("commit", ""))[:16]
 
 
 def _result(run: FoundRun) -> Any:
@@ -183,6 +198,8 @@ def _packed(run: FoundRun) -> Any:
             if last in section:
                 section[last] = value
         document = {name: run.document[name] for name in ("format", "identity", "versions", "chosen")}
+        if run.flat.get("preregistered"):
+            document["origin"] = {"commit": _commit(run)}
         document |= {"command": " ".join(word for word in words if "/" not in word), "config": config}
         rows = run.episodes.get(plan.REPORT, [])
         value = {
@@ -194,6 +211,7 @@ def _packed(run: FoundRun) -> Any:
             "training_episodes": run.last_training_episodes,
             "takings": run.takings if run.learner.asks else {},
             "windows": run.windows if run.trains else {},
+            "gaps": run.gaps if run.trains else {},
             "episodes": {
                 "steps": [row["length"] for row in rows],
                 "return": [round(row["episode_return"], 4) for row in rows],

@@ -16,6 +16,7 @@ from envgen_exp.reporting.references import beside, levels, references_of, sees
 from envgen_exp.reporting.run.skills import by_tree
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis, SkillResult
+from envgen_exp.reporting.study.answers import answers
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
 from envgen_exp.reporting.study.tables import (
     Sheet,
@@ -63,6 +64,8 @@ def render(analysis: Analysis) -> str:
             Section("skills", "Skills by arm", skills(analysis)),
             Section("cost", "Cost against score", costs(study)),
         ]
+    if found := answers(analysis):
+        parts.append(Section("designs", "What the designs did", joined(map(_table, found))))
     parts.append(Section("runs", "Runs", runs(study)))
     finished = sum(len(arm.runs) for arm in (*study.arms, *study.diagnostics))
     number = len(study.arms) + len(study.diagnostics)

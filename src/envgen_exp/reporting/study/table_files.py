@@ -12,8 +12,9 @@ from typing import Any
 from envgen_exp.guard.writing import write_over
 from envgen_exp.reporting.statistics import mean_sd, units
 from envgen_exp.reporting.study.analysis import Analysis, steps_of, updates
+from envgen_exp.reporting.study.answers import answers
 from envgen_exp.reporting.study.claims import MARGIN
-from envgen_exp.reporting.study.tables import sheets, skill_sheets, unfinished
+from envgen_exp.reporting.study.tables import Sheet, sheets, skill_sheets, unfinished
 from envgen_exp.run.summary import STEP_KINDS
 
 MARK = "<!-- written by python -m envgen_exp report; changes are lost -->"
@@ -51,7 +52,7 @@ def markdown(analysis: Analysis) -> str:
     lines = [MARK, f"# {study.folder.resolve().name}", ""]
     if not study.arms and not study.diagnostics:
         lines += ["No run is finished yet.", ""]
-    for sheet in (*sheets(analysis), *skill_sheets(analysis)):
+    for sheet in _all(analysis):
         lines += [f"## {sheet.title}", "", sheet.caption, "", _bars(sheet.headers)]
         lines.append("|" + "".join("---|" if i < sheet.numbers else "---:|" for i in range(len(sheet.headers))))
         lines += [*map(_bars, sheet.rows), ""]
@@ -62,6 +63,10 @@ def markdown(analysis: Analysis) -> str:
     return "\n".join(lines)
 
 
+def _all(analysis: Analysis) -> list[Sheet]:
+    return [*sheets(analysis), *skill_sheets(analysis), *answers(analysis)]
+
+
 def _bars(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
@@ -69,7 +74,7 @@ def _bars(cells: Iterable[str]) -> str:
 def latex(analysis: Analysis) -> str:
     """All tables for \\input, in booktabs' style."""
     lines = [_TEX_MARK, r"% needs \usepackage{booktabs}"]
-    for sheet in (*sheets(analysis), *skill_sheets(analysis)):
+    for sheet in _all(analysis):
         lines += [
             r"\begin{table}",
             rf"  \caption{{{_tex(sheet.title)}. {_tex(sheet.caption)}}}",

@@ -14,7 +14,7 @@ from envgen_exp.reporting.study.analysis import (
     updates,
 )
 from envgen_exp.reporting.study.claims import MARGIN
-from envgen_exp.reporting.study.collect import MAIN, RIVALS, Arm, FoundRun, Study
+from envgen_exp.reporting.study.collect import RIVALS, Arm, FoundRun, Study
 from envgen_exp.run.summary import STEP_KINDS
 from envgen_exp.tracking.progress import duration
 
@@ -92,12 +92,13 @@ def _midway(results: Sequence[ArmResult]) -> list[Sheet]:
 def _contrasts(analysis: Analysis) -> list[Sheet]:
     if not analysis.contrasts:
         return []
+    main = " and ".join(" - ".join(pair) for pair in analysis.study.mains)
     return [
         Sheet(
             "Differences",
             "Points of report score with their 95 % interval and p, by pairs of runs with one seed (a t test, over "
             "design sets where runs share them); with 0 pairs, and beside it, Welch's. Corrected: one main contrast is "
-            f"fixed before any run and tested alone, {MAIN}; all others are one family, fixed too, and their p is "
+            f"fixed before any run and tested alone, {main}; all others are one family, fixed too, and their p is "
             f"multiplied by its size, {len(RIVALS)}. Shuffled: a permutation test; ≥ is the smallest p it can give, "
             "where that is above 0.05. P(better): probability that a run of the first is above one of the second. The "
             f"last column: independent pairs, or runs an arm, that would show {MARGIN:g} points with 80 % power.",

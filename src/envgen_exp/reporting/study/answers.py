@@ -1,0 +1,187 @@
+"""What designs did and what they took: whether they taught what they claimed, when skills came, a model's minutes."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from envgen_exp.reporting.statistics import Groups, mean_interval, mean_sd, units
+from envgen_exp.reporting.study.analysis import Analysis
+from envgen_exp.reporting.study.collect import Arm, FoundRun, comparable
+from envgen_exp.reporting.study.curves import WINDOWS, rate_of, targets
+from envgen_exp.reporting.study.tables import Sheet, SkillsOfArm, average, skill_parts, spread
+from envgen_exp.tracking.progress import duration
+
+PASSED = 0.1
+"""Success rate at which a skill counts as come.
+
+The first episode that shows it, which the paper's Figure 5 takes, is luck and comes sooner where more episodes are
+played. Of a window's episodes, some 500 at the paper's steps, a tenth is neither.
+"""
+
+_END = WINDOWS // 4
+"""Last points of a curve from which its slope at the end is taken."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a cycle did in one run, in points of success."""
+
+    targets: float
+    """Skills that at least one of its designs is to train."""
+    gap: float | None
+    """Of its training episodes: in designs above the original."""
+    targeted: float | None
+    """Change of the targeted skills from the feedback evaluation before to that after; None in the first cycle."""
+    untargeted: float | None
+    difference: float | None
+    beside: float | None
+    """The difference, less that of the same skills in the original's run with this seed."""
+
+
+def taught(run: FoundRun, cycle: int, original: FoundRun | None) -> Taught:
+    """What a cycle that trained in designs did; `original` is the run without designs to put beside it."""
+    gap, wanted = run.gaps.get(str(cycle)), targets(run)[cycle]
+    targeted, untargeted = _changes(run, cycle, wanted)
+    both = _difference(targeted, untargeted)
+    theirs = _difference(*_changes(original, cycle, wanted)) if original else None
+    known = cycle > 1  # before the first one the two agents are the same, but nobody has evaluated them
+    return Taught(
+        targets=len(wanted),
+        gap=_difference(*gap) if gap else None,
+        targeted=targeted if known else None,
+        untargeted=untargeted if known else None,
+        difference=both if known else None,
+        beside=_difference(both, theirs),
+    )
+
+
+def _changes(run: FoundRun, cycle: int, wanted: set[str]) -> tuple[float | None, float | None]:
+    """Mean change of the targeted skills and of all others over a cycle; before the first it is taken for 0."""
+    assert run.summary is not None, "arms hold finished runs alone"
+    after, before = run.summary.feedback[cycle - 1], run.summary.feedback[cycle - 2] if cycle > 1 else None
+    change = {
+        skill: 100 * (after.rate(skill) - (before.rate(skill) if before else 0.0)) for skill in run.summary.skills
+    }
+    sides = [[change[skill] for skill in change if (skill in wanted) is side] for side in (True, False)]
+    ours, others = (statistics.fmean(some) if some else None for some in sides)
+    return ours, others
+
+
+def _difference(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def answers(analysis: Analysis) -> list[Sheet]:
+    """The tables, as far as there is something in them."""
+    arms = analysis.study.arms
+    made = [_designs(arms), _minutes(arms), *map(_unlocks, skill_parts(analysis, 4))]
+    return [sheet for sheet in made if sheet.rows]
+
+
+def _originals(arm: Arm, arms: Sequence[Arm]) -> Mapping[int, FoundRun]:
+    """By seed the runs of `original` that an arm's can be compared with, cycle by cycle."""
+
+    def cycles(run: FoundRun) -> tuple[int, int]:
+        return run.flat["cycles"], run.flat["schedule.designed_steps"] + run.flat["schedule.original_steps"]
+
+    runs = [run for one in arms if one.name == "original" for run in one.runs]
+    return {r.flat["seed"]: r for r in runs if comparable(arm.runs[0], r) and cycles(arm.runs[0]) == cycles(r)}
+
+
+def _designs(arms: Sequence[Arm]) -> Sheet:
+    return Sheet(
+        "What the designs did",
+        "Points of success by cycle, means over runs. Designed - original: of the cycle's training episodes, in its "
+        "designs above the original, ± SD, over the skills that the designs are to train (all where they name none). "
+        "Targets: how many skills at least one design is to train. Targeted: their change from the feedback "
+        "evaluation before the cycle to that after it; untargeted: that of the others. Weak skills are targeted, and "
+        "what was low by chance rises by itself; and skills rise without designs. So the last column takes off the "
+        "difference of the same skills over the same cycle in original's run of the seed. In brackets 95 % intervals.",
+        ("arm", "cycle", "designed - original", "targets", "targeted", "untargeted", "difference", "beside original"),
+        [row for arm in arms for row in _cycles(arm, _originals(arm, arms))],
+        numbers=2,
+    )
+
+
+def _cycles(arm: Arm, originals: Mapping[int, FoundRun]) -> Iterator[list[str]]:
+    for cycle in sorted({cycle for run in arm.runs for cycle in targets(run)}):
+        sets = [
+            [taught(run, cycle, originals.get(run.flat["seed"])) for run in runs if cycle in targets(run)]
+            for runs in arm.sets
+        ]
+        gaps, wanted = ([value for some in _column(sets, name) for value in some] for name in ("gap", "targets"))
+        changes = [_points(_column(sets, name)) for name in ("targeted", "untargeted", "difference", "beside")]
+        yield [arm.label, str(cycle), spread(gaps), average(wanted), *changes]
+
+
+def _column(sets: Sequence[Sequence[Taught]], name: str) -> list[list[float]]:
+    """One of the numbers by design set, of the runs that have it."""
+    found = [[value for one in some if (value := getattr(one, name)) is not None] for some in sets]
+    return [group for group in found if group]
+
+
+def _points(groups: Groups) -> str:
+    if not groups:
+        return "-"
+    ends = mean_interval(groups)
+    return f"{units(groups).mean():+.1f}" + (f" [{ends[0]:+.1f}, {ends[1]:+.1f}]" if ends else "")
+
+
+def _minutes(arms: Sequence[Arm]) -> Sheet:
+    asked = [arm for arm in arms if any(run.trains and run.spent.seconds for run in arm.runs)]
+    return Sheet(
+        "What the language model's time would have trained",
+        "Means of a run: the time in which requests were answered; training steps a second of all the other time, "
+        "evaluations included; the steps that the one would have been at the other; and the points of score by which "
+        "original would rise in so many, did its curve go on as over the last quarter of its training (a straight "
+        "line through the score of its training episodes, ± SD over its runs): a curve that flattens rises less.",
+        ("arm", "the model's time", "steps/s", "steps in that time", "original would rise by"),
+        [_minutes_row(arm, _originals(arm, arms).values()) for arm in asked],
+    )
+
+
+def _minutes_row(arm: Arm, originals: Iterable[FoundRun]) -> list[str]:
+    seconds = [run.spent.seconds for run in arm.runs]
+    others = [s.seconds - of_model for s, of_model in zip(arm.summaries, seconds, strict=True)]
+    speeds = [run.training_steps / other for run, other in zip(arm.runs, others, strict=True)]
+    steps, _ = mean_sd([speed * of_model for speed, of_model in zip(speeds, seconds, strict=True)])
+    slopes = [slope for run in originals if (slope := _slope(run)) is not None]
+    cells = [duration(mean_sd(seconds)[0]), f"{mean_sd(speeds)[0]:,.0f}", f"{steps:,.0f}"]
+    return [arm.label, *cells, spread([slope * steps for slope in slopes])]
+
+
+def _slope(run: FoundRun) -> float | None:
+    """Points of score a training step, over the end of a run's curve; None where it has no two points there."""
+    ends = zip(run.windows.get("steps", [])[-_END:], run.windows.get("score", [])[-_END:], strict=True)
+    known = [(x, y) for x, y in ends if x is not None and y is not None]
+    return float(np.polyfit([x for x, _ in known], [y for _, y in known], 1)[0]) if len(known) > 1 else None
+
+
+def _unlocks(part: Sequence[SkillsOfArm]) -> Sheet:
+    known = any(rate_of(part[0][1][0].skill) in run.windows for arm, _ in part for run in arm.runs)
+    return Sheet(
+        "When skills come",
+        f"Training steps, in designs and in the original, until a skill is shown in {100 * PASSED:.0f} % of the "
+        f"training episodes in the original, looked at by each {WINDOWS}th of the training: median over runs, and how "
+        "many came there; never: fewer than half. The paper's Figure 5 takes the first episode that shows a skill, "
+        "which is luck and comes sooner where more episodes are played.",
+        ("skill", *(arm.label for arm, _ in part)),
+        [[one.skill, *(_unlock(arm, one.skill) for arm, _ in part)] for one in part[0][1] if known],
+    )
+
+
+def _unlock(arm: Arm, skill: str) -> str:
+    curves = [run.windows for run in arm.runs if rate_of(skill) in run.windows]
+    if not curves:
+        return "-"
+    steps = [
+        next((x for x, y in zip(c["steps"], c[rate_of(skill)], strict=True) if x and y and y >= PASSED), math.inf)
+        for c in curves
+    ]
+    median, came = statistics.median(steps), sum(map(math.isfinite, steps))
+    return f"{median:,.0f} ({came} of {len(steps)})" if math.isfinite(median) else f"never ({came} of {len(steps)})"

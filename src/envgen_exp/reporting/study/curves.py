@@ -1,0 +1,69 @@
+"""What is read of a run's training episodes for a study: its curve in the original, and how it does in its designs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envgen_exp.families.design import design_key
+from envgen_exp.run.record import RunRecord
+from envgen_exp.run.summary import Episodes
+
+WINDOWS = 20
+"""Points of a curve over training, each made of the training episodes that ended since the one before."""
+
+FEWEST = 20
+"""Episodes of such a point, at least."""
+
+
+def rate_of(skill: str) -> str:
+    """What a curve calls a skill's success rate."""
+    return f"skill/{skill}"
+
+
+def curve(run: RunRecord, training_steps: int) -> dict[str, list[float | None]]:
+    """Score, mean return and success rates of the training episodes in the original, by twentieths of the steps.
+
+    None where few episodes ended, as in a phase of designed worlds; no rates where none did at all.
+    """
+    rows = [
+        row
+        for phase, of_it in run.episodes.items()
+        if phase in run.phases and run.result(phase).get("steps")
+        for row in of_it
+        if row["design"] == design_key(None)
+    ]
+    at, found = np.array([row["step"] for row in rows]), Episodes.of(rows, len(rows[0]["skills"]) if rows else 0)
+    skills = run.skills if rows else ()
+    points: dict[str, list[float | None]] = {"steps": [], "score": [], "return": [], **{rate_of(s): [] for s in skills}}
+    for x in np.linspace(0, training_steps, WINDOWS + 1)[1:]:
+        inside = (at > x - training_steps / WINDOWS) & (at <= x)
+        ended = found.chosen(inside)
+        enough = len(ended) >= FEWEST
+        rates = dict(zip(skills, ended.rates.tolist(), strict=True)) if enough else {}
+        points["steps"].append(float(x))
+        points["score"].append(run.family.score(rates) if enough else None)
+        points["return"].append(ended.mean_return if enough else None)
+        for skill in skills:
+            points[rate_of(skill)].append(round(rates[skill], 4) if enough else None)
+    return points
+
+
+def targets(run: RunRecord) -> dict[int, set[str]]:
+    """By cycle that trained in designs, the skills that at least one of these is to train."""
+    proposed = [run.result(phase) for phase in run.phases if phase.endswith("-design")]
+    designs = {one["cycle"]: [d for d in one["proposal"]["designs"] if d] for one in proposed if "proposal" in one}
+    return {cycle: {name for d in some for name in d["targets"]} for cycle, some in designs.items() if some}
+
+
+def gaps(run: RunRecord) -> dict[str, list[float]]:
+    """By cycle, in percent: success of its training episodes in its designs, and in the original.
+
+    It is the mean over the skills that the designs are to train, or over all where they name none.
+    """
+    found = {}
+    for cycle, wanted in targets(run).items():
+        places = [place for place, skill in enumerate(run.skills) if not wanted or skill in wanted]
+        both = [run.training_episodes(cycle, kind) for kind in ("designed", "original")]
+        if all(map(len, both)):
+            found[str(cycle)] = [round(100 * float(ended.rates[places].mean()), 2) for ended in both]
+    return found
