@@ -93,7 +93,7 @@ def draw(arms: Sequence[Arm], random: Random, file: Path) -> None:
             y = np.array([line[name] for line in lines])
             for line in y:
                 axis.plot(x, line, color=colour, linewidth=0.6, alpha=0.5)
-            axis.plot(x, y.mean(axis=0), color=colour, linewidth=2, label=f"{arm.label}, n={len(lines)}")
+            axis.plot(x, y.mean(axis=0), color=colour, linewidth=2, label=f"{preset(arm)}, n={len(lines)}")
             if len(y) > 1:
                 sd = y.std(axis=0, ddof=1)
                 axis.fill_between(x, y.mean(axis=0) - sd, y.mean(axis=0) + sd, color=colour, alpha=0.2, linewidth=0)
@@ -157,6 +157,11 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{mean:.{digits}f} (n=1)" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
+def preset(arm: Arm) -> str:
+    """What its agent is called."""
+    return f"ppo={arm.runs[0].flat['ppo.name']}"
+
+
 def points(arm: Arm) -> list[tuple[int, list[Successes], list[float], list[float]]]:
     """Where it was evaluated: training steps, and by runs what was shown, the score and the return."""
     summaries = arm.summaries
@@ -175,7 +180,15 @@ def scores(arms: Sequence[Arm], random: Random) -> list[str]:
         for steps, counts, score, returns in points(arm):
             shown = [spread([100 * each.rate(skill) for each in counts], 1) for skill in DEEP]
             rows.append(
-                [arm.label, f"{steps:,}", str(len(score)), spread(score), f"{min(score):.2f}", spread(returns), *shown]
+                [
+                    preset(arm),
+                    f"{steps:,}",
+                    str(len(score)),
+                    spread(score),
+                    f"{min(score):.2f}",
+                    spread(returns),
+                    *shown,
+                ]
             )
     rows[0][6:] = [f"{100 * random.shown[:, random.skills.index(skill)].mean():.1f}" for skill in DEEP]
     deep = [f"{skill} %" for skill in DEEP]
@@ -188,7 +201,7 @@ def scores(arms: Sequence[Arm], random: Random) -> list[str]:
             ends = [(e.values["score/midway"], *(e.values[f"score/midway_{end}"] for end in ENDS)) for e in s.midway]
             cells = [interval(*each) for each in [*ends, (s.score, s.score_low, s.score_high)]]
             seeds.append(
-                [arm.label, str(s.seed), *cells, "-" if s.training_score is None else f"{s.training_score:.2f}"]
+                [preset(arm), str(s.seed), *cells, "-" if s.training_score is None else f"{s.training_score:.2f}"]
             )
     return [*lines, *table(header, seeds), "", SEEDS]
 
@@ -204,7 +217,7 @@ def skills_table(arms: Sequence[Arm], random: Random) -> list[str]:
             for _, counts, *_ in points(arm):
                 cells.append(spread([100 * each.rate(skill) for each in counts], 1))
         rows.append([skill, *cells])
-    headers = [f"{arm.label}, {steps / 1e6:g} M" for arm in arms for steps, *_ in points(arm)]
+    headers = [f"{preset(arm)}, {steps / 1e6:.2f} M" for arm in arms for steps, *_ in points(arm)]
     return table(("skill", "random policy", *headers), rows)
 
 
@@ -215,10 +228,13 @@ def study_section(study: Study, picture: Path) -> list[str]:
     analysis = Analysis(study)
     presets = {run.flat["ppo.name"] for arm in study.arms for run in arm.runs} - {"symbolic"}  # the scale's own
     own = "".join(f" ppo={name}" for name in sorted(presets))
+    machine = study.arms[0].runs[0].machine
     lines = [
         f"## Study: {experiment} at `scale={scale}`",
         "",
-        STUDY.format(experiment=experiment, scale=scale, own=own),
+        STUDY.format(
+            experiment=experiment, scale=scale, own=own, network=machine["network"], weights=machine["parameters"]
+        ),
     ]
     for run in study.unfinished:
         lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
@@ -246,7 +262,9 @@ def learning_section(arms: Sequence[Arm], random: Random, packs: Sequence[Path])
             f"{key} {machine[key]}" for key in ("network", "device_name", "precision", "threads", "torch")
         )
         minutes = spread(arm.values(lambda s: s.seconds / 60), 1)
-        lines.append(f"- {arm.label}: {machine['parameters']:,} weights, {words} (first seed); {minutes} minutes a run")
+        lines.append(
+            f"- {preset(arm)}: {machine['parameters']:,} weights, {words} (first seed); {minutes} minutes a run"
+        )
     return [*lines, "", MACHINE]
 
 
@@ -274,6 +292,7 @@ PUBLISHED = (
     ("PPO, Moon et al.", "1 M", "15.5 ± 0.6", "pixels", "4 M", "arXiv 2307.03486, 2403.12014"),
     ("Achievement Distillation", "1 M", "21.8 ± 1.4", "pixels", "9 M", "arXiv 2307.03486"),
     ("DreamerV3, 10 seeds", "1 M", "17.65 ± 2.29", "pixels", "201 M", "github.com/symoon11/dreamerv3-flax"),
+    ("PPO, EnvGen's paper", "1.96 M", "26.4 ± 2.1", "pixels", "4 M", "arXiv 2403.12014"),
     ("PPO + EnvGen (GPT-4 designs)", "1.96 M", "32.2 ± 0.6", "pixels", "4 M", "arXiv 2403.12014"),
     ("human expert", "-", "50.5 ± 6.8", "pixels", "-", "arXiv 2109.06780"),
 )
@@ -301,8 +320,8 @@ python run.py -m experiment={experiment} scale={scale}{own} hydra/launcher=jobli
 ```
 
 What the arms are: [designers.md](designers.md). How the numbers are made: [statistics.md](statistics.md). The designer
-is the offline stand-in, the network reads symbols, the steps are 16 % of the paper's: this says nothing about the
-paper's claims.
+is the offline stand-in, the network reads symbols (`ppo.network={network}`, {weights:,} weights), the steps are 16 % of
+the paper's: this says nothing about the paper's claims. The runs' settings are those of their time, in their pack.
 """
 
 STUDY_CURVES = """\

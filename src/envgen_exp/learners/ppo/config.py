@@ -105,7 +105,7 @@ class PPOConfig(PresetConfig):
     ent_coef: float = ranged(0.01, at_least(0))
     """Weight of the entropy bonus."""
     uniform_coef: float = ranged(0.0, at_least(0))
-    """Weight of the uniform policy's KL divergence from the agent's in the loss: it keeps all actions tried; 0 is none."""
+    """Weight of the KL divergence of the uniform policy from the agent's: it keeps all actions tried; 0 is none."""
     vf_coef: float = ranged(0.5, at_least(0))
     """Weight of the value loss."""
     max_grad_norm: float = ranged(0.5, POSITIVE)

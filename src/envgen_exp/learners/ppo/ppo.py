@@ -185,9 +185,7 @@ class PPO:
         """Go on from a `state_dict`, which is copied. Raises CheckpointError where it is of another kind."""
         check_version("learner", state, STATE_VERSION)
         if state["network"] != self.network:
-            raise CheckpointError(
-                f"checkpoint: holds the network {state['network']}, but this run has {self.network}"
-            )
+            raise CheckpointError(f"checkpoint: holds the network {state['network']}, but this run has {self.network}")
         try:
             self.agent.load_state_dict(state["agent"])
             self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
