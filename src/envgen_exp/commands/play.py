@@ -45,6 +45,9 @@ from envgen_exp.run.summary import Episodes
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_console
 
+MOST_BATCHES = 100
+"""How many times all slots are played in search of a skill."""
+
 
 @told
 def main(argv: Sequence[str]) -> int:
@@ -59,7 +62,9 @@ def main(argv: Sequence[str]) -> int:
     if asked.export is not None:
         export(player, asked.export)
         _tell(console, f"exported: weights.safetensors, agent.py and README.md in {asked.export}")
-    if asked.episodes:
+    if asked.skill is not None:
+        show(player, design, asked.skill, asked.seed, console)
+    elif asked.episodes:
         play(player, design, asked.episodes, asked.seed, asked.videos, console)
     return 0
 
@@ -143,7 +148,12 @@ def play(
     """
     records, films = watch(player, design, num_episodes, seed, num_videos)
     print_skills(player, design, records, console)
-    written = write_films(films, Files(player.folder).videos, f"play-{design_key(design)}-s{seed}")
+    keep(player, films, f"play-{design_key(design)}-s{seed}", console)
+
+
+def keep(player: Player, films: Sequence[Film], name: str, console: Console) -> None:
+    """Write films into the run's folder, and tell of each."""
+    written = write_films(films, Files(player.folder).videos, name)
     for path, film in written.items():
         skills = f"{len(film.unlocked)} of {len(player.family.skills)} skills"
         _tell(console, f"video: {shlex.quote(str(path))} ({film.steps:,} steps; {skills})")
@@ -151,14 +161,32 @@ def play(
         _tell(console, f"video: {left_out} left out: the episode has more than {MAX_STEPS:,} steps")
 
 
+def show(player: Player, design: Design | None, skill: str, seed: int, console: Console) -> None:
+    """Film the first episode that shows a skill; ConfigError where none of many does."""
+    family, slots = player.family, _slots(player.config)
+    if skill not in family.skills:
+        raise ConfigError(f"--skill {skill}: no such skill; allowed: {' | '.join(family.skills)}")
+    for batch in range(MOST_BATCHES):
+        records, _ = watch(player, design, slots, seed + batch, 0)
+        shown = [record.slot for record in records if record.skills[family.skills.index(skill)]]
+        if shown:
+            _, films = watch(player, design, slots, seed + batch, 1, min(shown))
+            played = batch * slots + min(shown) + 1
+            _tell(console, f"{skill}: episode {played:,} of those played is the first that shows it")
+            return keep(player, films, f"play-{design_key(design)}-{skill}", console)
+    raise ConfigError(f"--skill {skill}: none of {MOST_BATCHES * slots:,} episodes shows it")
+
+
 def watch(
-    player: Player, design: Design | None, num_episodes: int, seed: int, num_videos: int
+    player: Player, design: Design | None, num_episodes: int, seed: int, num_videos: int, first: int = 0
 ) -> tuple[list[EpisodeRecord], list[Film]]:
-    """Play, and film the first episode of each of the first slots."""
+    """Play, and film the first episode of each of so many slots from the `first` on."""
     quota = [len(part) for part in np.array_split(range(num_episodes), min(num_episodes, _slots(player.config)))]
     seeds = seeding.integers(seed, "worlds", "play", count=len(quota))
     worlds = WorldSet.VALIDATION
-    camera = Camera([film_title(design, seeding.world_seed(one, 1, worlds)) for one in seeds[:num_videos]], MAX_STEPS)
+    filmed = seeds[first : first + num_videos]
+    titles = [film_title(design, seeding.world_seed(one, 1, worlds)) for one in filmed]
+    camera = Camera(titles, MAX_STEPS, first=first)
     stream, onlooker = (seed, "play", "actions"), Onlooker(camera=camera)
     played = player.learner.evaluate([design] * len(quota), seeds, worlds, quota, stream, onlooker)
     return played.records, camera.films
@@ -219,6 +247,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=_count, default=0, metavar="N", help="of worlds and actions [0]")
     parser.add_argument(
         "--videos", type=_count, default=2, metavar="N", help="episodes to film, into FOLDER/videos; 0 films none [2]"
+    )
+    parser.add_argument(
+        "--skill", metavar="NAME", help="film the first episode that shows it, in place of the first episodes"
     )
     parser.add_argument(
         "--export", type=Path, metavar="DIR", help="write weights.safetensors, agent.py and README.md there"

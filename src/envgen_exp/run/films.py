@@ -41,7 +41,7 @@ MAX_BYTES = 4 * 2**20
 
 
 class Camera:
-    """Films the first slots of whatever environment is played; there are no films of one that can't be filmed."""
+    """Films some slots of whatever environment is played; there are no films of one that can't be filmed."""
 
     def __init__(
         self,
@@ -49,16 +49,19 @@ class Camera:
         max_steps: int,
         max_seconds: float = math.inf,
         warn: Callable[[str], None] | None = None,
+        first: int = 0,
     ) -> None:
         """As in `FilmedEnv`."""
-        self._titles, self._limits, self._warn = titles, (max_steps, max_seconds), warn
+        self._titles, self._limits, self._warn, self._first = titles, (max_steps, max_seconds), warn, first
         self._filmed: FilmedEnv | None = None
 
     def __call__(self, env: VectorEnv) -> VectorEnv:
         if self._titles:
             steps, seconds = self._limits
             with contextlib.suppress(ConfigError):
-                self._filmed = FilmedEnv(env, self._titles, max_steps=steps, max_seconds=seconds, warn=self._warn)
+                self._filmed = FilmedEnv(
+                    env, self._titles, max_steps=steps, max_seconds=seconds, warn=self._warn, first=self._first
+                )
         return self._filmed or env
 
     @property
@@ -72,7 +75,7 @@ class Camera:
 
 
 class FilmedEnv:
-    """A vector environment whose first slots are filmed, each for its first episode; else it is the same.
+    """A vector environment some of whose slots are filmed, each for its first episode; else it is the same.
 
     Frames come from the engine's `frame(slot, size)` where it has one, which leaves the game as it is, else from the
     image that the agent sees, enlarged. Skills are marked in the step that shows them where the engine counts them
@@ -85,6 +88,7 @@ class FilmedEnv:
         max_seconds: how long drawing and coding may take in all. With half of it gone so few steps are drawn that the
             rest lasts for `max_steps`; with all of it gone the films end where they are.
         warn: hears why filming failed, once; the films are lost and the play goes on. Without it the error is raised.
+        first: the first slot that is filmed.
 
     Raises ConfigError where there is nothing to draw a frame from.
     """
@@ -97,8 +101,10 @@ class FilmedEnv:
         max_steps: int,
         max_seconds: float = math.inf,
         warn: Callable[[str], None] | None = None,
+        first: int = 0,
     ) -> None:
         self._env = env
+        self._first = first
         self._draw = _drawing(env)
         self._counts: Callable[[], NDArray[np.int32]] | None = getattr(env, "achievements", None)
         self._max_seconds = max_seconds
@@ -156,7 +162,8 @@ class FilmedEnv:
         active: NDArray[np.bool_] | None = None,
     ) -> None:
         """One more frame of each unfinished film."""
-        running = [s for s, film in enumerate(self.films) if not film.finished and (active is None or active[s])]
+        filmed = enumerate(self.films, self._first)
+        running = [s for s, film in filmed if not film.finished and (active is None or active[s])]
         if not running:
             return
         begun = time.perf_counter()
@@ -187,7 +194,7 @@ class FilmedEnv:
             left = 0.9 * self._max_seconds - self.seconds  # the rest, and half of this, is for steps that aren't drawn
             gap = to_come * self.seconds / self._drawn / (left / 2) if left > 0 else math.inf
         for slot in running:
-            film = self.films[slot]
+            film = self.films[slot - self._first]
             if slot in records:
                 film.end(records[slot])
             else:
