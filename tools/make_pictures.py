@@ -214,6 +214,19 @@ def agent(picture: Path) -> None:
     save(Image.fromarray(np.concatenate(chosen, axis=1)), picture)
 
 
+def iron(picture: Path) -> None:
+    """Four moments of an episode with an iron pickaxe; the sweep experiment=learning_symbolic comes first."""
+    runs = (ROOT / "multirun" / "learning-symbolic").glob("*/config.yaml")
+    folder = next(config.parent for config in runs if "seed=103 " in config.read_text())
+    command(["play", folder, "--skill", "make_iron_pickaxe"])
+    film = folder / "videos" / "play-original-make_iron_pickaxe-1.mp4"
+    steps = json.loads(film.with_suffix(".json").read_text())["unlocked"]
+    with av.open(str(film)) as opened:
+        frames = [frame.to_ndarray(format="rgb24") for frame in opened.decode(video=0)]
+    skills = ("make_stone_pickaxe", "collect_iron", "place_furnace", "make_iron_pickaxe")
+    save(Image.fromarray(np.concatenate([frames[step] for step in sorted(steps[s] for s in skills)], axis=1)), picture)
+
+
 def drive(picture: Path) -> None:
     """Two moments of each of the first two events that a network meets as it drives."""
     film = finished("driving") / "drives" / "raised-s0.mp4"
@@ -315,6 +328,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "report-curves.png": lambda path: shot(run(), path, "#curves", height=700),
     "report-lineage.png": lambda path: shot(run(), path, "#cycle-2", height=1000),
     "agent.png": agent,
+    "iron-pickaxe.png": iron,
     "preview.png": preview,
     "two-runs.png": lambda path: shot(two(), path, height=1000),
     "heist-locks.png": lambda path: shot(run("heist"), path, "#grades", height=760),
