@@ -36,13 +36,13 @@ class Rates:
 
 
 RATES = {
-    "symbolic": Rates(training=5_300, playing=35_000),
+    "symbolic": Rates(training=6_000, playing=35_000),
     "symbolic_long": Rates(training=3_500, playing=35_000),
-    "laptop": Rates(training=1_000, playing=4_000),
+    "laptop": Rates(training=3_500, playing=14_000),
     "paper": Rates(training=5, playing=30),
 }
-"""By ppo.name, on the machine with two cores that docs/studies.md tells of; only symbolic's are of a quiet machine, and
-symbolic_long's are a guess."""
+"""By ppo.name, on the machine with two cores that docs/studies.md tells of; symbolic's and laptop's are of a quiet machine
+(docs/performance.md), symbolic_long's are a guess."""
 
 EPISODE_STEPS = 180
 """Length of an evaluation episode assumed for times."""
