@@ -154,13 +154,18 @@ def merged(sources: Sequence[Source], across: Sequence[str] = ()) -> list[FoundR
 
 def pack(runs: Sequence[FoundRun]) -> bytes:
     """These runs as a pack; RunFolderError where it would be too large to be read again, or where the commit of a run
-    lacks the page that preregisters its study: then that page came later."""
+    lacks the page that preregisters its study: then that page came later; or where it ran with changed files."""
     for run in runs:
         page = run.flat.get("preregistered")
         if page and not has_file(_commit(run), page):
             raise RunFolderError(
                 f"{run.folder}: {page} preregisters its study, and its commit, {_commit(run) or 'which is not known'}, "
                 "has no such page or is none of this clone's: the run does not count"
+            )
+        if page and run.document["origin"].get("tree") == "changed":
+            raise RunFolderError(
+                f"{run.folder}: {page} preregisters its study, and what ran was its commit, {_commit(run)}, with "
+                "changed files: the run does not count"
             )
     lines = [redact(json.dumps(_packed(run), separators=(",", ":"))) for run in runs]
     found = digest([json.loads(line) for line in lines])
