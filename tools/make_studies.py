@@ -41,8 +41,8 @@ RATES = {
     "laptop": Rates(training=3_500, playing=14_000),
     "paper": Rates(training=5, playing=30),
 }
-"""By ppo.name, on the machine with two cores that docs/studies.md tells of; symbolic's and laptop's are of a quiet machine
-(docs/performance.md), symbolic_long's are a guess."""
+"""By ppo.name, on the machine with two cores that docs/studies.md tells of; symbolic's and laptop's are of a quiet
+machine (docs/performance.md), symbolic_long's are a guess."""
 
 EPISODE_STEPS = 180
 """Length of an evaluation episode assumed for times."""
