@@ -59,9 +59,8 @@ class TilesEncoder(TiedEncoder):
         order[-1:] = [at - 1, at + 1, at - self.columns, at + self.columns]
         self.register_buffer("order", torch.tensor(order), persistent=False)
         # A tile's number in a float64: all sums of a byte times a digit are below 2**53, so that none is rounded.
-        prime = 2**37 - 25
-        assert size * 255 * prime < 2**53
-        digits = [pow(48_271, place, prime) for place in range(1, size + 1)]
+        most = min(2**37 - 25, (2**53 - 1) // (255 * size))  # the first is a prime
+        digits = [pow(48_271, place, most) for place in range(1, size + 1)]
         self.register_buffer("digits", torch.tensor(digits, dtype=torch.float64), persistent=False)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
