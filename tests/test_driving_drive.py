@@ -30,6 +30,7 @@ from envgen_exp.families.family import Drivable, FrameBuffers
 from envgen_exp.learners.intervals import poisson
 from envgen_exp.learners.supervised.learner import Supervised
 from envgen_exp.llm.client import LateClient
+from envgen_exp.run.folder import RunFolder
 
 SHAPE = ImageSize.half.shape
 NAN = math.nan
@@ -265,11 +266,14 @@ def test_a_counts_interval_is_exact(count: int) -> None:
 @pytest.fixture
 def untaught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose network has learned nothing."""
-    config = compose_run(["env=driving", "agent=supervised", "num_threads=1", "env.num_threads=1", "device=cpu"])
+    folder = tmp_path / "run"
+    words = ["env=driving", "agent=supervised", "num_threads=1", "env.num_threads=1", "device=cpu", f"folder={folder}"]
+    config = compose_run(words)
+    RunFolder.create(config, command="python run.py", versions={}, chosen={}).close()
     family = make_family(config.env)
-    player = Player(tmp_path, config, family, Supervised.create(config, family, LateClient(), 1), "untaught", ())
+    player = Player(folder, config, family, Supervised.create(config, family, LateClient(), 1), "untaught", ())
     monkeypatch.setattr(Player, "open", lambda *_: player)
-    return tmp_path
+    return folder
 
 
 def test_a_network_drives(untaught: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,6 +290,13 @@ def test_a_network_drives(untaught: Path, capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert "collisions" in printed
     assert "pedestrian" in printed
+    page = (untaught / "report.html").read_text()
+    assert "could not be made" not in page
+    assert "Drive none-s0" in page
+    assert page.count("<video") == 1
+    rate, low, high = written["drivers"]["straight ahead"]["per_1000_km"]["departures"]
+    assert f"{rate:,.0f} [{low:,.0f}, {high:,.0f}]" in page
+    assert 'href="drives/' not in page  # the film is in the page
 
 
 @pytest.mark.parametrize(

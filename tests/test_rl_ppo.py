@@ -291,19 +291,23 @@ def update_by_hand(learner: PPO, rollout: Rollout, config: PPOConfig) -> dict[st
 
 
 @pytest.mark.parametrize(
-    ("num_envs", "threads", "members", "uniform_coef"), [(4, 1, 1, 0.0), (4, 3, 1, 0.3), (26, 3, 3, 0.3)]
+    ("num_envs", "threads", "members", "uniform_coef", "left"),
+    [(4, 1, 1, 0.0, 1), (4, 3, 1, 0.3, 1), (26, 3, 3, 0.3, 1), (4, 1, 1, 0.6, 0.25)],
 )
-def test_an_update_is_what_the_formulas_say(num_envs: int, threads: int, members: int, uniform_coef: float) -> None:
+def test_an_update_is_what_the_formulas_say(
+    num_envs: int, threads: int, members: int, uniform_coef: float, left: float
+) -> None:
     # Large coefficients, so that every term leaves its mark; a large step, so that ratios reach the clip range. Of 26
     # environments a minibatch is 208 samples: parts of 70, 69 and 69.
     config = dataclasses.replace(
         CONFIG, ent_coef=0.1, vf_coef=0.7, max_grad_norm=0.2, learning_rate=0.03, num_minibatches=2, num_steps=16
     )
-    config = dataclasses.replace(config, num_envs=num_envs, uniform_coef=uniform_coef)
+    config = dataclasses.replace(config, num_envs=num_envs, uniform_coef=uniform_coef, anneal_uniform=left < 1)
     learner = new_learner(config, threads=threads)
+    learner.train_steps = round(1000 * (1 - left))
     assert learner.team.size == members
     rollout = filled(learner, config, length=6)
-    expected = update_by_hand(learner, rollout, config)
+    expected = update_by_hand(learner, rollout, dataclasses.replace(config, uniform_coef=uniform_coef * left))
     before = weights(learner)
     metrics = ppo.update(learner, rollout, config, total_train_steps=1000)
     assert metrics["clip_fraction"] > 0.05

@@ -2,7 +2,7 @@
 
 A simple controller steers and brakes by what the network reads from each frame. Beside it the same controller drives by
 exact labels, the best that any network could do, and by one that says that all is straight and free. Collisions and
-departures are counted; they go into FOLDER/drives, with a film.
+departures are counted; they go into FOLDER/drives, with a film, and on the run's page.
 
 events: raised (each kind alike often), natural (as rare as in the original) or none. speed: in m/s, on a free road.
 """
@@ -26,6 +26,8 @@ from envgen_exp.families.family import Drivable
 from envgen_exp.guard.writing import write_atomic, write_json
 from envgen_exp.learners.intervals import poisson
 from envgen_exp.learners.learner import Reads
+from envgen_exp.reporting.run.drives import EVENTS, RARE, RATES, Drivers, event_rows, rate_rows
+from envgen_exp.reporting.run.page_of_run import write_report
 from envgen_exp.run.films import MAX_STEPS, Film
 from envgen_exp.run.folder import Files
 from envgen_exp.run.pasted import typed
@@ -33,9 +35,6 @@ from envgen_exp.tracking.progress import make_console
 
 NETWORK = "network"
 """What the run's own driver is called."""
-
-RARE = ("collisions", "departures", "stops")
-"""Counts that are also given for each 1,000 km, with an exact Poisson interval."""
 
 
 def _number(low: float, high: float, kind: Callable[[str], float] = float) -> Callable[[str], float]:
@@ -47,17 +46,6 @@ def _number(low: float, high: float, kind: Callable[[str], float] = float) -> Ca
 
     return read
 
-
-_SAID = {
-    "km": "km",
-    "mean speed, km/h": "kmh",
-    "from the lane's middle, RMS m": "place_rms",
-    "things in the way": "encounters",
-    "least time to collision, 5th percentile, s": "ttc_p5",
-    "... median, s": "ttc_median",
-    "... below 1 s": "ttc_below_1",
-}
-"""Rows of the table, and what each shows of what was counted."""
 
 WORDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "km": ("100", _number(0.1, 10_000)),
@@ -100,8 +88,8 @@ def main(argv: Sequence[str]) -> int:
     write_json(stem.with_suffix(".json"), found)
     write_atomic(stem.with_suffix(".mp4"), film.data)
     tell(drivers, console)
-    for kind in (".json", ".mp4"):
-        console.print(Text(f"written: {stem.with_suffix(kind)}"), soft_wrap=True)
+    for file in (stem.with_suffix(".json"), stem.with_suffix(".mp4"), write_report(player.folder)):
+        console.print(Text(f"written: {file}"), soft_wrap=True)
     return 0
 
 
@@ -128,30 +116,15 @@ def with_rates(counts: Mapping[str, Any]) -> dict[str, Any]:
     return {**counts, "per_1000_km": rates}
 
 
-def tell(drivers: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def tell(drivers: Drivers, console: Console) -> None:
     """The tables: each driver's counts, and what each event came to."""
-    table = Table(box=None, title="in 1,000 km, with 95 % Poisson intervals and n")
-    table.add_column("")
-    for name in drivers:
-        table.add_column(name, justify="right")
-    for kind in RARE:
-        rates = [(*found["per_1000_km"][kind], found[kind]) for found in drivers.values()]
-        table.add_row(kind, *(f"{rate:,.0f} [{low:,.0f}, {high:,.0f}] {n:,}" for rate, low, high, n in rates))
-    for title, key in _SAID.items():
-        table.add_row(title, *("-" if found[key] is None else f"{found[key]:,}" for found in drivers.values()))
-    console.print(table)
-    events = Table(box=None, title="collisions + departures / events met")
-    events.add_column("event")
-    for name in drivers:
-        events.add_column(name, justify="right")
-    for event in next(iter(drivers.values()))["by_event"]:
-        cells = [found["by_event"][event] for found in drivers.values()]
-        met = [f" / {one['met']}" if event != "traffic" else "" for one in cells]
-        events.add_row(
-            event,
-            *(f"{one['collisions']} + {one['departures']}{of}" for one, of in zip(cells, met, strict=True)),
-        )
-    console.print(events)
+    for title, head, rows in ((RATES, "", rate_rows(drivers)), (EVENTS, "event", event_rows(drivers))):
+        table = Table(head, box=None, title=title)
+        for name in drivers:
+            table.add_column(name, justify="right")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
 
 
 class _Filming:

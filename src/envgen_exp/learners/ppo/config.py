@@ -106,6 +106,8 @@ class PPOConfig(PresetConfig):
     """Weight of the entropy bonus."""
     uniform_coef: float = ranged(0.0, at_least(0))
     """Weight of the KL divergence of the uniform policy from the agent's: it keeps all actions tried; 0 is none."""
+    anneal_uniform: bool = False
+    """Bring uniform_coef down to zero over the run's training steps."""
     vf_coef: float = ranged(0.5, at_least(0))
     """Weight of the value loss."""
     max_grad_norm: float = ranged(0.5, POSITIVE)

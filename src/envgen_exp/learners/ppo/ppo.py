@@ -237,9 +237,9 @@ def update(learner: PPO, rollout: Rollout, config: PPOConfig, total_train_steps:
     def samples(drawn: Tensor) -> Tensor:
         return (firsts + drawn).flatten() if agent.recurrent else drawn
 
-    learning_rate = config.learning_rate
-    if config.anneal_lr:
-        learning_rate *= max(0.0, 1 - learner.train_steps / total_train_steps)
+    left = max(0.0, 1 - learner.train_steps / total_train_steps)
+    learning_rate = config.learning_rate * (left if config.anneal_lr else 1.0)
+    uniform_coef = config.uniform_coef * (left if config.anneal_uniform else 1.0)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 
@@ -266,8 +266,8 @@ def update(learner: PPO, rollout: Rollout, config: PPOConfig, total_train_steps:
 
         entropy_mean = entropy.mean()
         loss = pg_loss - config.ent_coef * entropy_mean + config.vf_coef * v_loss
-        if config.uniform_coef:
-            loss = loss + config.uniform_coef * uniform_divergence(logits)
+        if uniform_coef:
+            loss = loss + uniform_coef * uniform_divergence(logits)
         gradients = torch.autograd.grad(share * loss, parameters, materialize_grads=True)
         with torch.no_grad():
             ratio = logratio.exp()

@@ -59,33 +59,37 @@ def control() -> Markup:
 
 def figure(data: RunRecord, file: Path, caption: str, link: str, *, embedded: bool) -> Markup:
     """A film under its caption, in the page or as a link, and what it shows."""
-    name, size = file.relative_to(data.folder).as_posix(), file.stat().st_size
-    if embedded:
-        shown = element(
-            "video",
-            controls=True,
-            loop=True,
-            preload="metadata",
-            poster=_poster(file),
-            aria_label=f"Video {caption}",
-            src=data_uri("video/mp4", read_bytes(within(data.folder, name), size)),
-        )
-    else:
-        shown = element("a", f"{name} ({size / 1e6:.1f} MB)", href=link)
+    shown = film(data, file, caption, link, embedded=embedded)
     return element("figure", element("figcaption", caption), shown, _film_facts(data, file))
+
+
+def film(data: RunRecord, file: Path, caption: str, link: str, *, embedded: bool) -> Markup:
+    """A film in the page, or as a link."""
+    name, size = file.relative_to(data.folder).as_posix(), file.stat().st_size
+    if not embedded:
+        return element("a", f"{name} ({size / 1e6:.1f} MB)", href=link)
+    return element(
+        "video",
+        controls=True,
+        loop=True,
+        preload="metadata",
+        poster=_poster(file),
+        aria_label=f"Video {caption}",
+        src=data_uri("video/mp4", read_bytes(within(data.folder, name), size)),
+    )
 
 
 def _film_facts(data: RunRecord, file: Path) -> Markup:
     """What a film shows, in words; nothing for a film of which that is not known."""
-    film = data.film(file)
-    if film is None:
+    shows = data.film(file)
+    if shows is None:
         return Markup("")
-    end = "the whole episode" if film["whole"] else "cut there"
-    line = f"{film['title']}: {film['steps']:,} steps ({end}), return {film['episode_return']:.1f}; "
-    line += f"{len(film['unlocked'])} of {len(data.skills)} skills"
+    end = "the whole episode" if shows["whole"] else "cut there"
+    line = f"{shows['title']}: {shows['steps']:,} steps ({end}), return {shows['episode_return']:.1f}; "
+    line += f"{len(shows['unlocked'])} of {len(data.skills)} skills"
     parts = [element("p", line, class_="note")]
-    if film["unlocked"]:
-        times = ((skill, divmod(step // FRAMES_PER_SECOND, 60)) for skill, step in film["unlocked"].items())
+    if shows["unlocked"]:
+        times = ((skill, divmod(step // FRAMES_PER_SECOND, 60)) for skill, step in shows["unlocked"].items())
         parts.append(element("ul", *(element("li", f"{skill} {m}:{s:02d}") for skill, (m, s) in times), class_="chips"))
     return joined(parts)
 

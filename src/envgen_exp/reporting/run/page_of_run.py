@@ -17,6 +17,7 @@ from envgen_exp.reporting.page import Markup, Section, element, facts, fold, joi
 from envgen_exp.reporting.plots import Series, legend, line_chart
 from envgen_exp.reporting.references import beside, levels, references_of, sees
 from envgen_exp.reporting.run.conversation import conversation, stand_in
+from envgen_exp.reporting.run.drives import drives
 from envgen_exp.reporting.run.films import films
 from envgen_exp.reporting.run.frames import frames
 from envgen_exp.reporting.run.grades import grades
@@ -60,6 +61,7 @@ def render(data: RunRecord) -> str:
         ("lineage", "Designs and what came of them", lineage),
         ("gap", "Designed against original", gap),
         ("frames", "Errors and worst frames", frames),
+        ("drives", "Closed loop", drives),
         ("episodes", "Episodes of the report evaluation", episodes),
         ("learning", "Learning curves", learning),
         ("videos", "Videos", films),
