@@ -63,9 +63,8 @@ def drives(data: RunRecord) -> Markup:
         kept = read_json(within(data.folder, file.relative_to(data.folder)))
         drivers, filmed = kept["drivers"], file.with_suffix(".mp4")
         head = ["", *drivers]
-        told = (
-            f"{kept['km']:g} km, {kept['events']} events, {kept['speed']:g} m/s, seed {kept['seed']}; {kept['origin']}"
-        )
+        told = f"{kept['km']:g} km, {kept['events']} events, {kept['speed']:g} m/s where the road is free, "
+        told += f"seed {kept['seed']}; {kept['origin']}"
         parts += [element("h3", f"Drive {file.stem}"), element("p", told, class_="note")]
         parts += [table(RATES, head, rate_rows(drivers)), table(EVENTS, head, event_rows(drivers))]
         if filmed.exists():
