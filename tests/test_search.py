@@ -17,6 +17,7 @@ from search import RUNGS, Search, main
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.config import RunConfig
 from envgen_exp.families.crafter.family import CrafterFamily
+from envgen_exp.learners.ppo.learner import PPOLearner
 
 OPTIONS = ("ppo=smoke", "--trials", "6", "--steps", "640", "--seeds", "9000", "9001", "--tune", "gamma", "ent_coef")
 
@@ -82,6 +83,23 @@ def test_settings_reach_the_config(tmp_path: Path) -> None:
     config = Search(options).composed({"gamma": 0.97, "anneal_lr": True, "memory": 64}, 9001)
     assert (config.seed, config.designer.name) == (9001, "original")
     assert (config.ppo.gamma, config.ppo.anneal_lr, config.ppo.memory) == (0.97, True, 64)
+
+
+@pytest.mark.parametrize(("more", "expected"), [((), 640), (("--total-steps", "1000"), 1000)])
+def test_what_is_annealed_ends_with_the_run(
+    more: tuple[str, ...], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals: list[int] = []
+    create = PPOLearner.create
+
+    def noted(config: RunConfig, family: Any, client: Any, total_steps: int) -> PPOLearner:
+        totals.append(total_steps)
+        return create(config, family, client, total_steps)
+
+    monkeypatch.setattr(PPOLearner, "create", noted)
+    alone = ("ppo=smoke", "--trials", "1", "--steps", "640", "--seeds", "9000", "--tune")
+    assert main([str(tmp_path), *alone, *more]) == 0
+    assert totals == [expected]
 
 
 def test_seeds_of_reported_runs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

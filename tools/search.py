@@ -1,7 +1,7 @@
 """Searches settings of a preset on the original alone; killed, it goes on where it was.
 
-    python tools/search.py FOLDER ppo=symbolic [--trials 40] [--hours 8] [--steps 1000000] [--seeds 9000 9001 9002] \
-        [--tune gamma ent_coef ...]
+    python tools/search.py FOLDER ppo=symbolic [--trials 40] [--hours 8] [--steps 1000000] [--total-steps N] \
+        [--seeds 9000 9001 9002] [--tune gamma ent_coef ...]
 
 optuna proposes settings (ask and tell). A setting trains with one seed after the other; its score is that of the
 training episodes that ended in each tenth of a training, and one that is below the median of those before it at the
@@ -105,7 +105,7 @@ class Search:
             config = self.composed(trial.params, seed)
             family = make_family(config.env)
             kind = LEARNERS.find(config.agent.name)
-            learner = kind.create(config, family, None, self.options.steps)
+            learner = kind.create(config, family, None, self.options.total_steps or self.options.steps)
             slots = kind.slots(config)
             worlds = seeding.integers(seed, "worlds", "search", count=slots)
             steps = self.options.steps // slots * slots
@@ -176,6 +176,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--trials", type=int, default=40, help="settings to try")
     parser.add_argument("--hours", type=float, default=8.0, help="of training in all, after which no setting is begun")
     parser.add_argument("--steps", type=int, default=1_000_000, help="of a training")
+    parser.add_argument("--total-steps", type=int, help="of the run that it begins: where annealing ends")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[9000, 9001, 9002], help="each setting's, 9000 and above"
     )
