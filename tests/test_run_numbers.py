@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from envgen_exp.designers.proposal import Proposal
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.design import design_key
+from envgen_exp.families.vector import EpisodeRecord
+from envgen_exp.learners.learner import Played
 from envgen_exp.learners.skills import SkillReport
-from envgen_exp.run import loop
+from envgen_exp.run import loop, plan
 from envgen_exp.run.evaluations import Evaluations
+from envgen_exp.seeding import WorldSet
 
 FAMILY = make_family(CrafterConfig())
 
@@ -113,3 +117,38 @@ def test_each_seed_of_the_feedback_has_all_its_episodes(monkeypatch: pytest.Monk
     for quota, seed in zip(asked["quota"], asked["groups"], strict=True):
         played[seed] += quota
     assert set(played.values()) == {EPISODES}
+
+
+def test_what_a_design_taught_is_of_the_episodes_that_ended_in_it_in_that_cycle() -> None:
+    rows = {
+        "cycle1-train-designed": [row(1, range(22), 0.0, "first")],
+        "cycle2-train-designed": [row(2, [0], 0.0, "first"), row(3, [1], 0.0, "first"), row(4, range(22), 0.0)],
+        "cycle2-train-blend": [row(5, [0, 1], 0.0, "second")],
+        "cycle2-train-original": [row(6, range(22), 0.0, "first")],
+    }
+    session = SimpleNamespace(seconds=0, finished_episodes=lambda phase: rows.get(phase, []))
+    found = Evaluations(composed(), FAMILY, None, session).taught(2)  # type: ignore[arg-type]
+    zero, (one, other) = dict.fromkeys(FAMILY.skills, 0.0), FAMILY.skills[:2]
+    assert found == {"first": zero | {one: 0.5, other: 0.5}, "second": zero | {one: 1.0, other: 1.0}}
+
+
+@pytest.mark.parametrize("kind", ["feedback", "report", "midway"])
+def test_what_an_evaluation_logs(kind: str) -> None:
+    """The paper's training-episode score stands beside the report's alone, an interval beside all but feedback's."""
+    skills = [(1,) + (0,) * 21, (0,) * 22]
+    records = [EpisodeRecord(0, n, n, "original", 10, 2.0, False, shown) for n, shown in enumerate(skills, start=1)]
+    session = MagicMock(seconds=0.0, visual_seconds=0.0, trained=9, steps={kind: 5})
+    session.finished_episodes = lambda phase: [row(9, [0], 1.0)] if phase == "final" else []
+    learner = SimpleNamespace(evaluate=lambda *_: Played(records))
+    evaluations = Evaluations(composed(), FAMILY, learner, session)  # type: ignore[arg-type]
+    planned = plan.PlannedPhase(kind, kind, 3, episodes=2)
+    found = evaluations._play(planned, WorldSet.REPORT, [2], [7], [0])
+    values = found["values"]
+    session.log.assert_called_once_with(values)
+    assert found["cycle"] == 3
+    assert values[f"score/{kind}"] == pytest.approx(
+        FAMILY.score(dict.fromkeys(FAMILY.skills, 0.0) | {FAMILY.skills[0]: 0.5})
+    )
+    assert session.steps == {kind: 25}
+    assert (f"score/{kind}_low" in values) == (kind != "feedback")
+    assert ("score/training_last_phase" in values) == (kind == "report")
