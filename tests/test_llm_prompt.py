@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import string
@@ -314,3 +315,23 @@ def test_the_stand_in_reads_compact_questions_too() -> None:
     assert [design["targets"] for design in made[0]] == [design["targets"] for design in made[1]]
     reply = parse_reply(offline.answer(asked, RULES), COMPACT.wording, FAMILY.design_model, FAMILY.skills, 4)
     assert (reply.usable, reply.problems) == (4, ())
+
+
+def test_the_compact_prompt_names_the_choice_that_decides_and_what_it_rules_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Crafter counts what a world has; of a game that counts nothing, each choice says which skills it rules out."""
+    question = make_prompter(FAMILY, Prompt.compact, 2).first()
+    assert '"purpose": "...", "target_biome": ..., "options":' in question
+    assert "target_biome grassland: " in question
+    assert "rules out" not in question
+    check = CrafterFamily.check
+    monkeypatch.setattr(CrafterFamily, "check", lambda *args, **kw: dataclasses.replace(check(*args, **kw), counts={}))
+    question = make_prompter(FAMILY, Prompt.compact, 2).first()
+    lines = [line for line in question.splitlines() if "rules out" in line]
+    assert [line.split(":")[0] for line in lines] == [
+        f"- target_biome {biome}" for biome in ("grassland", "mountain", "beaches")
+    ]
+    assert lines[1].endswith("mountain: rules out collect_drink")
+    assert "collect_stone" in lines[0]
+    assert "collect_drink" not in lines[2]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from runs import composed
 
+from envgen_exp import seeding
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.designers.proposal import Proposal
 from envgen_exp.families import make_family
@@ -152,3 +153,8 @@ def test_what_an_evaluation_logs(kind: str) -> None:
     assert session.steps == {kind: 25}
     assert (f"score/{kind}_low" in values) == (kind != "feedback")
     assert ("score/training_last_phase" in values) == (kind == "report")
+
+
+def test_the_worlds_of_an_evaluation_are_those_of_all_its_episodes() -> None:
+    played = [(7, 1), (7, 2), (8, 1)]
+    assert Evaluations._worlds([7, 8], [2, 1]) == {seeding.world_seed(*one, WorldSet.REPORT) for one in played}
