@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from scipy import stats
 from studies import CONF, edit, make_arm, make_run
 
 from envgen_exp.commands.report import main
-from envgen_exp.reporting.study.claims import CLAIMS, paper_score
+from envgen_exp.reporting.study.claims import CLAIMS, MARGIN, Claim, paper_score
 from envgen_exp.reporting.study.collect import collect, read_run
 from envgen_exp.reporting.study.table_files import MARK
-from envgen_exp.reporting.study.verdicts import Verdict, judge, write_claims
+from envgen_exp.reporting.study.verdicts import Verdict, _Evidence, judge, write_claims
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -198,6 +199,21 @@ def test_as_good_as_is_a_test_of_equivalence(tmp_path: Path, other: list[float],
         tmp_path, "b", other, cycles=8, schedule__designed_steps=60_000, schedule__original_steps=60_000, contrasts=[]
     )
     assert verdicts(tmp_path)[AS_GOOD].word == word
+
+
+def test_the_sides_of_a_claim_are_tested_at_their_own_bounds() -> None:
+    """Above nothing, both ways; below half of what the paper claims; for equality within the margin, and outside it."""
+    above = next(claim for claim in CLAIMS if claim.text == ABOVE)
+    same = next(claim for claim in CLAIMS if claim.kind == "same")
+    p_above = {0.0: 0.03, MARGIN: 0.4, -MARGIN: 0.2}
+    p_below = {above.size / 2: 0.07, MARGIN: 0.1, -MARGIN: 0.3}
+    found = SimpleNamespace(test=SimpleNamespace(above=p_above.__getitem__, below=p_below.__getitem__))
+
+    def p_values(claim: Claim) -> tuple[float, float]:
+        return _Evidence(claim, None, None, True, (), found).p_values  # type: ignore[arg-type]
+
+    assert p_values(above) == (0.06, 0.07)
+    assert p_values(same) == (0.2, 0.6)
 
 
 def test_other_models_and_budgets_are_never_paired(tmp_path: Path) -> None:
