@@ -214,6 +214,16 @@ def test_the_sides_of_a_claim_are_tested_at_their_own_bounds() -> None:
 
     assert p_values(above) == (0.06, 0.07)
     assert p_values(same) == (0.2, 0.6)
+    p_above |= {0.0: 0.8, MARGIN: 0.7}
+    p_below |= {-MARGIN: 0.9}
+    assert p_values(above) == (1.0, 0.07)
+    assert p_values(same) == (0.2, 1.0)
+
+
+def test_a_run_with_diagnostic_settings_is_no_evidence(tmp_path: Path) -> None:
+    plant(tmp_path, "p", PLAIN, "original")
+    plant(tmp_path, "e", GOOD, env__original="fork")
+    assert verdicts(tmp_path)[ABOVE].word == "not run"
 
 
 def test_other_models_and_budgets_are_never_paired(tmp_path: Path) -> None:
