@@ -216,8 +216,9 @@ def test_score(family: DrivingFamily) -> None:
     assert family.score(dict.fromkeys(SKILLS, 1.0)) == pytest.approx(100)
     assert family.score(none | dict.fromkeys(COMMON, 1.0)) == pytest.approx(50)
     assert family.score(none | {"debris_lane": 1.0}) == pytest.approx(50 / 30)
-    with pytest.raises(EngineError, match="score"):
-        family.score({"heading": 1.0})
+    for wrong in ({"heading": 1.0}, none | {"heading": 1.01}, none | {"heading": -0.01}):
+        with pytest.raises(EngineError, match="score"):
+            family.score(wrong)
 
 
 def test_the_original_is_rare_in_events(family: DrivingFamily) -> None:
