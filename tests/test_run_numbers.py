@@ -21,6 +21,7 @@ from envgen_exp.families.design import design_key
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.learners.learner import Played
 from envgen_exp.learners.skills import SkillReport
+from envgen_exp.llm.prices import Expected
 from envgen_exp.run import loop, plan
 from envgen_exp.run.evaluations import Evaluations
 from envgen_exp.seeding import WorldSet
@@ -158,3 +159,20 @@ def test_what_an_evaluation_logs(kind: str) -> None:
 def test_the_worlds_of_an_evaluation_are_those_of_all_its_episodes() -> None:
     played = [(7, 1), (7, 2), (8, 1)]
     assert Evaluations._worlds([7, 8], [2, 1]) == {seeding.world_seed(*one, WorldSet.REPORT) for one in played}
+
+
+def test_only_phases_that_train_have_steps_and_only_evaluations_have_episodes() -> None:
+    config = composed()
+    phases = plan.phases(config)
+    trains, plays = ({phase.kind for phase in phases if getattr(phase, what)} for what in ("steps", "episodes"))
+    assert (trains, plays) == ({"designed", "original"}, {"feedback", "report"})
+    schedule = config.schedule
+    by_hand = config.cycles * (schedule.designed_steps + schedule.original_steps) + schedule.final_steps
+    assert plan.training_steps(config) == by_hand
+
+
+@pytest.mark.parametrize(("cost", "words"), [(None, "price not known"), (0.125, "about $0.12")])
+def test_a_plan_says_what_the_model_will_cost(cost: float | None, words: str) -> None:
+    expected = Expected(8, 100, 200, cost)
+    text = plan.describe(composed("llm=gpt4"), chosen={}, speed=None, expected=expected, own=(), saves_games=True)
+    assert f"8 to openai/gpt-4.1 (more where a reply needs repair), {words}\n" in text
