@@ -14,7 +14,7 @@ from studies import CONF, edit, make_arm, make_run
 
 from envgen_exp.commands.report import main
 from envgen_exp.reporting.study.claims import CLAIMS, MARGIN, Claim, paper_score
-from envgen_exp.reporting.study.collect import collect, read_run
+from envgen_exp.reporting.study.collect import collect, find_runs, make_arms, read_run
 from envgen_exp.reporting.study.table_files import MARK
 from envgen_exp.reporting.study.verdicts import Verdict, _Evidence, judge, write_claims
 
@@ -221,9 +221,11 @@ def test_the_sides_of_a_claim_are_tested_at_their_own_bounds() -> None:
 
 
 def test_a_run_with_diagnostic_settings_is_no_evidence(tmp_path: Path) -> None:
-    plant(tmp_path, "p", PLAIN, "original")
+    plant(tmp_path, "p", PLAIN, "original", env__original="fork")
     plant(tmp_path, "e", GOOD, env__original="fork")
-    assert verdicts(tmp_path)[ABOVE].word == "not run"
+    arms, _ = make_arms(find_runs(tmp_path)[0])
+    assert len(arms) == 2
+    assert {verdict.claim.text: verdict for verdict in judge(arms)}[ABOVE].word == "not run"
 
 
 def test_other_models_and_budgets_are_never_paired(tmp_path: Path) -> None:
