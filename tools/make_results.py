@@ -131,7 +131,8 @@ def draw_study(arms: Sequence[Arm], file: Path) -> None:
             if other is arm and len(y) > 1:
                 sd = y.std(axis=0, ddof=1)
                 axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
-        axis.set_title(f"{arm.name}, n={len(arm.runs)}", fontsize=8)
+        varied = [part.rpartition(".")[2] for part in arm.label.split(", ") if "=" in part][:1]
+        axis.set_title("\n".join([f"{arm.name}, n={len(arm.runs)}", *varied]), fontsize=8)
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     axes.flat[0].set_ylim(bottom=0)  # all share it
