@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.errors import ConfigError, ReplayError, RunFolderError
 from envgen_exp.llm import ledger
 from envgen_exp.llm.client import Client, check_ready, make_client
+from envgen_exp.llm.replay import _difference
 from envgen_exp.llm.source import Message
 
 
@@ -75,6 +77,13 @@ def test_a_request_that_differs_is_refused_with_the_difference(recorded: Path, t
     assert "llm.strict=false" in line
     with pytest.raises(ReplayError, match="1 messages, recorded are 2"):
         replay(recorded, tmp_path).complete(chat(0)[:1], cycle=1)
+
+
+def test_of_long_lines_the_difference_is_shown() -> None:
+    recorded, asked = ([{"role": "user", "content": "word " * 200 + end}] for end in ("10,000 steps", "20 steps"))
+    told = _difference(recorded, asked)  # type: ignore[arg-type]
+    assert re.fullmatch(r"message 1 line 1 is '\.\.\..* word 20 steps', recorded is '\.\.\..* word 10,000 steps'", told)
+    assert len(told) < 400
 
 
 def test_it_is_served_by_position_where_that_is_wanted(recorded: Path, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ NEEDS = {
     "human": (f"designer.file={ROOT / 'examples' / 'designs.yaml'}",),
     "placebo_another": ("designer.placebo_from={whole}", "seed=1"),
     "blend": ("designer.num_designs=2",),
+    "fixed_large": ("llm.strict=false",),  # it was asked of episodes of another length
     "plr": ("designer.population=2", "designer.worlds_per_design=2"),
     "adversarial": ("designer.num_candidates=6", "designer.validation_episodes=1"),
     "sfl": ("designer.num_candidates=6", "designer.validation_episodes=1"),

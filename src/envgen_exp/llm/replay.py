@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,11 @@ def _difference(recorded: Sequence[Message], asked: Sequence[Message]) -> str:
             was = old_lines[at] if at < len(old_lines) else "(end)"
             now = new_lines[at] if at < len(new_lines) else "(end)"
             if was != now:
-                return f"message {number} line {at + 1} is {now[:_SHOWN]!r}, recorded is {was[:_SHOWN]!r}"
+                # Of long lines what is about the place where they part.
+                alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(was, now, strict=False))
+                start = max(0, sum(1 for _ in alike) - _SHOWN // 2)
+                was, now = (("..." if start else "") + line[start : start + _SHOWN] for line in (was, now))
+                return f"message {number} line {at + 1} is {now!r}, recorded is {was!r}"
         return f"message {number} differs in its line ends"
     if len(recorded) != len(asked):
         return f"{len(asked)} messages, recorded are {len(recorded)}"
