@@ -27,7 +27,7 @@ from envgen_exp.guard.writing import write_atomic, write_json
 from envgen_exp.learners.intervals import poisson
 from envgen_exp.learners.learner import Reads
 from envgen_exp.reporting.run.drives import EVENTS, RARE, RATES, Drivers, event_rows, rate_rows
-from envgen_exp.reporting.run.page_of_run import write_report
+from envgen_exp.reporting.run.page_of_run import make_report
 from envgen_exp.run.films import MAX_STEPS, Film
 from envgen_exp.run.folder import Files
 from envgen_exp.run.pasted import typed
@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
     write_json(stem.with_suffix(".json"), found)
     write_atomic(stem.with_suffix(".mp4"), film.data)
     tell(drivers, console)
-    for file in (stem.with_suffix(".json"), stem.with_suffix(".mp4"), write_report(player.folder)):
+    for file in (stem.with_suffix(".json"), stem.with_suffix(".mp4"), make_report(player.folder)):
         console.print(Text(f"written: {file}"), soft_wrap=True)
     return 0
 
