@@ -12,7 +12,7 @@ endif
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STUDY ?= table2
-SCALE ?= $(if $(filter verdict%,$(STUDY)),verdict,laptop)
+SCALE ?= $(if $(filter verdict%,$(STUDY)),verdict,$(if $(filter driving,$(STUDY)),paper,laptop))
 JOBS  ?= 2
 ARGS  ?=
 
@@ -71,7 +71,7 @@ run: $(STAMP) ## a whole small run in which the language model inside designs; L
 model: $(STAMP) ## the weights of llm=embedded into the user's cache, once: 1.1 GB
 	$(BIN)/python -m envgen_exp model $(ARGS)
 
-sweep: $(STAMP) ## STUDY=table2 at SCALE=laptop (verdict at its own), JOBS=2 runs at a time, ending with its tables; killed, it goes on
+sweep: $(STAMP) ## STUDY=table2 at SCALE=laptop (verdict and driving at their own), JOBS=2 runs at a time, ending with its tables; killed, it goes on
 	$(BIN)/python run.py -m experiment=$(STUDY) scale=$(SCALE) $(ARGS_$(STUDY)) \
 	  hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) $(ARGS)
 
