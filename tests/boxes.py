@@ -52,7 +52,7 @@ class Boxes:
         SkillRule("box_near", requires=("box_there",), settings={"boxes": 100}),
         SkillRule("box_far", requires=("box_near",), settings={"boxes": 100, "noise": "none"}),
     )
-    labels = (Label("box", "m", 2.0, 20.0, optional=True), Label("line", "columns", -10.0, 10.0))
+    labels = (Label("box", "m", 2.0, 20.0, optional=True, by_stratum=True), Label("line", "columns", -10.0, 10.0))
     strata = ("common", "grainy")
     frame_spec = ArraySpec((HEIGHT, WIDTH, 3), np.dtype(np.uint8), 0, 255)
 
@@ -72,6 +72,10 @@ class Boxes:
 
     def score(self, success_rates: Mapping[str, float]) -> float:
         return 100 * float(np.mean(list(success_rates.values())))
+
+    def score_parts(self, success_rates: Mapping[str, float]) -> Mapping[str, float]:
+        places = success_rates["box_near"], success_rates["box_far"], success_rates["box_there"], success_rates["line"]
+        return {"distances": 50 * sum(places[:2]), "others": 50 * sum(places[2:])}
 
     def frames(
         self, designs: Sequence[Design | None], world_seeds: Sequence[int], worlds: WorldSet, buffers: FrameBuffers

@@ -10,36 +10,35 @@ share a section, in which a random policy is played beside it, whole episodes in
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+import result_charts as charts
 import torch
 from marked import fill
-from matplotlib import pyplot
 from numpy.typing import NDArray
 
 from envgen_exp import seeding
 from envgen_exp.config import Observe
 from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
-from envgen_exp.families.family import Playable
+from envgen_exp.families.family import Parted, Playable
 from envgen_exp.families.vector import Observation
 from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.playing import play
 from envgen_exp.learners.ppo.agent import sample_actions
+from envgen_exp.reporting.references import sees
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis
-from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
+from envgen_exp.reporting.study.answers import answers
+from envgen_exp.reporting.study.collect import Arm, Study
 from envgen_exp.reporting.study.packs import open_study
-from envgen_exp.reporting.study.tables import sheets, skill_sheets
+from envgen_exp.reporting.study.parts import part_sheets
+from envgen_exp.reporting.study.tables import Sheet, sheets, skill_sheets
 from envgen_exp.run.summary import Successes
 from envgen_exp.seeding import WorldSet
-
-COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a")
 
 
 @dataclass(frozen=True)
@@ -74,74 +73,6 @@ class Random:
         score = family.score(dict(zip(family.skills, shown.mean(axis=0).tolist(), strict=True)))
         mean_return = float(np.mean([record.episode_return for record in records]))
         return cls(shown, mean_return, score, score_interval(shown, family.skills, family.score), family.skills)
-
-
-def curves(run: FoundRun) -> dict[str, list[float]]:
-    """Its windows, with NaN where there is no point."""
-    return {name: [math.nan if value is None else value for value in line] for name, line in run.windows.items()}
-
-
-def draw(arms: Sequence[Arm], random: Random, file: Path) -> None:
-    """Both curves of all arms: a thin line a seed, their mean, and a band of one standard deviation."""
-    matplotlib.rcParams["svg.hashsalt"] = "learning"  # the same file for the same numbers
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
-    names = (("score", "score, %", random.score), ("return", "mean return", random.mean_return))
-    for axis, (name, label, level) in zip(axes, names, strict=True):
-        for arm, colour in zip(arms, COLOURS, strict=False):
-            lines = [curves(run) for run in arm.runs]
-            x = np.array(lines[0]["steps"]) / 1e6
-            y = np.array([line[name] for line in lines])
-            for line in y:
-                axis.plot(x, line, color=colour, linewidth=0.6, alpha=0.5)
-            axis.plot(x, y.mean(axis=0), color=colour, linewidth=2, label=f"{preset(arm)}, n={len(lines)}")
-            if len(y) > 1:
-                sd = y.std(axis=0, ddof=1)
-                axis.fill_between(x, y.mean(axis=0) - sd, y.mean(axis=0) + sd, color=colour, alpha=0.2, linewidth=0)
-        axis.axhline(level, color="#777777", linestyle="--", linewidth=1, label="random policy")
-        axis.set(xlabel="million training steps", ylabel=label, ylim=(0, None))
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.savefig(file, metadata={"Date": None})
-    pyplot.close(figure)
-
-
-def draw_study(arms: Sequence[Arm], file: Path) -> None:
-    """A small chart for each arm: its mean score over training, a band of one standard deviation, adaptive's grey."""
-    matplotlib.rcParams["svg.hashsalt"] = "study"
-    columns = min(5, len(arms))
-    shape = -(-len(arms) // columns), columns
-    figure, axes = pyplot.subplots(
-        *shape,
-        figsize=(1.9 * columns, 1.9 * shape[0]),
-        constrained_layout=True,
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    lines = {arm.label: [curves(run) for run in arm.runs] for arm in arms}
-    beside = next((arm for arm in arms if arm.name == "adaptive"), None)
-    for axis, arm in zip(axes.flat, arms, strict=False):
-        for other, colour in ((beside, "#999999"), (arm, COLOURS[0])):
-            if other is None:
-                continue
-            x = np.array(lines[other.label][0]["steps"]) / 1e6
-            y = np.array([line["score"] for line in lines[other.label]])
-            mean = y.mean(axis=0)
-            axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=2)
-            if other is arm and len(y) > 1:
-                sd = y.std(axis=0, ddof=1)
-                axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
-        varied = [part.rpartition(".")[2] for part in arm.label.split(", ") if "=" in part][:1]
-        axis.set_title("\n".join([f"{arm.name}, n={len(arm.runs)}", *varied]), fontsize=8)
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes.flat[0].set_ylim(bottom=0)  # all share it
-    for axis in axes.flat[len(arms) :]:
-        axis.set_visible(False)
-    figure.supxlabel("million training steps", fontsize=8)
-    figure.supylabel("score in the original, %", fontsize=8)
-    figure.savefig(file, metadata={"Date": None})
-    pyplot.close(figure)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -224,29 +155,61 @@ def skills_table(arms: Sequence[Arm], random: Random) -> list[str]:
 
 def study_section(study: Study, picture: Path) -> list[str]:
     """A study's tables as its sweep wrote them, and its curves."""
-    name = study.folder.name
-    experiment, scale = name.rsplit("-", 1)
+    experiment, _, scale = study.folder.name.partition("-")
     analysis = Analysis(study)
-    presets = {run.flat["ppo.name"] for arm in study.arms for run in arm.runs} - {"symbolic"}  # the scale's own
-    own = "".join(f" ppo={name}" for name in sorted(presets))
-    machine = study.arms[0].runs[0].machine
+    runs = [run for arm in study.arms for run in arm.runs]
+    presets = {run.flat["ppo.name"] for run in runs if run.flat["agent.name"] == "ppo"} - {
+        "symbolic"
+    }  # the scale's own
+    words = [
+        f"experiment={experiment}",
+        *([f"scale={scale}"] if scale else []),
+        *(f"ppo={name}" for name in sorted(presets)),
+    ]
+    typed = f"make sweep STUDY={experiment}" + (f" SCALE={scale}" if scale else "")
+    launcher = "hydra/launcher=joblib hydra.launcher.n_jobs=2"
+    models = sorted({str(run.flat["llm.model"]) for run in runs if run.asks and run.flat["llm.kind"] != "offline"})
+    machine = runs[0].machine
     lines = [
-        f"## Study: {experiment} at `scale={scale}`",
+        f"## Study: {experiment}" + (f" at `scale={scale}`" if scale else ""),
         "",
         STUDY.format(
-            experiment=experiment, scale=scale, own=own, network=machine["network"], weights=machine["parameters"]
+            typed=typed,
+            command=f"python run.py -m {' '.join(words)} {launcher}",
+            designer=f"{', '.join(models)}, and by rules where an arm says so" if models else STAND_IN,
+            steps=runs[0].training_steps,
+            network=machine["network"],
+            weights=machine.get("parameters") or machine["weights"],
+            sees=SEES[sees(runs[0])],
         ),
     ]
     for run in study.unfinished:
         lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
-    for sheet in sheets(analysis):
-        lines += [f"### {sheet.title}", "", *table(sheet.headers, sheet.rows), "", sheet.caption, ""]
-    lines += ["### Curves", "", f"![Score over training steps, arm by arm]({picture})", "", STUDY_CURVES]
-    lines += ["### By skill", "", "<details><summary>success by skill and arm</summary>", ""]
-    for sheet in skill_sheets(analysis):
-        lines += [*table(sheet.headers, sheet.rows), "", sheet.caption, ""]
-    lines += ["</details>", "", "### Before comparing rows", "", *(f"- {note}" for note in analysis.notes), ""]
+    parts = part_sheets(analysis)
+    for sheet in [*sheets(analysis), *parts[:2]]:
+        lines += told(sheet)
+    lines += ["### Curves", "", f"![Score over training steps, arm by arm]({picture})", ""]
+    lines += [PART_CURVES if parts else STUDY_CURVES]
+    for title, some in (
+        ("errors in the labels' own units", parts[2:]),
+        ("what the designs did, and what the model's time would have trained", answers(analysis) if models else []),
+        ("success by skill and arm", skill_sheets(analysis)),
+    ):
+        if some:
+            lines += [
+                f"<details><summary>{title}</summary>",
+                "",
+                *(line for one in some for line in told(one)),
+                "</details>",
+                "",
+            ]
+    lines += ["### Before comparing rows", "", *(f"- {note}" for note in analysis.notes), ""]
     return lines
+
+
+def told(sheet: Sheet) -> list[str]:
+    """A table under its title."""
+    return [f"### {sheet.title}", "", *table(sheet.headers, sheet.rows), "", sheet.caption, ""]
 
 
 def learning_section(arms: Sequence[Arm], random: Random, packs: Sequence[Path]) -> list[str]:
@@ -268,6 +231,9 @@ def learning_section(arms: Sequence[Arm], random: Random, packs: Sequence[Path])
         )
     return [*lines, "", MACHINE]
 
+
+STAND_IN = "the offline stand-in, which is no language model: nothing here is about the paper's claims"
+SEES = {"symbolic": "symbols", "pixels": "pixels"}
 
 DEEP = ("make_stone_pickaxe", "collect_iron", "make_iron_pickaxe")
 """Skills that stand beside the score: how deep it came."""
@@ -314,20 +280,26 @@ steps, the way the paper reads its score.
 MACHINE = "Minutes are wall time, both evaluations included, beside another run and whatever else the machine did.\n"
 
 STUDY = """\
-`make sweep STUDY={experiment} SCALE={scale}`, which is
+`{typed}`, which is
 
 ```
-python run.py -m experiment={experiment} scale={scale}{own} hydra/launcher=joblib hydra.launcher.n_jobs=2
+{command}
 ```
 
-What the arms are: [designers.md](designers.md). How the numbers are made: [statistics.md](statistics.md). The designer
-is the offline stand-in, the network reads symbols (`ppo.network={network}`, {weights:,} weights), the steps are 16 % of
-the paper's: this says nothing about the paper's claims. The runs' settings are those of their time, in their pack.
+What the arms are: [designers.md](designers.md). How the numbers are made: [statistics.md](statistics.md).
+Worlds are designed by {designer}.
+A run trains for {steps:,} steps; its network ({network}, {weights:,} weights) reads {sees}. The runs' settings are those of
+their time, in their pack.
 """
 
 STUDY_CURVES = """\
 Training episodes in the original, by twentieths of the training steps: mean over seeds, band of one standard deviation;
 grey is `adaptive`. Points are missing where training was in designed worlds.
+"""
+
+PART_CURVES = """\
+Feedback evaluations, which look at fewer frames, of the original's look: mean over seeds, band of one SD. The
+points on the right are the report evaluation, of another look.
 """
 
 SCORES = """\
@@ -360,12 +332,18 @@ def section(packs: Sequence[Path], pictures: Path | None = None) -> list[str]:
         arms = [arm for study in studies for arm in study.arms]
         random = Random.play(CrafterFamily(CrafterConfig(observation=Observe.symbolic)), 1_000)
         if pictures is not None:
-            draw(arms, random, pictures / "learning.svg")
+            lines = [(f"{preset(arm)}, n={len(arm.runs)}", arm) for arm in arms]
+            levels = {"score": random.score, "return": random.mean_return}
+            charts.draw_learning(lines, levels, pictures / "learning.svg")
         return learning_section(arms, random, packs)
     (study,) = studies
     picture = f"{study.folder.name}.svg"
     if pictures is not None:
-        draw_study(study.arms, pictures / picture)
+        family = study.arms[0].runs[0].family
+        if isinstance(family, Parted):
+            charts.draw_parts(study.arms, family, pictures / picture)
+        else:
+            charts.draw_study(study.arms, pictures / picture)
     return study_section(study, Path("pictures") / picture)
 
 

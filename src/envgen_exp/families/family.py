@@ -166,6 +166,14 @@ class Graded(Family, Protocol):
         """That of the original's world with this seed."""
 
 
+@runtime_checkable
+class Parted(Family, Protocol):
+    """games whose score is the mean of parts that are worth knowing apart."""
+
+    def score_parts(self, success_rates: Mapping[str, float]) -> Mapping[str, float]:
+        """Each part in percent, by name, from what `score` is given."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """What a player sees at one moment, in words."""
@@ -219,6 +227,8 @@ class Label:
     high: float
     optional: bool = False
     """Whether a frame may have none, which is NaN: there is no such thing in it, or it is hidden."""
+    by_stratum: bool = False
+    """Whether a study's tables tell its errors apart by stratum."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from envgen_exp.families.driving.design import (
 )
 from envgen_exp.families.driving.drive.drive import RATES, STRAIGHT, Stage, drive_all, stages
 from envgen_exp.families.driving.drive.panel import with_panel
-from envgen_exp.families.driving.judging import judge, score
+from envgen_exp.families.driving.judging import judge, score, score_parts
 from envgen_exp.families.driving.painter import LABELS, STRATA, Painter
 from envgen_exp.families.family import Brief, DesignCheck, FrameBuffers, Label, Reader, SkillRule, Watcher
 from envgen_exp.families.vector import ArraySpec
@@ -163,6 +163,10 @@ class DrivingFamily:
     def score(self, success_rates: Mapping[str, float]) -> float:
         """Half the common skills' mean rate and half the rare ones', in percent; see `judging.score`."""
         return score(success_rates)
+
+    def score_parts(self, success_rates: Mapping[str, float]) -> Mapping[str, float]:
+        """The two halves of the score."""
+        return score_parts(success_rates)
 
     def check(self, design: Design, *, num_worlds: int = 64) -> DesignCheck:
         """Refuse contradictions, then draw scenes: which skills they ask for, and whether events can be seen.

@@ -69,15 +69,18 @@ def judge(
 
 
 def score(success_rates: Mapping[str, float]) -> float:
-    """The mean of two means, in percent: that of the common skills' rates and that of the events' skills.
+    """The mean of the two parts, in percent: a network that is right in all common scenes and in no rare one has 50."""
+    parts = score_parts(success_rates)
+    return sum(parts.values()) / len(parts)
 
-    So a network that is right in all common scenes and in no rare one has 50.
-    """
+
+def score_parts(success_rates: Mapping[str, float]) -> dict[str, float]:
+    """The mean rate of the common skills and that of the events' skills, in percent."""
     if set(success_rates) != set(SKILLS) or not all(0 <= rate <= 1 for rate in success_rates.values()):
         raise EngineError(f"score: needs a success rate from 0 to 1 for each of the {len(SKILLS)} skills")
     common = [success_rates[skill] for skill in COMMON]
     rare = [success_rates[skill] for skill in SKILLS if skill not in COMMON]
-    return 50 * (sum(common) / len(common) + sum(rare) / len(rare))
+    return {"common": 100 * sum(common) / len(common), "rare": 100 * sum(rare) / len(rare)}
 
 
 def _stratum(strata: NDArray[np.bool_], name: str) -> NDArray[np.bool_]:

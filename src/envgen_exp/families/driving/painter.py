@@ -17,9 +17,11 @@ from envgen_exp.families.driving import _driving
 from envgen_exp.families.driving.design import recipe
 from envgen_exp.families.family import FrameBuffers, Label
 
+_LANES = ("left", "own", "right")
+
 LABELS: tuple[Label, ...] = (
     Label("heading", "degrees", -30.0, 30.0),
-    *(Label(f"ahead_{lane}", "m", 0.0, 60.0, optional=True) for lane in ("left", "own", "right")),
+    *(Label(f"ahead_{lane}", "m", 0.0, 60.0, optional=True, by_stratum=lane == "own") for lane in _LANES),
     *(Label(f"line_{line}", "m", 0.0, 11.0, optional=True) for line in ("left_left", "left", "right", "right_right")),
 )
 """In the engine's order; headings are positive where the car looks to the right of its lane's direction."""

@@ -12,7 +12,7 @@ WINDOWS = 20
 """Points of a curve over training, each made of the training episodes that ended since the one before."""
 
 FEWEST = 20
-"""Episodes of such a point, at least."""
+"""Episodes of such a point, at least, that ask for a skill."""
 
 
 def rate_of(skill: str) -> str:
@@ -23,7 +23,8 @@ def rate_of(skill: str) -> str:
 def curve(run: RunRecord, training_steps: int) -> dict[str, list[float | None]]:
     """Score, mean return and success rates of the training episodes in the original, by twentieths of the steps.
 
-    None where few episodes ended, as in a phase of designed worlds; no rates where none did at all.
+    None where few episodes ended, as in a phase of designed worlds, or few asked for what is counted; no rates where
+    none ended at all.
     """
     rows = [
         row
@@ -38,13 +39,13 @@ def curve(run: RunRecord, training_steps: int) -> dict[str, list[float | None]]:
     for x in np.linspace(0, training_steps, WINDOWS + 1)[1:]:
         inside = (at > x - training_steps / WINDOWS) & (at <= x)
         ended = found.chosen(inside)
-        enough = len(ended) >= FEWEST
-        rates = dict(zip(skills, ended.rates.tolist(), strict=True)) if enough else {}
+        asked = (ended.trials.sum(axis=0) >= FEWEST).tolist()
+        rates = {skill: rate for skill, rate, some in zip(skills, ended.rates.tolist(), asked, strict=True) if some}
         points["steps"].append(float(x))
-        points["score"].append(run.family.score(rates) if enough else None)
-        points["return"].append(ended.mean_return if enough else None)
+        points["score"].append(run.family.score(rates) if skills and len(rates) == len(skills) else None)
+        points["return"].append(ended.mean_return if len(ended) >= FEWEST else None)
         for skill in skills:
-            points[rate_of(skill)].append(round(rates[skill], 4) if enough else None)
+            points[rate_of(skill)].append(round(rates[skill], 4) if skill in rates else None)
     return points
 
 
@@ -58,12 +59,14 @@ def targets(run: RunRecord) -> dict[int, set[str]]:
 def gaps(run: RunRecord) -> dict[str, list[float]]:
     """By cycle, in percent: success of its training episodes in its designs, and in the original.
 
-    It is the mean over the skills that the designs are to train, or over all where they name none.
+    It is the mean over the skills that the designs are to train, or over all where they name none, without those that
+    no episode asked for.
     """
     found = {}
     for cycle, wanted in targets(run).items():
-        places = [place for place, skill in enumerate(run.skills) if not wanted or skill in wanted]
         both = [run.training_episodes(cycle, kind) for kind in ("designed", "original")]
-        if all(map(len, both)):
+        asked = np.logical_and(*(ended.trials.sum(axis=0) > 0 for ended in both))
+        places = [place for place, skill in enumerate(run.skills) if asked[place] and (not wanted or skill in wanted)]
+        if places:
             found[str(cycle)] = [round(100 * float(ended.rates[places].mean()), 2) for ended in both]
     return found

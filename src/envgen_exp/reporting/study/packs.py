@@ -209,7 +209,7 @@ def _packed(run: FoundRun) -> Any:
         rows = run.episodes.get(plan.REPORT, [])
         value = {
             "document": document,
-            "phases": {name: run.result(name) for name in run.phases},
+            "phases": {name: _in_short(run.result(name)) for name in run.phases},
             "midway": run.midway_results,
             "summary": run._kept(),
             "spent": asdict(run.spent),
@@ -224,6 +224,13 @@ def _packed(run: FoundRun) -> Any:
             },
         }
     return _plain(value)
+
+
+def _in_short(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without the worst frames, which are for a run's own page and more than all the rest."""
+    if "frames" not in result:
+        return result
+    return {**result, "frames": {name: value for name, value in result["frames"].items() if name != "worst"}}
 
 
 def _bits(counts: Sequence[int]) -> str:

@@ -18,6 +18,7 @@ from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis, SkillResult
 from envgen_exp.reporting.study.answers import answers
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
+from envgen_exp.reporting.study.parts import part_sheets
 from envgen_exp.reporting.study.tables import (
     Sheet,
     SkillsOfArm,
@@ -76,7 +77,7 @@ def render(analysis: Analysis) -> str:
 
 def tables(analysis: Analysis) -> Markup:
     """The study's tables, and what a reader must know before comparing rows."""
-    found = sheets(analysis)
+    found = [*sheets(analysis), *part_sheets(analysis)]
     parts: list[object] = [] if found else [element("p", "No run is finished yet.")]
     for sheet in found:
         parts += [element("h3", sheet.title), _table(sheet)]

@@ -59,7 +59,7 @@ def _results(results: Sequence[ArmResult], words: str = "") -> Sheet:
                 one.n,
                 spread(one.arm.values(lambda s: s.score)),
                 _number(one.iqm)
-                + (_ends(one.iqm_interval) or _no_spread(len(units(one.arm.groups(lambda s: s.score))))),
+                + (ends(one.iqm_interval) or _no_spread(len(units(one.arm.groups(lambda s: s.score))))),
                 _number(one.pooled),
                 spread(one.arm.values(lambda s: s.training_score)),
                 spread(one.arm.values(lambda s: s.reward)),
@@ -111,13 +111,13 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
                     f"{one.ours.label} - {one.theirs.label}",
                     f"{one.difference.points:+.2f}{_no_spread(one.difference.count)}"
                     if one.comparison is None
-                    else f"{one.comparison.difference:+.2f}{_ends((one.comparison.low, one.comparison.high))}",
+                    else f"{one.comparison.difference:+.2f}{ends((one.comparison.low, one.comparison.high))}",
                     str(one.difference.pairs),
                     _p(one.comparison.p if one.comparison else None),
                     _p(one.corrected),
                     _p(one.welch.p if one.welch else None),
                     _shuffled(one.permutation),
-                    f"{one.improvement:.2f}{_ends(one.improvement_interval)}",
+                    f"{one.improvement:.2f}{ends(one.improvement_interval)}",
                     "-" if one.needed is None else f"{one.needed:,}",
                 ]
                 for one in analysis.contrasts
@@ -157,7 +157,7 @@ def _beside_paper(results: Sequence[ArmResult]) -> list[Sheet]:
                         ["too few runs", "-", "-", "-"]
                         if one.equivalence is None
                         else [
-                            f"{one.equivalence.difference:+.2f}{_ends((one.equivalence.low, one.equivalence.high))}",
+                            f"{one.equivalence.difference:+.2f}{ends((one.equivalence.low, one.equivalence.high))}",
                             _p(one.equivalence.p),
                             f"{100 * one.equivalence.power:.0f} %",
                             "-" if one.equivalence.needed is None else f"{one.equivalence.needed:,}",
@@ -235,8 +235,8 @@ def skill_sheet(part: Sequence[SkillsOfArm]) -> Sheet:
 def _rate(one: SkillResult) -> str:
     if one.mean_interval is None:
         digits = 2 if one.pooled_interval[1] < 1 or one.pooled_interval[0] > 99 else 1
-        return f"{one.pooled:.{digits}f}{_ends(one.pooled_interval, digits)}*"
-    return f"{one.mean:.1f}{_ends(one.mean_interval, 1)}"
+        return f"{one.pooled:.{digits}f}{ends(one.pooled_interval, digits)}*"
+    return f"{one.mean:.1f}{ends(one.mean_interval, 1)}"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -268,7 +268,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _ends(interval: tuple[float, float] | None, digits: int = 2) -> str:
+def ends(interval: tuple[float, float] | None, digits: int = 2) -> str:
     return "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 

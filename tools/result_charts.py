@@ -1,0 +1,121 @@
+"""The charts of docs/results.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot
+
+from envgen_exp.families.family import Parted
+from envgen_exp.reporting.study.collect import Arm, FoundRun
+from envgen_exp.run.summary import RunSummary, Successes
+
+COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a", "#b8860b")
+
+
+def curves(run: FoundRun) -> dict[str, list[float]]:
+    """Its windows, with NaN where there is no point."""
+    return {name: [math.nan if value is None else value for value in line] for name, line in run.windows.items()}
+
+
+def draw_learning(arms: Sequence[tuple[str, Arm]], levels: Mapping[str, float], file: Path) -> None:
+    """Both curves of all arms, by name: a thin line a seed, their mean, and a band of one standard deviation.
+
+    `levels` are a random policy's score and return.
+    """
+    matplotlib.rcParams["svg.hashsalt"] = "learning"  # the same file for the same numbers
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    for axis, (name, label) in zip(axes, (("score", "score, %"), ("return", "mean return")), strict=True):
+        for (called, arm), colour in zip(arms, COLOURS, strict=False):
+            lines = [curves(run) for run in arm.runs]
+            x = np.array(lines[0]["steps"]) / 1e6
+            y = np.array([line[name] for line in lines])
+            for line in y:
+                axis.plot(x, line, color=colour, linewidth=0.6, alpha=0.5)
+            axis.plot(x, y.mean(axis=0), color=colour, linewidth=2, label=called)
+            if len(y) > 1:
+                sd = y.std(axis=0, ddof=1)
+                axis.fill_between(x, y.mean(axis=0) - sd, y.mean(axis=0) + sd, color=colour, alpha=0.2, linewidth=0)
+        axis.axhline(levels[name], color="#777777", linestyle="--", linewidth=1, label="random policy")
+        axis.set(xlabel="million training steps", ylabel=label, ylim=(0, None))
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def draw_study(arms: Sequence[Arm], file: Path) -> None:
+    """A small chart for each arm: its mean score over training, a band of one standard deviation, adaptive's grey."""
+    matplotlib.rcParams["svg.hashsalt"] = "study"
+    columns = min(5, len(arms))
+    shape = -(-len(arms) // columns), columns
+    figure, axes = pyplot.subplots(
+        *shape,
+        figsize=(1.9 * columns, 1.9 * shape[0]),
+        constrained_layout=True,
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    lines = {arm.label: [curves(run) for run in arm.runs] for arm in arms}
+    beside = next((arm for arm in arms if arm.name == "adaptive"), None)
+    for axis, arm in zip(axes.flat, arms, strict=False):
+        for other, colour in ((beside, "#999999"), (arm, COLOURS[0])):
+            if other is None:
+                continue
+            x = np.array(lines[other.label][0]["steps"]) / 1e6
+            y = np.array([line["score"] for line in lines[other.label]])
+            mean = y.mean(axis=0)
+            axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=2)
+            if other is arm and len(y) > 1:
+                sd = y.std(axis=0, ddof=1)
+                axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+        varied = [part.rpartition(".")[2] for part in arm.label.split(", ") if "=" in part][:1]
+        axis.set_title("\n".join([f"{arm.name}, n={len(arm.runs)}", *varied]), fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes.flat[0].set_ylim(bottom=0)  # all share it
+    for axis in axes.flat[len(arms) :]:
+        axis.set_visible(False)
+    figure.supxlabel("million training steps", fontsize=8)
+    figure.supylabel("score in the original, %", fontsize=8)
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def draw_parts(arms: Sequence[Arm], family: Parted, file: Path) -> None:
+    """A chart for each part of the score: after each cycle the mean of an arm's runs and a band of one standard
+    deviation, and to the right the report evaluation."""
+    matplotlib.rcParams["svg.hashsalt"] = "parts"
+    names = tuple(family.score_parts(dict.fromkeys(family.skills, 0.0)))
+    figure, axes = pyplot.subplots(1, len(names), figsize=(4.5 * len(names), 3.6), constrained_layout=True)
+
+    def parts(summary: RunSummary, counts: Successes) -> list[float]:
+        found = family.score_parts({skill: counts.rate(skill) for skill in summary.skills})
+        return [found[name] for name in names]
+
+    for place, (arm, colour) in enumerate(zip(arms, COLOURS, strict=False)):
+        flat, end = arm.runs[0].flat, arm.runs[0].training_steps / 1e3
+        cycle = (flat["schedule.designed_steps"] + flat["schedule.original_steps"]) / 1e3
+        feedback = np.array(
+            [[parts(s, counts) for counts in s.feedback] for s in arm.summaries]
+        )  # (runs, cycles, parts)
+        report = np.array([parts(s, s.report) for s in arm.summaries])
+        x = cycle * np.arange(1, feedback.shape[1] + 1)
+        for axis, y, last in zip(axes, np.moveaxis(feedback, 2, 0), report.T, strict=True):
+            mean, ddof = y.mean(axis=0), min(1, len(y) - 1)
+            sd = y.std(axis=0, ddof=ddof)
+            axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=3, label=f"{arm.name}, n={len(y)}")
+            axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+            at = end + cycle / 6 * place
+            axis.errorbar(at, last.mean(), last.std(ddof=ddof), color=colour, marker="s", markersize=4, capsize=2)
+    for axis, name in zip(axes, names, strict=True):
+        axis.set(title=name, xlabel="thousand training frames", ylabel="right, %")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
