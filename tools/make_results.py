@@ -288,8 +288,8 @@ STUDY = """\
 
 What the arms are: [designers.md](designers.md). How the numbers are made: [statistics.md](statistics.md).
 Worlds are designed by {designer}.
-A run trains for {steps:,} steps; its network ({network}, {weights:,} weights) reads {sees}. The runs' settings are those of
-their time, in their pack.
+A run trains for {steps:,} steps; its network ({network}, {weights:,} weights) reads {sees}. The runs' settings are
+those of their time, in their pack.
 """
 
 STUDY_CURVES = """\
