@@ -36,7 +36,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 words = [f"arm={arm}", f"seed={seed}", f"folder={folder / f'{arm}-{seed}'}"]
                 words += ["main_contrast=random - original"]
                 words += ["env=boxes", "agent=supervised", "agent.batch_size=20", "debug=smoke", "num_threads=1"]
-                words += ["device=cpu", "llm=offline", "cycles=1", "evaluation.report_episodes=400"]
+                words += ["device=cpu", "llm=offline", "cycles=2", "evaluation.report_episodes=400"]
                 assert run.run(compose_run(words), []) == 0
         yield folder
 
@@ -96,6 +96,13 @@ def test_errors_in_the_labels_units(sweep: Path) -> None:
     assert [row[0] for row in by_stratum.rows] == ["common", "grainy"]
 
 
+def test_a_run_s_page_tells_no_change_from_feedback_to_a_report_of_another_look(sweep: Path) -> None:
+    page = (sweep / "original-3" / "report.html").read_text()
+    assert "report evaluation looks at frames of another look, and no change is told" in page
+    heat = page.partition('class="heat')[2].partition("</table>")[0]
+    assert heat.count('class="change') == len(Boxes.skills)  # of the second cycle alone
+
+
 def test_a_pack_keeps_them_and_leaves_the_worst_frames(sweep: Path, tmp_path: Path) -> None:
     study = collect(sweep)
     file = tmp_path / "boxes.json"
@@ -115,7 +122,7 @@ def test_a_skill_that_few_frames_ask_for_has_no_rate_in_a_curve(sweep: Path, mon
     for fewest, known in ((near, True), (near + 1, False)):
         monkeypatch.setattr(curves, "FEWEST", fewest)
         points = curves.curve(run, run.training_steps)
-        window = points["steps"].index(210.0)
+        window = next(place for place, step in enumerate(points["steps"]) if step and step >= 200)
         assert points["skill/box_far"][window] is not None
         assert (points["skill/box_near"][window] is not None) is known
         assert (points["score"][window] is not None) is known

@@ -35,6 +35,16 @@ def test_the_table_has_rates_intervals_and_marked_changes() -> None:
     assert cells(text, "score")[1:] == ["3.2", "4.5", "5.1", "4.8", "-", "5.5"]
 
 
+def test_a_report_of_another_look_is_compared_with_no_cycle() -> None:
+    seen = dataclasses.replace(SUMMARY.report, trials=dict.fromkeys(SUMMARY.skills, 1000))
+    summary = dataclasses.replace(SUMMARY, report=seen)
+    text = printed(summary, 300)
+    assert cells(text, "collect_coal")[-2:] == ["+10.0", "*"]
+    assert "change: cycle 2 - cycle 1 in points" in text
+    alone = dataclasses.replace(summary, feedback=SUMMARY.feedback[:1], feedback_scores=SUMMARY.feedback_scores[:1])
+    assert "change" not in printed(alone, 300)
+
+
 def test_headline_and_training_episode_score_are_told_apart() -> None:
     text = " ".join(printed(SUMMARY, 300).split())
     assert "score 5.12 % [4.75, 5.50], report evaluation, 1,000 episodes in the original; mean return 3.21" in text

@@ -32,6 +32,11 @@ class Successes:
         successes, trials = ({skill: both[column] for skill, both in pooled(report).items()} for column in (0, 1))
         return cls(sum(report["episodes"]), successes, trials if report.get("trials") else {})
 
+    @property
+    def other_look(self) -> bool:
+        """Of a report evaluation: whether it looks at frames of another look than feedback does (`Labelled.frames`)."""
+        return bool(self.trials)
+
     def tried(self, skill: str) -> int:
         """Episodes that asked for a skill."""
         return self.trials.get(skill, self.episodes)

@@ -21,8 +21,12 @@ def by_tree(data: RunRecord) -> list[str]:
 
 
 def changes(data: RunRecord) -> list[float | None]:
-    """By how many points each skill changed from the first evaluation to the last, in the order of `by_tree`."""
-    found = [*data.feedback.values(), *([data.report] if data.report else [])]
+    """By how many points each skill changed from the first evaluation to the last, in the order of `by_tree`.
+
+    A report evaluation of another look is left out: it is harder, whatever was learned.
+    """
+    alike = data.report and not data.report.counts.other_look
+    found = [*data.feedback.values(), *([data.report] if data.report and alike else [])]
     if len(found) < 2:
         return [None] * len(data.skills)
     return [100 * (found[-1].counts.rate(skill) - found[0].counts.rate(skill)) for skill in by_tree(data)]
@@ -43,24 +47,26 @@ def heat_map(data: RunRecord) -> Markup:
             for name, e in zip(names, evaluations, strict=True)
         ),
     ]
+    other_look = data.report is not None and data.report.counts.other_look
     rows: list[list[object]] = []
     for skill in by_tree(data):
         cells: list[object] = [skill]
         for number, one in enumerate(evaluations):
-            before = evaluations[number - 1].counts if number else None
+            before = evaluations[number - 1].counts if number and not (one is data.report and other_look) else None
             cells.append(_heat_cell(skill, one.counts, before))
         rows.append(cells)
     scores = [e.values["score/feedback"] for e in data.feedback.values()]
     scores += [data.report.values["score/report"]] if data.report else []
     rows.append(["score", *(Cell(f"{score:.2f}") for score in scores)])
-    compared = len(data.skills) * (len(evaluations) - 1)
+    compared = len(data.skills) * (len(evaluations) - 1 - other_look)
     caption = (
         "Success in the original, percent of episodes. Beside it the change in points from the column before: ▲ or ▼ "
         "where its 95 % interval (Newcombe) leaves out 0, else ≈, within noise."
     )
     chance = (
         f"Of {compared} changes about {compared / 20:.0f} would be marked by chance if nothing had moved. All feedback "
-        "evaluations play the same worlds; the report evaluation plays others."
+        "evaluations play the same worlds; the report evaluation "
+        + ("looks at frames of another look, and no change is told." if other_look else "plays others.")
     )
     parts = [table(caption, headers, rows, css="heat total", changes=changes(data))]
     return joined([by_change(), *parts, element("p", chance, class_="note")] if compared else parts)

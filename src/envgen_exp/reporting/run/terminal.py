@@ -13,7 +13,7 @@ from rich.text import Text
 from envgen_exp.config import AgentConfig
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.reporting.statistics import changed, mean_sd
-from envgen_exp.run.summary import Evaluation, RunSummary
+from envgen_exp.run.summary import Evaluation, RunSummary, Successes
 from envgen_exp.tracking.progress import duration
 
 _OF_ALL = ("llm.max_", "designer.num_designs", "designer.prompt")
@@ -54,10 +54,9 @@ def skill_table(summary: RunSummary, width: int) -> Table:
         table.add_row(Text(name, style=style), *(cells[row] for _, cells in columns))
     table.caption = f"report: {summary.report.episodes:,} episodes"
     if summary.feedback:
-        table.caption = (
-            f"cycle: feedback evaluation, {summary.feedback[0].episodes:,} episodes; {table.caption}; "
-            "change: report - cycle 1 in points, * where its 95 % interval leaves out 0"
-        )
+        table.caption = f"cycle: feedback evaluation, {summary.feedback[0].episodes:,} episodes; {table.caption}"
+    if last := _last(summary):
+        table.caption += f"; change: {last[0]} - cycle 1 in points, * where its 95 % interval leaves out 0"
     table.caption_justify = "left"
     return table
 
@@ -82,13 +81,22 @@ def _columns(summary: RunSummary, cycles: Sequence[int], intervals: bool) -> lis
         ends = [wilson(report.successes[skill], report.tried(skill)) for skill in skills]
         words = [Text(f"{percent(low)} - {percent(high)}") for low, high in ends]
         columns.append(("95 % interval", [*words, Text(f"{summary.score_low:.1f} - {summary.score_high:.1f}")]))
-    if summary.feedback:
-        columns.append(("change", [*(_change(summary, skill) for skill in skills), Text()]))
+    if last := _last(summary):
+        columns.append(("change", [*(_change(summary.feedback[0], last[1], skill) for skill in skills), Text()]))
     return columns
 
 
-def _change(summary: RunSummary, skill: str) -> Text:
-    change = changed(skill, summary.feedback[0], summary.report)
+def _last(summary: RunSummary) -> tuple[str, Successes] | None:
+    """The last evaluation that the first can be compared with, and its column; None where there is none."""
+    if not summary.feedback:
+        return None
+    if not summary.report.other_look:
+        return "report", summary.report
+    return (f"cycle {len(summary.feedback)}", summary.feedback[-1]) if len(summary.feedback) > 1 else None
+
+
+def _change(first: Successes, last: Successes, skill: str) -> Text:
+    change = changed(skill, first, last)
     style = {"rose": "green", "fell": "red"}.get(change.word, "dim")
     return Text(f"{change.points:+.1f} {' ' if style == 'dim' else '*'}", style=style)
 

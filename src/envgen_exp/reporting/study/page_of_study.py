@@ -126,7 +126,8 @@ def curves(study: Study) -> Markup:
         items = [(f"{arm.label} (n={len(arm.runs)})", colour, False) for colour, arm in enumerate(arms, start=1)]
         charts.append(element("div", element("div", chart, class_="one"), legend(items)))
     note = (
-        "Points are the feedback evaluations, few episodes and so biased low; the last one is the report evaluation. "
+        "Points are the feedback evaluations, few episodes and so biased low; the last one is the report evaluation, "
+        "but for frames, which have another look there. "
         "Bands are one SD over seeds; thin lines are single runs. Where a band has no width there is one run, or the "
         "runs don't differ: their score is not certain for that."
     )
@@ -237,11 +238,11 @@ def _summary(run: FoundRun) -> RunSummary:
 
 
 def _curve(run: FoundRun) -> list[tuple[float, float | None]]:
-    """(training steps, score) of each feedback evaluation and of the report evaluation."""
+    """(training steps, score) of each feedback evaluation and of the report evaluation, if its frames look alike."""
     summary = _summary(run)
     cycle = run.flat["schedule.designed_steps"] + run.flat["schedule.original_steps"]
     points: list[tuple[float, float | None]] = [(n * cycle, s) for n, s in enumerate(summary.feedback_scores, start=1)]
-    return [*points, (run.training_steps, summary.score)]
+    return points if summary.report.other_look else [*points, (run.training_steps, summary.score)]
 
 
 def _mean_curve(arm: Arm, colour: int) -> Series:
