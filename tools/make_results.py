@@ -342,6 +342,8 @@ def section(packs: Sequence[Path], pictures: Path | None = None) -> list[str]:
         family = study.arms[0].runs[0].family
         if isinstance(family, Parted):
             charts.draw_parts(study.arms, family, pictures / picture)
+        elif study.folder.name.startswith("verdict"):
+            charts.draw_verdict(Analysis(study), pictures / picture)
         else:
             charts.draw_study(study.arms, pictures / picture)
     return study_section(study, Path("pictures") / picture)

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import pyplot
 
 from envgen_exp.families.family import Parted
+from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun
 from envgen_exp.run.summary import RunSummary, Successes
 
@@ -117,5 +118,34 @@ def draw_parts(arms: Sequence[Arm], family: Parted, file: Path) -> None:
         axis.set(title=name, xlabel="thousand training frames", ylabel="right, %")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def draw_verdict(analysis: Analysis, file: Path) -> None:
+    """Each arm's mean score over training with a band of one standard deviation, and the differences with their 95 %
+    intervals."""
+    matplotlib.rcParams["svg.hashsalt"] = "verdict"
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
+    for arm, colour in zip(analysis.study.arms, COLOURS, strict=False):
+        lines = [curves(run) for run in arm.runs]
+        x, y = np.array(lines[0]["steps"]) / 1e6, np.array([line["score"] for line in lines])
+        mean, sd = y.mean(axis=0), y.std(axis=0, ddof=min(1, len(y) - 1))
+        left.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=3, label=f"{arm.name}, n={len(y)}")
+        left.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0)
+    left.set(xlabel="million training steps", ylabel="score in the original, %", ylim=(0, None))
+    left.legend(frameon=False, fontsize=8)
+    known = [one for one in analysis.contrasts if one.comparison]
+    for place, one in enumerate(reversed(known)):
+        found = one.comparison
+        main = (one.ours.name, one.theirs.name) in analysis.study.mains
+        right.plot([found.low, found.high], [place, place], color=COLOURS[1 if main else 0], linewidth=2)
+        right.plot(found.difference, place, "o", color=COLOURS[1 if main else 0])
+    right.axvline(0, color="#777777", linewidth=1)
+    names = [f"{one.ours.name} - {one.theirs.name}" for one in reversed(known)]
+    right.set(yticks=range(len(names)), yticklabels=names, xlabel="points of report score, 95 % interval")
+    right.margins(y=0.15)
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
