@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from envgen_exp.designers import Proposal
 from envgen_exp.designers.proposal import DESIGNER
 from envgen_exp.families.design import Design, design_key
-from envgen_exp.families.family import DesignCheck
+from envgen_exp.families.family import DesignCheck, Labelled
 from envgen_exp.reporting.designs import (
     Gallery,
     claims,
@@ -155,8 +155,10 @@ def _played(data: RunRecord, cycle: int, design: Design) -> Markup:
         return element("p", "No training episode in it has ended.", class_="note")
     counts = episodes.successes(data.skills)
     rates = ", ".join(f"{t} {percent(counts.rate(t))}\u00a0%" for t in design.targets if t in data.skills)
-    words = f"Played: {len(episodes):,} whole episodes, mean return {episodes.mean_return:.2f}"
-    return element("p", f"{words}, mean length {episodes.mean_length:,.0f} steps. {rates}", class_="note")
+    words = f"Played: {len(episodes):,} whole episodes, mean length {episodes.mean_length:,.0f} steps"
+    if isinstance(data.family, Labelled):
+        words = f"Looked at: {len(episodes):,} frames"
+    return element("p", f"{words}, mean return {episodes.mean_return:.2f}. {rates}", class_="note")
 
 
 def _afterwards(data: RunRecord, cycle: int, proposal: Proposal) -> Markup:

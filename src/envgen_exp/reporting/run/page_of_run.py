@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from envgen_exp.families.family import Labelled
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import preset
 from envgen_exp.reporting.page import Markup, Section, element, facts, fold, joined, page, table
@@ -258,7 +259,8 @@ def learning(data: RunRecord) -> Markup:
         )
 
     charts = []
-    for name, title in (("return", "Episode return"), ("length", "Episode length, steps")):
+    lengths = [] if isinstance(data.family, Labelled) else [("length", "Episode length, steps")]  # a frame is a step
+    for name, title in (("return", "Episode return"), *lengths):
         kinds = [("designed", 2, False), ("original", 1, False), ("feedback", 3, True), ("report", 4, True)]
         series = [Series(k, data.curve(f"{name}/{k}"), colour, dots=dots) for k, colour, dots in kinds]
         last = ", ".join(f"{s.name} {s.points[-1][1]:.4g}" for s in series if s.points and s.points[-1][1] is not None)
