@@ -99,7 +99,8 @@ def test_errors_in_the_labels_units(sweep: Path) -> None:
 def test_a_run_s_page_tells_no_change_from_feedback_to_a_report_of_another_look(sweep: Path) -> None:
     page = (sweep / "original-3" / "report.html").read_text()
     assert "report evaluation looks at frames of another look, and no change is told" in page
-    assert "Looked at: " not in page and "Episode length" not in page
+    assert "Looked at: " not in page
+    assert "Episode length" not in page
     assert "Looked at: 50 frames, mean return" in (sweep / "random-3" / "report.html").read_text()
     heat = page.partition('class="heat')[2].partition("</table>")[0]
     assert heat.count('class="change') == len(Boxes.skills)  # of the second cycle alone
