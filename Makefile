@@ -12,7 +12,7 @@ endif
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STUDY ?= table2
-SCALE ?= $(if $(filter verdict%,$(STUDY)),verdict,$(if $(filter driving,$(STUDY)),paper,laptop))
+SCALE ?= $(if $(filter verdict%,$(STUDY)),verdict,$(if $(filter driving,$(STUDY)),,laptop))
 JOBS  ?= 2
 ARGS  ?=
 
@@ -72,7 +72,7 @@ model: $(STAMP) ## the weights of llm=embedded into the user's cache, once: 1.1 
 	$(BIN)/python -m envgen_exp model $(ARGS)
 
 sweep: $(STAMP) ## STUDY=table2 at SCALE=laptop (verdict and driving at their own), JOBS=2 runs at a time, ending with its tables; killed, it goes on
-	$(BIN)/python run.py -m experiment=$(STUDY) scale=$(SCALE) $(ARGS_$(STUDY)) \
+	$(BIN)/python run.py -m experiment=$(STUDY) $(addprefix scale=,$(SCALE)) $(ARGS_$(STUDY)) \
 	  hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) $(ARGS)
 
 sweep-smoke: $(STAMP) ## 2 arms × 2 seeds at smoke scale into multirun/smoke, and a table of them

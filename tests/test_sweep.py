@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -26,7 +27,8 @@ from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.identity import identity
 from envgen_exp.run.plan import training_steps
 
-PAGE = Path(__file__).parents[1] / "docs" / "studies.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "studies.md"
 
 
 def swept(*overrides: str) -> Sweep:
@@ -209,6 +211,18 @@ def test_arms_of_a_table_have_equal_budgets(experiment: str) -> None:
 
 def test_seeds_of_the_papers_scale_share_design_sets_by_tens() -> None:
     assert [compose_run(["scale=paper", f"seed={seed}"]).design_set for seed in (0, 9, 10, 29)] == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize("study", ["verdict", "driving"])
+def test_what_make_types_gives_each_seed_a_design_set_of_its_own(study: str) -> None:
+    done = subprocess.run(
+        ["make", "-n", "sweep", f"STUDY={study}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    command = done.stdout.replace("\\\n", " ").partition("run.py -m ")[2].splitlines()[0]
+    words = [word for word in command.split() if "launcher" not in word]
+    planned = compose_sweep([*words, "arm=original"]).runs
+    sets = {config.seed if config.design_set is None else config.design_set for config in (r.config for r in planned)}
+    assert len(sets) == len(planned) > 1
 
 
 SMALL = {"sweep_smoke", "obfuscated", "heist", "agents"}

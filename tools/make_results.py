@@ -10,7 +10,8 @@ share a section, in which a random policy is played beside it, whole episodes in
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.answers import answers
 from envgen_exp.reporting.study.collect import Arm, Study
 from envgen_exp.reporting.study.packs import open_study
-from envgen_exp.reporting.study.parts import part_sheets
+from envgen_exp.reporting.study.parts import error_sheets, score_sheets
 from envgen_exp.reporting.study.tables import Sheet, sheets, skill_sheets
 from envgen_exp.run.summary import Successes
 from envgen_exp.seeding import WorldSet
@@ -185,13 +186,11 @@ def study_section(study: Study, picture: Path) -> list[str]:
     ]
     for run in study.unfinished:
         lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
-    parts = part_sheets(analysis)
-    for sheet in [*sheets(analysis), *parts[:2]]:
+    for sheet in [*sheets(analysis), *score_sheets(analysis)]:
         lines += told(sheet)
-    lines += ["### Curves", "", f"![Score over training steps, arm by arm]({picture})", ""]
-    lines += [PART_CURVES if parts else STUDY_CURVES]
+    lines += ["### Curves", "", f"![Score over training steps, arm by arm]({picture})", "", chart(study)[1]]
     for title, some in (
-        ("errors in the labels' own units", parts[2:]),
+        ("errors in the labels' own units", error_sheets(analysis)),
         ("what the designs did, and what the model's time would have trained", answers(analysis) if models else []),
         ("success by skill and arm", skill_sheets(analysis)),
     ):
@@ -205,6 +204,16 @@ def study_section(study: Study, picture: Path) -> list[str]:
             ]
     lines += ["### Before comparing rows", "", *(f"- {note}" for note in analysis.notes), ""]
     return lines
+
+
+def chart(study: Study) -> tuple[Callable[[Path], None], str]:
+    """What draws its curves, and what stands below them."""
+    family = study.arms[0].runs[0].family
+    if isinstance(family, Parted):
+        return functools.partial(charts.draw_parts, study.arms, family), PART_CURVES
+    if study.folder.name.startswith("verdict"):
+        return functools.partial(charts.draw_verdict, Analysis(study)), VERDICT_CURVES
+    return functools.partial(charts.draw_study, study.arms), STUDY_CURVES
 
 
 def told(sheet: Sheet) -> list[str]:
@@ -297,9 +306,15 @@ Training episodes in the original, by twentieths of the training steps: mean ove
 grey is `adaptive`. Points are missing where training was in designed worlds.
 """
 
+VERDICT_CURVES = """\
+Left: training episodes in the original, by twentieths of the training steps, mean over seeds and a band of one standard
+deviation; points are missing where training was in designed worlds. Right: differences of the report evaluation's score
+with their 95 % intervals; the main one is red.
+"""
+
 PART_CURVES = """\
 Feedback evaluations, which look at fewer frames, of the original's look: mean over seeds, band of one SD. The
-points on the right are the report evaluation, of another look.
+points on the right, side by side, are the report evaluation, of another look.
 """
 
 SCORES = """\
@@ -339,13 +354,7 @@ def section(packs: Sequence[Path], pictures: Path | None = None) -> list[str]:
     (study,) = studies
     picture = f"{study.folder.name}.svg"
     if pictures is not None:
-        family = study.arms[0].runs[0].family
-        if isinstance(family, Parted):
-            charts.draw_parts(study.arms, family, pictures / picture)
-        elif study.folder.name.startswith("verdict"):
-            charts.draw_verdict(Analysis(study), pictures / picture)
-        else:
-            charts.draw_study(study.arms, pictures / picture)
+        chart(study)[0](pictures / picture)
     return study_section(study, Path("pictures") / picture)
 
 

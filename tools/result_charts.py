@@ -9,13 +9,15 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib import pyplot
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from envgen_exp.families.family import Parted
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun
 from envgen_exp.run.summary import RunSummary, Successes
 
-COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a", "#b8860b")
+COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a", "#b8860b", "#4a4a4a", "#d46a9f", "#2aa198", "#8b5a2b", "#6c71c4")
 
 
 def curves(run: FoundRun) -> dict[str, list[float]]:
@@ -31,7 +33,7 @@ def draw_learning(arms: Sequence[tuple[str, Arm]], levels: Mapping[str, float], 
     matplotlib.rcParams["svg.hashsalt"] = "learning"  # the same file for the same numbers
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     for axis, (name, label) in zip(axes, (("score", "score, %"), ("return", "mean return")), strict=True):
-        for (called, arm), colour in zip(arms, COLOURS, strict=False):
+        for (called, arm), colour in zip(arms, COLOURS[: len(arms)], strict=True):
             lines = [curves(run) for run in arm.runs]
             x = np.array(lines[0]["steps"]) / 1e6
             y = np.array([line[name] for line in lines])
@@ -88,6 +90,13 @@ def draw_study(arms: Sequence[Arm], file: Path) -> None:
     pyplot.close(figure)
 
 
+def band(axis: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str) -> None:
+    """The mean of some lines, (runs, points), and a band of one standard deviation."""
+    mean, sd = y.mean(axis=0), y.std(axis=0, ddof=min(1, len(y) - 1))
+    axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=3, label=label)
+    axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+
+
 def draw_parts(arms: Sequence[Arm], family: Parted, file: Path) -> None:
     """A chart for each part of the score: after each cycle the mean of an arm's runs and a band of one standard
     deviation, and to the right the report evaluation."""
@@ -99,7 +108,7 @@ def draw_parts(arms: Sequence[Arm], family: Parted, file: Path) -> None:
         found = family.score_parts({skill: counts.rate(skill) for skill in summary.skills})
         return [found[name] for name in names]
 
-    for place, (arm, colour) in enumerate(zip(arms, COLOURS, strict=False)):
+    for place, (arm, colour) in enumerate(zip(arms, COLOURS[: len(arms)], strict=True)):
         flat, end = arm.runs[0].flat, arm.runs[0].training_steps / 1e3
         cycle = (flat["schedule.designed_steps"] + flat["schedule.original_steps"]) / 1e3
         feedback = np.array(
@@ -108,12 +117,11 @@ def draw_parts(arms: Sequence[Arm], family: Parted, file: Path) -> None:
         report = np.array([parts(s, s.report) for s in arm.summaries])
         x = cycle * np.arange(1, feedback.shape[1] + 1)
         for axis, y, last in zip(axes, np.moveaxis(feedback, 2, 0), report.T, strict=True):
-            mean, ddof = y.mean(axis=0), min(1, len(y) - 1)
-            sd = y.std(axis=0, ddof=ddof)
-            axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=3, label=f"{arm.name}, n={len(y)}")
-            axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+            band(axis, x, y, colour, f"{arm.name}, n={len(y)}")
             at = end + cycle / 6 * place
-            axis.errorbar(at, last.mean(), last.std(ddof=ddof), color=colour, marker="s", markersize=4, capsize=2)
+            axis.errorbar(
+                at, last.mean(), last.std(ddof=min(1, len(y) - 1)), color=colour, marker="s", markersize=4, capsize=2
+            )
     for axis, name in zip(axes, names, strict=True):
         axis.set(title=name, xlabel="thousand training frames", ylabel="right, %")
         axis.spines[["top", "right"]].set_visible(False)
@@ -126,13 +134,12 @@ def draw_verdict(analysis: Analysis, file: Path) -> None:
     """Each arm's mean score over training with a band of one standard deviation, and the differences with their 95 %
     intervals."""
     matplotlib.rcParams["svg.hashsalt"] = "verdict"
+    arms = analysis.study.arms
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
-    for arm, colour in zip(analysis.study.arms, COLOURS, strict=False):
+    for arm, colour in zip(arms, COLOURS[: len(arms)], strict=True):
         lines = [curves(run) for run in arm.runs]
         x, y = np.array(lines[0]["steps"]) / 1e6, np.array([line["score"] for line in lines])
-        mean, sd = y.mean(axis=0), y.std(axis=0, ddof=min(1, len(y) - 1))
-        left.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=3, label=f"{arm.name}, n={len(y)}")
-        left.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0)
+        band(left, x, y, colour, f"{arm.name}, n={len(y)}")
     left.set(xlabel="million training steps", ylabel="score in the original, %", ylim=(0, None))
     left.legend(frameon=False, fontsize=8)
     known = [one for one in analysis.contrasts if one.comparison]

@@ -199,6 +199,7 @@ class RunRecord:
             seconds=float(kept["seconds"]),
             updates=int(kept.get("updates", 0)),
             midway=tuple(self.midway),
+            frames=report.get("frames", {}),
             by_episode=self.takings if self.learner.asks else {},
         )
 

@@ -176,5 +176,7 @@ class RunSummary:
     """Steps of the agent's optimizer."""
     midway: Sequence[Evaluation] = ()
     """What evaluation.report_at asked for, by steps."""
+    frames: Mapping[str, Any] = field(default_factory=dict)
+    """What the report evaluation found of frames, as `measures.details` gives it; empty for what looks at none."""
     by_episode: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     """What each episode of the report evaluation took, by name, where the learner asked for it (`Learner.takings`)."""

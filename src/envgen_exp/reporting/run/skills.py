@@ -25,8 +25,8 @@ def changes(data: RunRecord) -> list[float | None]:
 
     A report evaluation of another look is left out: it is harder, whatever was learned.
     """
-    alike = data.report and not data.report.counts.other_look
-    found = [*data.feedback.values(), *([data.report] if data.report and alike else [])]
+    report = [data.report] if data.report and not data.report.counts.other_look else []
+    found = [*data.feedback.values(), *report]
     if len(found) < 2:
         return [None] * len(data.skills)
     return [100 * (found[-1].counts.rate(skill) - found[0].counts.rate(skill)) for skill in by_tree(data)]

@@ -156,9 +156,15 @@ def _minutes_row(arm: Arm, originals: Iterable[FoundRun]) -> list[str]:
 
 
 def _slope(run: FoundRun) -> float | None:
-    """Points of score a training step, over the end of a run's curve; None where it has no two points there."""
+    """Points of score a training step, over the end of a run's curve; None where it has no two points there.
+
+    Where training frames seldom ask for a skill, the last two feedback evaluations stand for it.
+    """
     ends = zip(run.windows.get("steps", [])[-_END:], run.windows.get("score", [])[-_END:], strict=True)
     known = [(x, y) for x, y in ends if x is not None and y is not None]
+    if not known and run.summary is not None:
+        cycle = run.flat["schedule.designed_steps"] + run.flat["schedule.original_steps"]
+        known = [((n + 1) * cycle, score) for n, score in enumerate(run.summary.feedback_scores)][-2:]
     return float(np.polyfit([x for x, _ in known], [y for _, y in known], 1)[0]) if len(known) > 1 else None
 
 
@@ -177,7 +183,9 @@ def _unlocks(part: Sequence[SkillsOfArm]) -> Sheet:
 
 def _unlock(arm: Arm, skill: str) -> str:
     curves = [run.windows for run in arm.runs if rate_of(skill) in run.windows]
-    if not curves:
+    if not curves or any(
+        y is None for c in curves for y, z in zip(c[rate_of(skill)], c["return"], strict=True) if z is not None
+    ):
         return "-"
     steps = [
         next((x for x, y in zip(c["steps"], c[rate_of(skill)], strict=True) if x and y and y >= PASSED), math.inf)

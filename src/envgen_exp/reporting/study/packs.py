@@ -210,7 +210,7 @@ def _packed(run: FoundRun) -> Any:
         value = {
             "document": document,
             "phases": {name: _in_short(run.result(name)) for name in run.phases},
-            "midway": run.midway_results,
+            "midway": [_in_short(result) for result in run.midway_results],
             "summary": run._kept(),
             "spent": asdict(run.spent),
             "training_episodes": run.last_training_episodes,

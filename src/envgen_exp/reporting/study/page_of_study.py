@@ -18,7 +18,7 @@ from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis, SkillResult
 from envgen_exp.reporting.study.answers import answers
 from envgen_exp.reporting.study.collect import Arm, FoundRun, Study
-from envgen_exp.reporting.study.parts import part_sheets
+from envgen_exp.reporting.study.parts import error_sheets, score_sheets
 from envgen_exp.reporting.study.tables import (
     Sheet,
     SkillsOfArm,
@@ -43,6 +43,8 @@ FAINT_RUNS = 12
 
 WRAPPED = 24
 """A row's name with more letters is wrapped."""
+
+_LAST = "They have few episodes and so are biased low; the last point is the report evaluation. "
 
 CHARTS = 6
 """Charts of one sort at most; the tables hold all arms."""
@@ -77,7 +79,7 @@ def render(analysis: Analysis) -> str:
 
 def tables(analysis: Analysis) -> Markup:
     """The study's tables, and what a reader must know before comparing rows."""
-    found = [*sheets(analysis), *part_sheets(analysis)]
+    found = [*sheets(analysis), *score_sheets(analysis), *error_sheets(analysis)]
     parts: list[object] = [] if found else [element("p", "No run is finished yet.")]
     for sheet in found:
         parts += [element("h3", sheet.title), _table(sheet)]
@@ -117,7 +119,7 @@ def curves(study: Study) -> Markup:
         chart = line_chart(
             "Score in the original by training steps",
             series,
-            alt=f"Score by training steps for each arm; at the end {last}",
+            alt=f"Score by training steps for each arm; in the report evaluation {last}",
             unit=" %",
             x_range=(0, max(run.training_steps for arm in arms for run in arm.runs)),
             size=(440, 220),
@@ -125,10 +127,11 @@ def curves(study: Study) -> Markup:
         )
         items = [(f"{arm.label} (n={len(arm.runs)})", colour, False) for colour, arm in enumerate(arms, start=1)]
         charts.append(element("div", element("div", chart, class_="one"), legend(items)))
+    other_look = any(_summary(run).report.other_look for arm in study.arms for run in arm.runs)
     note = (
-        "Points are the feedback evaluations, few episodes and so biased low; the last one is the report evaluation, "
-        "but for frames, which have another look there. "
-        "Bands are one SD over seeds; thin lines are single runs. Where a band has no width there is one run, or the "
+        "Points are the feedback evaluations. "
+        + ("The report evaluation looks at frames of another look, and is no point. " if other_look else _LAST)
+        + "Bands are one SD over seeds; thin lines are single runs. Where a band has no width there is one run, or the "
         "runs don't differ: their score is not certain for that."
     )
     grid = element("div", *charts, class_="charts wide")

@@ -14,7 +14,7 @@ from envgen_exp.reporting.statistics import mean_sd, units
 from envgen_exp.reporting.study.analysis import Analysis, steps_of, updates
 from envgen_exp.reporting.study.answers import answers
 from envgen_exp.reporting.study.claims import MARGIN
-from envgen_exp.reporting.study.parts import part_sheets
+from envgen_exp.reporting.study.parts import error_sheets, score_sheets
 from envgen_exp.reporting.study.tables import Sheet, sheets, skill_sheets, unfinished
 from envgen_exp.run.summary import STEP_KINDS
 
@@ -65,7 +65,13 @@ def markdown(analysis: Analysis) -> str:
 
 
 def _all(analysis: Analysis) -> list[Sheet]:
-    return [*sheets(analysis), *part_sheets(analysis), *skill_sheets(analysis), *answers(analysis)]
+    return [
+        *sheets(analysis),
+        *score_sheets(analysis),
+        *error_sheets(analysis),
+        *skill_sheets(analysis),
+        *answers(analysis),
+    ]
 
 
 def _bars(cells: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from envgen_exp.reporting.study.analysis import (
 )
 from envgen_exp.reporting.study.claims import MARGIN
 from envgen_exp.reporting.study.collect import RIVALS, Arm, FoundRun, Study
+from envgen_exp.reporting.study.contrasts import Difference
 from envgen_exp.run.summary import STEP_KINDS
 from envgen_exp.tracking.progress import duration
 
@@ -59,7 +60,7 @@ def _results(results: Sequence[ArmResult], words: str = "") -> Sheet:
                 one.n,
                 spread(one.arm.values(lambda s: s.score)),
                 _number(one.iqm)
-                + (ends(one.iqm_interval) or _no_spread(len(units(one.arm.groups(lambda s: s.score))))),
+                + (_ends(one.iqm_interval) or _no_spread(len(units(one.arm.groups(lambda s: s.score))))),
                 _number(one.pooled),
                 spread(one.arm.values(lambda s: s.training_score)),
                 spread(one.arm.values(lambda s: s.reward)),
@@ -109,21 +110,25 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
             [
                 [
                     f"{one.ours.label} - {one.theirs.label}",
-                    f"{one.difference.points:+.2f}{_no_spread(one.difference.count)}"
-                    if one.comparison is None
-                    else f"{one.comparison.difference:+.2f}{ends((one.comparison.low, one.comparison.high))}",
+                    points(one.difference),
                     str(one.difference.pairs),
                     _p(one.comparison.p if one.comparison else None),
                     _p(one.corrected),
                     _p(one.welch.p if one.welch else None),
                     _shuffled(one.permutation),
-                    f"{one.improvement:.2f}{ends(one.improvement_interval)}",
+                    f"{one.improvement:.2f}{_ends(one.improvement_interval)}",
                     "-" if one.needed is None else f"{one.needed:,}",
                 ]
                 for one in analysis.contrasts
             ],
         )
     ]
+
+
+def points(found: Difference) -> str:
+    """A difference with its 95 % interval, or why it has none."""
+    test = found.test
+    return f"{found.points:+.2f}" + (_ends((test.low, test.high)) if test else _no_spread(found.count))
 
 
 def _no_spread(count: int) -> str:
@@ -157,7 +162,7 @@ def _beside_paper(results: Sequence[ArmResult]) -> list[Sheet]:
                         ["too few runs", "-", "-", "-"]
                         if one.equivalence is None
                         else [
-                            f"{one.equivalence.difference:+.2f}{ends((one.equivalence.low, one.equivalence.high))}",
+                            f"{one.equivalence.difference:+.2f}{_ends((one.equivalence.low, one.equivalence.high))}",
                             _p(one.equivalence.p),
                             f"{100 * one.equivalence.power:.0f} %",
                             "-" if one.equivalence.needed is None else f"{one.equivalence.needed:,}",
@@ -225,7 +230,8 @@ def skill_sheet(part: Sequence[SkillsOfArm]) -> Sheet:
     """Success by skill of these arms."""
     return Sheet(
         _title(DIAGNOSTICS if part[0][0].runs[0].diagnostic else "", "Success by skill"),
-        "Percent of the report evaluation's episodes that showed the skill: mean over runs with its 95 % interval; "
+        "Percent of the report evaluation's episodes (of frames: of those that ask for it) that showed the skill: mean "
+        "over runs with its 95 % interval; "
         "where runs don't differ, or there is one, the interval over their episodes, marked *.",
         ("skill", *(arm.label for arm, _ in part)),
         [[one.skill, *(_rate(results[row]) for _, results in part)] for row, one in enumerate(part[0][1])],
@@ -235,8 +241,8 @@ def skill_sheet(part: Sequence[SkillsOfArm]) -> Sheet:
 def _rate(one: SkillResult) -> str:
     if one.mean_interval is None:
         digits = 2 if one.pooled_interval[1] < 1 or one.pooled_interval[0] > 99 else 1
-        return f"{one.pooled:.{digits}f}{ends(one.pooled_interval, digits)}*"
-    return f"{one.mean:.1f}{ends(one.mean_interval, 1)}"
+        return f"{one.pooled:.{digits}f}{_ends(one.pooled_interval, digits)}*"
+    return f"{one.mean:.1f}{_ends(one.mean_interval, 1)}"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -268,7 +274,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def ends(interval: tuple[float, float] | None, digits: int = 2) -> str:
+def _ends(interval: tuple[float, float] | None, digits: int = 2) -> str:
     return "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
