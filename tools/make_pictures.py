@@ -227,15 +227,25 @@ def iron(picture: Path) -> None:
     save(Image.fromarray(np.concatenate([frames[step] for step in sorted(steps[s] for s in skills)], axis=1)), picture)
 
 
-def drive(picture: Path) -> None:
-    """Two moments of each of the first two events that a network meets as it drives."""
-    film = finished("driving") / "drives" / "raised-s0.mp4"
+def drive(folder: Path, *words: str) -> list[Image.Image]:
+    """Two moments of each of the first two events that a run's network meets as it drives."""
+    film = folder / "drives" / "raised-s0.mp4"
     if not film.exists():
-        command(["drive", RUNS / "driving", "km=2"])
+        command(["drive", folder, *words])
     met = json.loads(film.with_suffix(".json").read_text())["film"]["unlocked"].values()
     with av.open(str(film)) as opened:
         frames = [frame.to_image() for frame in opened.decode(video=0)]
-    save(grid([frames[step + later] for step in sorted(met)[:2] for later in (62, 92)], 2), picture)
+    return [frames[step + later] for step in sorted(met)[:2] for later in (62, 92)]
+
+
+def drives(picture: Path) -> None:
+    """The same of a run without designs, and below it of one with a model's; after experiment=driving."""
+    runs = [config.parent for config in (ROOT / "multirun" / "driving").glob("*/config.yaml")]
+    chosen = [
+        next(run for run in runs if f"arm={arm} seed=300" in (run / "config.yaml").read_text())
+        for arm in ("original", "adaptive")
+    ]
+    save(grid([frame for run in chosen for frame in drive(run)], 4), picture)
 
 
 def heist_original(picture: Path) -> None:
@@ -341,7 +351,8 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     ),
     "driving-road.jpg": lambda path: driving(by_day(ROAD), 4, WorldSet.VALIDATION, path),
     "driving-traffic.jpg": lambda path: driving(by_day(TRAFFIC), 4, WorldSet.VALIDATION, path),
-    "driving-drive.jpg": drive,
+    "driving-drive.jpg": lambda path: save(grid(drive(finished("driving"), "km=2"), 2), path),
+    "driving-study.jpg": drives,
     "driving-report.jpg": lambda path: driving(REPORT_SCENES, 4, WorldSet.REPORT, path),
 }
 
