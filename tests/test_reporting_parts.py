@@ -116,6 +116,15 @@ def test_errors_in_the_labels_units(sweep: Path) -> None:
         assert np.allclose(said(cell), interval(np.subtract(random, original)), atol=0.01)
 
 
+def test_a_stratum_without_the_label_has_no_row(sweep: Path) -> None:
+    study = collect(sweep)
+    empty = {"there": 0, "frames": 9, "mae": None, "misses": 0, "paper_rmse": 0.0}
+    for summary in (summary for arm in study.arms for summary in arm.summaries):
+        summary.frames["strata"].append({"stratum": "bare", "frames": 9, "box": empty, "line": empty})
+    for sheet in error_sheets(Analysis(study))[1:]:
+        assert [row[0] for row in sheet.rows] == ["common", "grainy"]
+
+
 def test_one_run_an_arm_has_no_interval_and_two_families_have_no_such_tables(sweep: Path) -> None:
     study = collect(sweep)
     alone = dataclasses.replace(study, arms=tuple(Arm(arm.label, arm.runs[:1]) for arm in study.arms))

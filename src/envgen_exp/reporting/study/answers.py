@@ -139,7 +139,8 @@ def _minutes(arms: Sequence[Arm]) -> Sheet:
         "Means of a run: the time in which requests were answered; training steps a second of all the other time, "
         "evaluations included; the steps that the one would have been at the other; and the points of score by which "
         "original would rise in so many, did its curve go on as over the last quarter of its training (a straight "
-        "line through the score of its training episodes, ± SD over its runs): a curve that flattens rises less.",
+        "line through the score of its training episodes, ± SD over its runs): a curve that flattens rises less. None "
+        "where training frames seldom ask for some skills, so that there is no such curve.",
         ("arm", "the model's time", "steps/s", "steps in that time", "original would rise by"),
         [_minutes_row(arm, _originals(arm, arms).values()) for arm in asked],
     )
@@ -156,15 +157,9 @@ def _minutes_row(arm: Arm, originals: Iterable[FoundRun]) -> list[str]:
 
 
 def _slope(run: FoundRun) -> float | None:
-    """Points of score a training step, over the end of a run's curve; None where it has no two points there.
-
-    Where training frames seldom ask for a skill, the last two feedback evaluations stand for it.
-    """
+    """Points of score a training step, over the end of a run's curve; None where it has no two points there."""
     ends = zip(run.windows.get("steps", [])[-_END:], run.windows.get("score", [])[-_END:], strict=True)
     known = [(x, y) for x, y in ends if x is not None and y is not None]
-    if not known and run.summary is not None:
-        cycle = run.flat["schedule.designed_steps"] + run.flat["schedule.original_steps"]
-        known = [((n + 1) * cycle, score) for n, score in enumerate(run.summary.feedback_scores)][-2:]
     return float(np.polyfit([x for x, _ in known], [y for _, y in known], 1)[0]) if len(known) > 1 else None
 
 

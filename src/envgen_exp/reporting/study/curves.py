@@ -60,12 +60,12 @@ def gaps(run: RunRecord) -> dict[str, list[float]]:
     """By cycle, in percent: success of its training episodes in its designs, and in the original.
 
     It is the mean over the skills that the designs are to train, or over all where they name none, without those that
-    no episode asked for.
+    few episodes asked for.
     """
     found = {}
     for cycle, wanted in targets(run).items():
         both = [run.training_episodes(cycle, kind) for kind in ("designed", "original")]
-        asked = np.logical_and(*(ended.trials.sum(axis=0) > 0 for ended in both))
+        asked = np.logical_and(*(ended.trials.sum(axis=0) >= max(1, min(FEWEST, len(ended))) for ended in both))
         places = [place for place, skill in enumerate(run.skills) if asked[place] and (not wanted or skill in wanted)]
         if places:
             found[str(cycle)] = [round(100 * float(ended.rates[places].mean()), 2) for ended in both]

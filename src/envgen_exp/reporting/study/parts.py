@@ -40,7 +40,6 @@ def error_sheets(analysis: Analysis) -> list[Sheet]:
         return []
     arms = analysis.study.arms
     rows = {_place(row): row for s in _summaries(arms) for row in s.frames["errors"] if row["there"]}
-    strata = dict.fromkeys(part["stratum"] for s in _summaries(arms) for part in s.frames["strata"])
     columns = tuple(header for arm in arms for header in (arm.label, "missed %"))
     caption = (
         "Of all that the report evaluation looks at, events too: mean error of labels that are there and were said to "
@@ -52,6 +51,9 @@ def error_sheets(analysis: Analysis) -> list[Sheet]:
     ]
     made = [Sheet("Errors by distance", caption, ("label", "range", *columns), distances, numbers=2)]
     for label in (label for label in family.labels if label.by_stratum):
+        strata = dict.fromkeys(
+            part["stratum"] for s in _summaries(arms) for part in s.frames["strata"] if part[label.name]["there"]
+        )
         errors = {name: {s: _stratum(s, label.name, name) for s in strata} for name in ("mae", "missed")}
         cells = [[s, *_cells(arms, errors["mae"][s], errors["missed"][s])] for s in strata]
         title = f"Errors by stratum: {label.name}, {label.unit}"
