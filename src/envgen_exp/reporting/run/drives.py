@@ -8,7 +8,7 @@ from typing import Any
 
 from envgen_exp.guard.reading import read_json, within
 from envgen_exp.reporting.page import Markup, element, joined, table
-from envgen_exp.reporting.run.films import EMBEDDED_BYTES, film
+from envgen_exp.reporting.run.films import Room, film
 from envgen_exp.run.record import RunRecord
 
 Drivers = Mapping[str, Mapping[str, Any]]
@@ -58,7 +58,7 @@ def event_rows(drivers: Drivers) -> list[list[str]]:
 def drives(data: RunRecord) -> Markup:
     """The section of a run's page, of all that it drove; nothing for a run that drove nowhere."""
     parts: list[object] = []
-    room = EMBEDDED_BYTES
+    room = Room()
     for file in sorted(data.files.drives.glob("*.json")):
         kept = read_json(within(data.folder, file.relative_to(data.folder)))
         drivers, filmed = kept["drivers"], file.with_suffix(".mp4")
@@ -68,10 +68,8 @@ def drives(data: RunRecord) -> Markup:
         parts += [element("h3", f"Drive {file.stem}"), element("p", told, class_="note")]
         parts += [table(RATES, head, rate_rows(drivers)), table(EVENTS, head, event_rows(drivers))]
         if filmed.exists():
-            size = filmed.stat().st_size
             link = urllib.parse.quote(filmed.relative_to(data.folder).as_posix())
             what = "What the network says, in orange, beside the truth, in white"
-            shown = film(data, filmed, what, link, embedded=size <= room)
+            shown = film(data, filmed, what, link, embedded=room.takes(filmed))
             parts.append(element("figure", element("figcaption", what), shown))
-            room -= size if size <= room else 0
     return joined(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import urllib.parse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,25 @@ from envgen_exp.run.films import FRAMES_PER_SECOND, MAX_STEPS
 from envgen_exp.run.pasted import pasted
 from envgen_exp.run.record import RunRecord
 
-EMBEDDED_BYTES = 8_000_000
-"""Videos of so many bytes together go into the page; further ones are linked."""
+
+@dataclass
+class Room:
+    """How many bytes of films a page still takes into itself; further ones are linked."""
+
+    left: int = 8_000_000
+
+    def takes(self, file: Path) -> bool:
+        """Whether a film goes into the page, which then has less room."""
+        size = file.stat().st_size
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
 
 
 def films(data: RunRecord) -> Markup:
     """Episode videos in the run's folder: in the page as far as there is room, then as links."""
-    room = EMBEDDED_BYTES
+    room = Room()
     parts = []
     order = {phase.name: number for number, phase in enumerate(data.planned)}
 
@@ -29,10 +42,8 @@ def films(data: RunRecord) -> Markup:
         return order.get(file.stem.rpartition("-")[0], len(order)), file.name
 
     for file in sorted(data.films(), key=place):
-        size = file.stat().st_size
         link = urllib.parse.quote(file.relative_to(data.folder).as_posix())
-        parts.append(figure(data, file, file.stem, link, embedded=size <= room))
-        room -= size if size <= room else 0
+        parts.append(figure(data, file, file.stem, link, embedded=room.takes(file)))
     if not parts and not (data.finished and data.learner.trains and isinstance(data.family, Playable)):
         return Markup("")
     if not parts:
