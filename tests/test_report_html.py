@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import functools
 import hashlib
 import io
 import itertools
@@ -538,7 +539,7 @@ def test_videos_are_in_the_page_as_far_as_there_is_room(copied: Path, monkeypatc
     (copied / "videos").mkdir()
     (copied / "videos" / "a.mp4").write_bytes(b"12345")
     (copied / "videos" / "b c.mp4").write_bytes(b"123456")
-    monkeypatch.setattr(films, "EMBEDDED_BYTES", 8)
+    monkeypatch.setattr(films, "Room", functools.partial(films.Room, 8))
     made = Page(render(RunRecord(copied)))
     assert "data:video/mp4;base64,MTIzNDU=" in made.addresses
     assert "videos/b%20c.mp4" in made.addresses
