@@ -109,7 +109,8 @@ def bars(
     """Horizontal bars in percent: for each name one of each group, (label, colour, [(value, low, high), ...])."""
     thick, gap = 9, 9
     step = thick * len(groups) + gap
-    left, width = 128.0, 430.0
+    left = max(128.0, 6.4 * max(map(len, names), default=0) + 10)  # room for the longest name
+    width = left + 302
     height = int(step * len(names) + 26)
     scale = (width - left - 20) / 100
     parts: list[Markup] = []

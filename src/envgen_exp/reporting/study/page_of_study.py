@@ -103,7 +103,7 @@ def _references(study: Study) -> Sequence[Reference]:
 
 def _table(sheet: Sheet) -> Markup:
     rows = [[Cell(row[0], css="wrap" if len(row[0]) > WRAPPED else ""), *row[1:]] for row in sheet.rows]
-    return table(sheet.caption, sheet.headers, rows, numbers=sheet.numbers)
+    return table(sheet.caption, sheet.headers, rows, css="heads", numbers=sheet.numbers)
 
 
 def curves(study: Study) -> Markup:
