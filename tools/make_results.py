@@ -159,13 +159,11 @@ def study_section(study: Study, picture: Path) -> list[str]:
     experiment, _, scale = study.folder.name.partition("-")
     analysis = Analysis(study)
     runs = [run for arm in study.arms for run in arm.runs]
-    presets = {run.flat["ppo.name"] for run in runs if run.flat["agent.name"] == "ppo"} - {
-        "symbolic"
-    }  # the scale's own
+    typed_presets = {run.flat["ppo.name"] for run in runs if run.flat["agent.name"] == "ppo"} - {SCALES_OWN}
     words = [
         f"experiment={experiment}",
         *([f"scale={scale}"] if scale else []),
-        *(f"ppo={name}" for name in sorted(presets)),
+        *(f"ppo={name}" for name in sorted(typed_presets)),
     ]
     typed = f"make sweep STUDY={experiment}" + (f" SCALE={scale}" if scale else "")
     launcher = "hydra/launcher=joblib hydra.launcher.n_jobs=2"
@@ -240,6 +238,9 @@ def learning_section(arms: Sequence[Arm], random: Random, packs: Sequence[Path])
         )
     return [*lines, "", MACHINE]
 
+
+SCALES_OWN = "symbolic"
+"""The preset that scale=laptop and scale=verdict take by themselves."""
 
 STAND_IN = "the offline stand-in, which is no language model: nothing here is about the paper's claims"
 SEES = {"symbolic": "symbols", "pixels": "pixels"}
