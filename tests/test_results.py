@@ -6,7 +6,13 @@ from pathlib import Path
 
 import make_results
 import pytest
+import result_lead
 from marked import LAST_LINE
+
+from envgen_exp.reporting.study.analysis import Analysis
+from envgen_exp.reporting.study.packs import open_study
+from envgen_exp.reporting.study.preregistered import decided, mains
+from envgen_exp.reporting.study.tables import points
 
 DOCS = Path(__file__).parents[1] / "docs"
 PACKS = sorted((DOCS / "packs").glob("*.json"))
@@ -26,3 +32,15 @@ def test_packs_give_the_page_s_tables_to_the_last_letter(packs: list[Path]) -> N
     assert mark
     assert end
     assert section.strip() == "\n".join(make_results.section(packs)).strip()
+
+
+def test_the_page_leads_with_the_verdict_and_readme_follows() -> None:
+    analysis = Analysis(open_study([DOCS / "packs" / f"{result_lead.STUDY}.json"]))
+    _, _, rest = (DOCS / "results.md").read_text().partition(result_lead.FIRST_LINE)
+    assert rest.partition(LAST_LINE)[0].strip() == "\n".join(result_lead.lead(analysis)).strip()
+    (main,) = mains(analysis)
+    readme = (DOCS.parent / "README.md").read_text()
+    (row,) = (line for line in readme.splitlines() if "docs/verdict.md" in line and "not reproduced" in line)
+    assert points(main.difference) in row
+    assert decided(main) in row
+    assert f"{main.difference.pairs} pairs" in row

@@ -28,6 +28,7 @@ from envgen_exp.reporting.study.answers import answers, taught
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.reporting.study.packs import merged, open_study, opened, pack
 from envgen_exp.reporting.study.page_of_study import render
+from envgen_exp.reporting.study.preregistered import FEWEST, HARMS, HELPS, OPEN, SAME, WHY, decided, mains, reasons
 from envgen_exp.reporting.study.table_files import markdown
 from envgen_exp.run import clone
 from envgen_exp.run.plan import training_steps
@@ -107,6 +108,52 @@ def test_its_main_contrast_and_the_family_of_the_others(tmp_path: Path) -> None:
     large = found["fixed_large", "fixed"].difference
     assert (large.pairs, large.count) == (4, 3)  # seeds 0 and 10 have one recording
     assert "tested alone, adaptive - original; all others" in markdown(analysis)
+
+
+@pytest.mark.parametrize(
+    ("shift", "spread", "pairs", "said"),
+    [
+        (3.0, 1.0, 10, HELPS),
+        (-3.0, 1.0, 10, HARMS),
+        (0.5, 1.0, 12, SAME),
+        (0.5, 5.0, 12, OPEN),
+        (3.0, 1.0, 9, "no verdict before 10 pairs"),
+    ],
+)
+def test_what_the_main_difference_says(tmp_path: Path, shift: float, spread: float, pairs: int, said: str) -> None:
+    around = spread * stats.zscore(np.arange(pairs), ddof=1)
+    scores = {
+        "original": (30.0, 0),
+        "adaptive": (30 + shift, 1),
+        "random": (21 + shift, -1),
+        "placebo": (30 + 2 * shift, -1),
+    }
+    for arm, (mean, sign) in scores.items():
+        for seed, more in enumerate(around.tolist()):
+            run = tmp_path / f"{arm}-{seed}"
+            make_run(run, *STUDY, f"arm={arm}", score=30 + mean + sign * more, changes={"seed": seed})
+    analysis = Analysis(collect(tmp_path))
+    (main,) = mains(analysis)
+    half = stats.t.ppf(0.975, pairs - 1) * spread / pairs**0.5
+    assert main.comparison is not None
+    assert (main.comparison.low, main.comparison.high) == pytest.approx((shift - half, shift + half))
+    assert decided(main) == said
+    assert [one.theirs.name for one, _ in reasons(analysis, main)] == (["random"] if said == HELPS else [])
+    assert f"| {said} |" in markdown(analysis)
+
+
+def test_the_words_of_a_verdict_are_the_page_s() -> None:
+    text = " ".join(PAGE.read_text().split())
+    for words in (HELPS, HARMS, SAME, OPEN, *WHY.values(), *(f"`{arm}`" for arm in WHY)):
+        assert words in text
+    assert FEWEST == 10
+    assert "if they are ten or more" in text
+
+
+def test_another_study_has_no_verdict(tmp_path: Path) -> None:
+    for arm, score in (("adaptive", 1.0), ("original", 2.0)):
+        of_arm(tmp_path, arm, {0: score, 1: score + 1}, "experiment=controls")
+    assert "Verdict" not in markdown(Analysis(collect(tmp_path)))
 
 
 def test_two_main_contrasts_are_corrected_for_each_other(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
     python tools/make_results.py docs/packs/learning-laptop.json docs/packs/learning-symbolic.json
     python tools/make_results.py docs/packs/table2-laptop.json
 
-Each writes its section between its two marks in the page, and its curves. Packs named learning-... are plain PPO's and
-share a section, in which a random policy is played beside it, whole episodes in worlds that no training sees.
+Each writes its section between its two marks in the page, and its curves; the verdict also what the page leads with.
+Packs named learning-... are plain PPO's and share a section, in which a random policy is played beside it, whole
+episodes in worlds that no training sees.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import result_charts as charts
+import result_lead
 import torch
 from marked import fill
 from numpy.typing import NDArray
@@ -186,7 +188,7 @@ def study_section(study: Study, picture: Path) -> list[str]:
         lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
     for sheet in [*sheets(analysis), *score_sheets(analysis)]:
         lines += told(sheet)
-    lines += ["### Curves", "", f"![Score over training steps, arm by arm]({picture})", "", chart(study)[1]]
+    lines += ["### Curves", "", chart(study)[1].format(picture=picture)]
     for title, some in (
         ("errors in the labels' own units", error_sheets(analysis)),
         ("what the designs did, and what the model's time would have trained", answers(analysis) if models else []),
@@ -209,7 +211,7 @@ def chart(study: Study) -> tuple[Callable[[Path], None], str]:
     family = study.arms[0].runs[0].family
     if isinstance(family, Parted):
         return functools.partial(charts.draw_parts, study.arms, family), PART_CURVES
-    if study.folder.name.startswith("verdict"):
+    if study.folder.name == result_lead.STUDY:
         return functools.partial(charts.draw_verdict, Analysis(study)), VERDICT_CURVES
     return functools.partial(charts.draw_study, study.arms), STUDY_CURVES
 
@@ -303,17 +305,17 @@ those of their time, in their pack.
 """
 
 STUDY_CURVES = """\
+![Score over training steps, arm by arm]({picture})
+
 Training episodes in the original, by twentieths of the training steps: mean over seeds, band of one standard deviation;
 grey is `adaptive`. Points are missing where training was in designed worlds.
 """
 
-VERDICT_CURVES = """\
-Left: training episodes in the original, by twentieths of the training steps, mean over seeds and a band of one standard
-deviation; points are missing where training was in designed worlds. Right: differences of the report evaluation's score
-with their 95 % intervals; the main one is red.
-"""
+VERDICT_CURVES = "They stand at the top of this page.\n"
 
 PART_CURVES = """\
+![Score over training steps, arm by arm]({picture})
+
 Feedback evaluations, which look at fewer frames, of the original's look: mean over seeds, band of one SD. The
 points on the right, side by side, are the report evaluation, of another look.
 """
@@ -365,6 +367,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     packs: list[Path] = parser.parse_args(arguments).packs
     page = Path("docs/results.md")
     fill([str(page)], first_line(packs), lambda: section(packs, page.parent / "pictures"))
+    if packs[0].stem == result_lead.STUDY:
+        fill([str(page)], result_lead.FIRST_LINE, lambda: result_lead.lead(Analysis(open_study(packs))))
     print(f"written to {page}")
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from envgen_exp.families.family import Parted
 from envgen_exp.reporting.study.analysis import Analysis
+from envgen_exp.reporting.study.claims import MARGIN
 from envgen_exp.reporting.study.collect import Arm, FoundRun
 from envgen_exp.run.summary import RunSummary, Successes
 
@@ -143,14 +144,18 @@ def draw_verdict(analysis: Analysis, file: Path) -> None:
     left.set(xlabel="million training steps", ylabel="score in the original, %", ylim=(0, None))
     left.legend(frameon=False, fontsize=8)
     known = [one for one in analysis.contrasts if one.comparison]
+    right.axvspan(-MARGIN, MARGIN, color="#eeeeee", zorder=0)
     for place, one in enumerate(reversed(known)):
         found = one.comparison
         main = (one.ours.name, one.theirs.name) in analysis.study.mains
-        right.plot([found.low, found.high], [place, place], color=COLOURS[1 if main else 0], linewidth=2)
-        right.plot(found.difference, place, "o", color=COLOURS[1 if main else 0])
+        colour = "#222222" if main else "#777777"
+        pairs = [value for group in one.difference.paired for value in group]
+        right.plot(pairs, [place - 0.18] * len(pairs), "o", color=colour, markersize=3, alpha=0.4, markeredgewidth=0)
+        right.plot([found.low, found.high], [place, place], color=colour, linewidth=3 if main else 2)
+        right.plot(found.difference, place, "o", color=colour)
     right.axvline(0, color="#777777", linewidth=1)
     names = [f"{one.ours.name} - {one.theirs.name}" for one in reversed(known)]
-    right.set(yticks=range(len(names)), yticklabels=names, xlabel="points of report score, 95 % interval")
+    right.set(yticks=range(len(names)), yticklabels=names, xlabel="points of report score, with 95 % interval")
     right.margins(y=0.15)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)

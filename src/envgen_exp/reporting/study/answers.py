@@ -23,6 +23,9 @@ The first episode that shows it, which the paper's Figure 5 takes, is luck and c
 played. Of a window's episodes, some 500 at the paper's steps, a tenth is neither.
 """
 
+MINUTES = "What the language model's time would have trained"
+"""A table's title."""
+
 _END = WINDOWS // 4
 """Last points of a curve from which its slope at the end is taken."""
 
@@ -135,7 +138,7 @@ def _points(groups: Groups) -> str:
 def _minutes(arms: Sequence[Arm]) -> Sheet:
     asked = [arm for arm in arms if any(run.trains and run.spent.seconds for run in arm.runs)]
     return Sheet(
-        "What the language model's time would have trained",
+        MINUTES,
         "Means of a run: the time in which requests were answered; training steps a second of all the other time, "
         "evaluations included; the steps that the one would have been at the other; and the points of score by which "
         "original would rise in so many, did its curve go on as over the last quarter of its training (a straight "

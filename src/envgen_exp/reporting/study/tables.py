@@ -16,6 +16,7 @@ from envgen_exp.reporting.study.analysis import (
 from envgen_exp.reporting.study.claims import MARGIN
 from envgen_exp.reporting.study.collect import RIVALS, Arm, FoundRun, Study
 from envgen_exp.reporting.study.contrasts import Difference
+from envgen_exp.reporting.study.preregistered import FEWEST, decided, mains, reasons
 from envgen_exp.run.summary import STEP_KINDS
 from envgen_exp.tracking.progress import duration
 
@@ -40,7 +41,7 @@ def sheets(analysis: Analysis) -> list[Sheet]:
     made = []
     if analysis.arms:
         made += [_results(analysis.arms), *_midway(analysis.arms), *_contrasts(analysis)]
-        made += [*_beside_paper(analysis.arms), *_costs(analysis.arms)]
+        made += [*_verdict(analysis), *_beside_paper(analysis.arms), *_costs(analysis.arms)]
     if analysis.diagnostics:
         made += [_results(analysis.diagnostics, DIAGNOSTICS), *_costs(analysis.diagnostics, DIAGNOSTICS)]
     return made
@@ -112,14 +113,43 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
                     f"{one.ours.label} - {one.theirs.label}",
                     points(one.difference),
                     str(one.difference.pairs),
-                    _p(one.comparison.p if one.comparison else None),
-                    _p(one.corrected),
-                    _p(one.welch.p if one.welch else None),
+                    p_value(one.comparison.p if one.comparison else None),
+                    p_value(one.corrected),
+                    p_value(one.welch.p if one.welch else None),
                     _shuffled(one.permutation),
                     f"{one.improvement:.2f}{_ends(one.improvement_interval)}",
                     "-" if one.needed is None else f"{one.needed:,}",
                 ]
                 for one in analysis.contrasts
+            ],
+        )
+    ]
+
+
+def _verdict(analysis: Analysis) -> list[Sheet]:
+    """What a preregistered study says, and where it helps, why."""
+    said = [
+        (one, words) for main in mains(analysis) for one, words in [(main, decided(main)), *reasons(analysis, main)]
+    ]
+    if not said:
+        return []
+    return [
+        Sheet(
+            "Verdict",
+            "By the rule that was fixed before the first run, in docs/verdict.md: of the 95 % interval of the main "
+            f"difference, from {FEWEST} independent pairs on. Where it helps, others with a corrected p below 0.05 say "
+            "why.",
+            ("difference", "points [95 %]", "pairs", "p", "corrected", "what it says"),
+            [
+                [
+                    f"{one.ours.label} - {one.theirs.label}",
+                    points(one.difference),
+                    str(one.difference.pairs),
+                    p_value(one.comparison.p if one.comparison else None),
+                    p_value(one.corrected),
+                    words,
+                ]
+                for one, words in said
             ],
         )
     ]
@@ -139,7 +169,7 @@ def _no_spread(count: int) -> str:
 def _shuffled(found: tuple[float, float] | None) -> str:
     if found is None:
         return "-"
-    return _p(found[0]) if found[1] <= 0.05 else f"{_p(found[0])} (≥ {_p(found[1])})"
+    return p_value(found[0]) if found[1] <= 0.05 else f"{p_value(found[0])} (≥ {p_value(found[1])})"
 
 
 def _beside_paper(results: Sequence[ArmResult]) -> list[Sheet]:
@@ -163,7 +193,7 @@ def _beside_paper(results: Sequence[ArmResult]) -> list[Sheet]:
                         if one.equivalence is None
                         else [
                             f"{one.equivalence.difference:+.2f}{_ends((one.equivalence.low, one.equivalence.high))}",
-                            _p(one.equivalence.p),
+                            p_value(one.equivalence.p),
                             f"{100 * one.equivalence.power:.0f} %",
                             "-" if one.equivalence.needed is None else f"{one.equivalence.needed:,}",
                         ]
@@ -278,7 +308,8 @@ def _ends(interval: tuple[float, float] | None, digits: int = 2) -> str:
     return "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
-def _p(value: float | None) -> str:
+def p_value(value: float | None) -> str:
+    """p with two digits."""
     if value is None:
         return "-"
     return "<0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
