@@ -25,7 +25,7 @@ from envgen_exp.tracking.metrics import METRICS, describe
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "envgen_exp"
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "multirun" / "README.md"])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "multirun" / "README.md"])
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 FOLDERS = ("conf", "native", "tools", "tests", "benchmarks", "examples", "locks", "docs", "multirun")
 """At the top of the repository, beside src/."""
@@ -97,7 +97,7 @@ def anchors(file: Path) -> set[str]:
 
 def test_every_picture_is_shown_small_and_made_by_a_command() -> None:
     """`make pictures` makes them all, or a page names the command of a picture in a block of code."""
-    shown = {name for page in PAGES for name in re.findall(r"\]\((?:docs/)?pictures/([^)]+)\)", page.read_text())}
+    shown = {name for page in PAGES for name in re.findall(r"\]\((?:docs/|\.\./)?pictures/([^)]+)\)", page.read_text())}
     pictures = {path.name: path for path in (ROOT / "docs" / "pictures").iterdir()}
     assert set(pictures) == shown
     code = [block for page in PAGES for block in re.findall(r"^```.*?^```$", page.read_text(), re.M | re.S)]

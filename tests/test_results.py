@@ -1,4 +1,4 @@
-"""docs/results.md: what stands between two marks is what its pack gives."""
+"""docs/results.md and docs/results/: each page of tables is what its packs give, and so is what leads."""
 
 from __future__ import annotations
 
@@ -27,11 +27,8 @@ def test_there_are_packs() -> None:
     "packs", [*([pack] for pack in PACKS if pack not in LEARNING), LEARNING], ids=lambda packs: packs[0].stem
 )
 def test_packs_give_the_page_s_tables_to_the_last_letter(packs: list[Path]) -> None:
-    _, mark, rest = (DOCS / "results.md").read_text().partition(make_results.first_line(packs))
-    section, end, _ = rest.partition(LAST_LINE)
-    assert mark
-    assert end
-    assert section.strip() == "\n".join(make_results.section(packs)).strip()
+    file = DOCS.parent / make_results.page_of(packs)
+    assert file.read_text() == make_results.page(packs)
 
 
 def test_the_page_leads_with_the_verdict_and_readme_follows() -> None:

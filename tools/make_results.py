@@ -1,11 +1,10 @@
-"""docs/results.md and its curves, from packs of finished runs: what plain PPO learns, and a section for each study.
+"""The pages in docs/results/ and their curves, from packs of finished runs: what plain PPO learns, and one for a study.
 
     python tools/make_results.py docs/packs/learning-laptop.json docs/packs/learning-symbolic.json
     python tools/make_results.py docs/packs/table2-laptop.json
 
-Each writes its section between its two marks in the page, and its curves; the verdict also what the page leads with.
-Packs named learning-... are plain PPO's and share a section, in which a random policy is played beside it, whole
-episodes in worlds that no training sees.
+The verdict's pack also writes what docs/results.md leads with. Packs named learning-... are plain PPO's and share a
+page, in which a random policy is played beside it, whole episodes in worlds that no training sees.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from envgen_exp.families.crafter.config import CrafterConfig
 from envgen_exp.families.crafter.family import CrafterFamily
 from envgen_exp.families.family import Parted, Playable
 from envgen_exp.families.vector import Observation
+from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.playing import play
 from envgen_exp.learners.ppo.agent import sample_actions
@@ -156,7 +156,7 @@ def skills_table(arms: Sequence[Arm], random: Random) -> list[str]:
     return table(("skill", "random policy", *headers), rows)
 
 
-def study_section(study: Study, picture: Path) -> list[str]:
+def study_page(study: Study, picture: Path) -> list[str]:
     """A study's tables as its sweep wrote them, and its curves."""
     experiment, _, scale = study.folder.name.partition("-")
     analysis = Analysis(study)
@@ -172,7 +172,7 @@ def study_section(study: Study, picture: Path) -> list[str]:
     models = sorted({str(run.flat["llm.model"]) for run in runs if run.asks and run.flat["llm.kind"] != "offline"})
     machine = runs[0].machine
     lines = [
-        f"## Study: {experiment}" + (f" at `scale={scale}`" if scale else ""),
+        f"# Study: {experiment}" + (f" at `scale={scale}`" if scale else ""),
         "",
         STUDY.format(
             typed=typed,
@@ -188,7 +188,7 @@ def study_section(study: Study, picture: Path) -> list[str]:
         lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
     for sheet in [*sheets(analysis), *score_sheets(analysis)]:
         lines += told(sheet)
-    lines += ["### Curves", "", chart(study)[1].format(picture=picture)]
+    lines += ["## Curves", "", chart(study)[1].format(picture=picture)]
     for title, some in (
         ("errors in the labels' own units", error_sheets(analysis)),
         ("what the designs did, and what the model's time would have trained", answers(analysis) if models else []),
@@ -202,7 +202,8 @@ def study_section(study: Study, picture: Path) -> list[str]:
                 "</details>",
                 "",
             ]
-    lines += ["### Before comparing rows", "", *(f"- {note}" for note in analysis.notes), ""]
+    if analysis.notes:
+        lines += ["## Before comparing rows", "", *(f"- {note}" for note in analysis.notes), ""]
     return lines
 
 
@@ -218,17 +219,17 @@ def chart(study: Study) -> tuple[Callable[[Path], None], str]:
 
 def told(sheet: Sheet) -> list[str]:
     """A table under its title."""
-    return [f"### {sheet.title}", "", *table(sheet.headers, sheet.rows), "", sheet.caption, ""]
+    return [f"## {sheet.title}", "", *table(sheet.headers, sheet.rows), "", sheet.caption, ""]
 
 
-def learning_section(arms: Sequence[Arm], random: Random, packs: Sequence[Path]) -> list[str]:
+def learning_page(arms: Sequence[Arm], random: Random, packs: Sequence[Path]) -> list[str]:
     """What plain PPO learns."""
     commands = "\n".join(
         LEARNING_COMMAND.format(experiment=pack.stem.replace("-", "_"), folder=pack.stem) for pack in packs
     )
-    lines = [LEARNING.format(commands=commands), "### Scores", "", *scores(arms, random)]
-    lines += ["### Curves", "", "![Score and return over training steps](pictures/learning.svg)", "", CURVES]
-    lines += ["### Success by skill", "", *skills_table(arms, random), "", SKILLS, "### Machine", ""]
+    lines = [*LEARNING.format(commands=commands).splitlines(), "", "## Scores", "", *scores(arms, random)]
+    lines += ["## Curves", "", "![Score and return over training steps](../pictures/learning.svg)", "", CURVES]
+    lines += ["## Success by skill", "", *skills_table(arms, random), "", SKILLS, "## Machine", ""]
     for arm in arms:
         machine = arm.runs[0].machine
         words = ", ".join(
@@ -241,6 +242,10 @@ def learning_section(arms: Sequence[Arm], random: Random, packs: Sequence[Path])
     return [*lines, "", MACHINE]
 
 
+RESULTS = Path("docs/results.md")
+
+MADE = "What it says: [results.md](../results.md). Made by `python tools/make_results.py {named}`."
+
 SCALES_OWN = "symbolic"
 """The preset that scale=laptop and scale=verdict take by themselves."""
 
@@ -252,10 +257,10 @@ DEEP = ("make_stone_pickaxe", "collect_iron", "make_iron_pickaxe")
 ENDS = ("low", "high")
 
 LEARNING = """\
-## What plain PPO learns on the original Crafter
+# What plain PPO learns on the original Crafter
 
 1.96 M steps of the stock game, the number that EnvGen's paper trains for, two runs at a time with one thread each, and
-on the way an evaluation at 1 M steps. Settings were chosen on seeds that no run here has ([ppo.md](ppo.md)). Commands:
+on the way an evaluation at 1 M steps. Settings were chosen on seeds that no run here has ([ppo.md](../ppo.md)).
 
 ```
 {commands}
@@ -298,7 +303,7 @@ STUDY = """\
 {command}
 ```
 
-What the arms are: [designers.md](designers.md). How the numbers are made: [statistics.md](statistics.md).
+What the arms are: [designers.md](../designers.md). How the numbers are made: [statistics.md](../statistics.md).
 Worlds are designed by {designer}.
 A run trains for {steps:,} steps; its network ({network}, {weights:,} weights) reads {sees}. The runs' settings are
 those of their time, in their pack.
@@ -311,7 +316,7 @@ Training episodes in the original, by twentieths of the training steps: mean ove
 grey is `adaptive`. Points are missing where training was in designed worlds.
 """
 
-VERDICT_CURVES = "They stand at the top of this page.\n"
+VERDICT_CURVES = "They stand at the top of [results.md](../results.md).\n"
 
 PART_CURVES = """\
 ![Score over training steps, arm by arm]({picture})
@@ -337,14 +342,14 @@ Percent of the episodes of the report evaluation, mean ± standard deviation ove
 """
 
 
-def first_line(packs: Sequence[Path]) -> str:
-    """The mark before a section; another ends it."""
-    named = " ".join(f"docs/packs/{pack.name}" for pack in packs)
-    return f"<!-- from here to the next mark: python tools/make_results.py {named} -->"
+def page_of(packs: Sequence[Path]) -> Path:
+    """The page of these packs."""
+    name = packs[0].stem
+    return RESULTS.with_suffix("") / f"{'learning' if name.startswith('learning') else name}.md"
 
 
-def section(packs: Sequence[Path], pictures: Path | None = None) -> list[str]:
-    """The lines of these packs' section; its curves go into `pictures`, if anywhere."""
+def page(packs: Sequence[Path], pictures: Path | None = None) -> str:
+    """The text of these packs' page; its curves go into `pictures`, if anywhere."""
     studies = [open_study([pack]) for pack in packs]
     if packs[0].stem.startswith("learning"):
         arms = [arm for study in studies for arm in study.arms]
@@ -353,23 +358,27 @@ def section(packs: Sequence[Path], pictures: Path | None = None) -> list[str]:
             lines = [(f"{preset(arm)}, n={len(arm.runs)}", arm) for arm in arms]
             levels = {"score": random.score, "return": random.mean_return}
             charts.draw_learning(lines, levels, pictures / "learning.svg")
-        return learning_section(arms, random, packs)
-    (study,) = studies
-    picture = f"{study.folder.name}.svg"
-    if pictures is not None:
-        chart(study)[0](pictures / picture)
-    return study_section(study, Path("pictures") / picture)
+        lines_of_page = learning_page(arms, random, packs)
+    else:
+        (study,) = studies
+        picture = f"{study.folder.name}.svg"
+        if pictures is not None:
+            chart(study)[0](pictures / picture)
+        lines_of_page = study_page(study, Path("../pictures") / picture)
+    title, *rest = lines_of_page
+    named = " ".join(f"docs/packs/{pack.name}" for pack in packs)
+    return "\n".join([title, "", MADE.format(named=named), *rest]).strip() + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packs", type=Path, nargs="+", help="of one study, or of plain PPO with several presets")
     packs: list[Path] = parser.parse_args(arguments).packs
-    page = Path("docs/results.md")
-    fill([str(page)], first_line(packs), lambda: section(packs, page.parent / "pictures"))
-    if packs[0].stem == result_lead.STUDY:
-        fill([str(page)], result_lead.FIRST_LINE, lambda: result_lead.lead(Analysis(open_study(packs))))
-    print(f"written to {page}")
+    file = page_of(packs)
+    write_atomic(file, page(packs, RESULTS.parent / "pictures").encode())
+    print(f"written to {file}")
+    if file.stem == result_lead.STUDY:
+        fill([str(RESULTS)], result_lead.FIRST_LINE, lambda: result_lead.lead(Analysis(open_study(packs))))
 
 
 if __name__ == "__main__":
