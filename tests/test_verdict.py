@@ -278,12 +278,14 @@ def test_the_tables_of_folders_and_of_packs(sweep: Path, tmp_path: Path) -> None
     for study in studies_:
         for run in study.arms[1].runs:
             run.windows["score"][:] = [0.02 * (step or 0) for step in run.windows["steps"]]
-        designs, minutes, unlocks = answers(Analysis(study))
+        designs, named, minutes, unlocks = answers(Analysis(study))
         # In the second run coal began with 2 points more, so that in the first cycle it leads by 2 more.
         assert [row[1:] for row in designs.rows] == [
             ["1", "25.00 ± 0.00", "1", "-", "-", "-", "+6.0 [-6.7, +18.7]"],
             ["2", "-", "1", "+10.0", "+5.0", "+5.0", "+8.0"],
         ]
+        assert named.headers == ("skill", study.arms[0].label)  # nothing is designed in original
+        assert {skill: cell for skill, cell in named.rows if cell != "0"} == {"collect_coal": "100"}
         # 1,100 steps in the 300 of its 345 seconds in which nobody was asked.
         assert [row[1:] for row in minutes.rows] == [["45 s", "4", "165", "3.30 ± 0.00"]]
         came = {skill: cells for skill, *cells in unlocks.rows}

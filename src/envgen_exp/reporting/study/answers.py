@@ -82,7 +82,8 @@ def _difference(ours: float | None, theirs: float | None) -> float | None:
 def answers(analysis: Analysis) -> list[Sheet]:
     """The tables, as far as there is something in them."""
     arms = analysis.study.arms
-    made = [_designs(arms), _minutes(arms), *map(_unlocks, skill_parts(analysis, 4))]
+    parts = list(skill_parts(analysis, 4))
+    made = [_designs(arms), *map(_named, parts), _minutes(arms), *map(_unlocks, parts)]
     return [sheet for sheet in made if sheet.rows]
 
 
@@ -120,6 +121,25 @@ def _cycles(arm: Arm, originals: Mapping[int, FoundRun]) -> Iterator[list[str]]:
         gaps, wanted = ([value for some in _column(sets, name) for value in some] for name in ("gap", "targets"))
         changes = [_points(_column(sets, name)) for name in ("targeted", "untargeted", "difference", "beside")]
         yield [arm.label, str(cycle), spread(gaps), average(wanted), *changes]
+
+
+def _named(part: Sequence[SkillsOfArm]) -> Sheet:
+    by_arm = {arm.label: [wanted for run in arm.runs for wanted in targets(run).values()] for arm, _ in part}
+    naming = {label: cycles for label, cycles in by_arm.items() if any(cycles)}
+    return Sheet(
+        "Which skills the designs name",
+        "Percent of the cycles, over all runs, in which at least one design is to train the skill; arms whose designs "
+        "name none are left out.",
+        ("skill", *naming),
+        [
+            [
+                one.skill,
+                *(f"{100 * sum(one.skill in c for c in cycles) / len(cycles):.0f}" for cycles in naming.values()),
+            ]
+            for one in part[0][1]
+            if naming
+        ],
+    )
 
 
 def _column(sets: Sequence[Sequence[Taught]], name: str) -> list[list[float]]:
