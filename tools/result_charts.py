@@ -26,6 +26,13 @@ def curves(run: FoundRun) -> dict[str, list[float]]:
     return {name: [math.nan if value is None else value for value in line] for name, line in run.windows.items()}
 
 
+def band(axis: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str | None = None) -> None:
+    """The mean of some lines, (runs, points), and a band of one standard deviation."""
+    mean, sd = y.mean(axis=0), y.std(axis=0, ddof=min(1, len(y) - 1))
+    axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=2.5, label=label)
+    axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+
+
 def draw_learning(arms: Sequence[tuple[str, Arm]], levels: Mapping[str, float], file: Path) -> None:
     """Both curves of all arms, by name: a thin line a seed, their mean, and a band of one standard deviation.
 
@@ -40,10 +47,7 @@ def draw_learning(arms: Sequence[tuple[str, Arm]], levels: Mapping[str, float], 
             y = np.array([line[name] for line in lines])
             for line in y:
                 axis.plot(x, line, color=colour, linewidth=0.6, alpha=0.5)
-            axis.plot(x, y.mean(axis=0), color=colour, linewidth=2, label=called)
-            if len(y) > 1:
-                sd = y.std(axis=0, ddof=1)
-                axis.fill_between(x, y.mean(axis=0) - sd, y.mean(axis=0) + sd, color=colour, alpha=0.2, linewidth=0)
+            band(axis, x, y, colour, called)
         axis.axhline(levels[name], color="#777777", linestyle="--", linewidth=1, label="random policy")
         axis.set(xlabel="million training steps", ylabel=label, ylim=(0, None))
         axis.spines[["top", "right"]].set_visible(False)
@@ -73,11 +77,10 @@ def draw_study(arms: Sequence[Arm], file: Path) -> None:
                 continue
             x = np.array(lines[other.label][0]["steps"]) / 1e6
             y = np.array([line["score"] for line in lines[other.label]])
-            mean = y.mean(axis=0)
-            axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=2)
-            if other is arm and len(y) > 1:
-                sd = y.std(axis=0, ddof=1)
-                axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+            if other is arm:
+                band(axis, x, y, colour)
+            else:
+                axis.plot(x, y.mean(axis=0), color=colour, linewidth=1.5)
         varied = [part.rpartition(".")[2] for part in arm.label.split(", ") if "=" in part][:1]
         axis.set_title("\n".join([f"{arm.name}, n={len(arm.runs)}", *varied]), fontsize=8)
         axis.tick_params(labelsize=7)
@@ -89,13 +92,6 @@ def draw_study(arms: Sequence[Arm], file: Path) -> None:
     figure.supylabel("score in the original, %", fontsize=8)
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
-
-
-def band(axis: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str) -> None:
-    """The mean of some lines, (runs, points), and a band of one standard deviation."""
-    mean, sd = y.mean(axis=0), y.std(axis=0, ddof=min(1, len(y) - 1))
-    axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=3, label=label)
-    axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
 
 
 def draw_parts(arms: Sequence[Arm], family: Parted, file: Path) -> None:

@@ -19,7 +19,7 @@ FIRST_LINE = (
 LEAD = """\
 ![Score over training steps, and the differences with their intervals](pictures/verdict.svg)
 
-**{said}.**
+**Does EnvGen with this model help this agent? {said}.**
 
 1. **Asked**, and fixed before the first run ([verdict.md](verdict.md)): do the worlds that a language model designs
    make a small agent better? {model} designs, told before each later cycle how often the agent shows each skill; the
