@@ -229,7 +229,7 @@ def sweep(tmp_path: Path, commits: list[str]) -> Path:
                 continue
             for cycle in (1, 2):
                 (file,) = (run / "phases").glob(f"*-cycle{cycle}-design.json")
-                designs = [{"targets": ["collect_coal"]}, {"targets": []}]
+                designs = [{"targets": ["collect_coal"], "trees": cycle}, {"targets": [], "trees": 1, "purpose": "p"}]
                 file.write_text(json.dumps({"cycle": cycle, "proposal": {"designs": designs}}))
             ledger = run / "llm" / "ledger.jsonl"
             ledger.write_text(ledger.read_text().replace('"cost"', '"seconds": 45.0, "cost"'))
@@ -278,7 +278,7 @@ def test_the_tables_of_folders_and_of_packs(sweep: Path, tmp_path: Path) -> None
     for study in studies_:
         for run in study.arms[1].runs:
             run.windows["score"][:] = [0.02 * (step or 0) for step in run.windows["steps"]]
-        designs, named, minutes, unlocks = answers(Analysis(study))
+        designs, named, chosen, minutes, unlocks = answers(Analysis(study))
         # In the second run coal began with 2 points more, so that in the first cycle it leads by 2 more.
         assert [row[1:] for row in designs.rows] == [
             ["1", "25.00 ± 0.00", "1", "-", "-", "-", "+6.0 [-6.7, +18.7]"],
@@ -286,6 +286,7 @@ def test_the_tables_of_folders_and_of_packs(sweep: Path, tmp_path: Path) -> None
         ]
         assert named.headers == ("skill", study.arms[0].label)  # nothing is designed in original
         assert {skill: cell for skill, cell in named.rows if cell != "0"} == {"collect_coal": "100"}
+        assert chosen.rows == [["designs", "8"], ["distinct", "2"], ["trees", "1 (75 %), 2 (25 %)"]]
         # 1,100 steps in the 300 of its 345 seconds in which nobody was asked.
         assert [row[1:] for row in minutes.rows] == [["45 s", "4", "165", "3.30 ± 0.00"]]
         came = {skill: cells for skill, *cells in unlocks.rows}

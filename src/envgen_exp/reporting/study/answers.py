@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from envgen_exp.reporting.statistics import Groups, mean_interval, mean_sd, units
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun, comparable
-from envgen_exp.reporting.study.curves import WINDOWS, rate_of, targets
+from envgen_exp.reporting.study.curves import WINDOWS, designs, rate_of, targets
 from envgen_exp.reporting.study.tables import Sheet, SkillsOfArm, average, skill_parts, spread
 from envgen_exp.tracking.progress import duration
 
@@ -25,6 +28,9 @@ played. Of a window's episodes, some 500 at the paper's steps, a tenth is neithe
 
 MINUTES = "What the language model's time would have trained"
 """A table's title."""
+
+MOST = 3
+"""Values of a setting that are told."""
 
 _END = WINDOWS // 4
 """Last points of a curve from which its slope at the end is taken."""
@@ -83,7 +89,7 @@ def answers(analysis: Analysis) -> list[Sheet]:
     """The tables, as far as there is something in them."""
     arms = analysis.study.arms
     parts = list(skill_parts(analysis, 4))
-    made = [_designs(arms), *map(_named, parts), _minutes(arms), *map(_unlocks, parts)]
+    made = [_designs(arms), *map(_named, parts), _chosen(arms), _minutes(arms), *map(_unlocks, parts)]
     return [sheet for sheet in made if sheet.rows]
 
 
@@ -140,6 +146,35 @@ def _named(part: Sequence[SkillsOfArm]) -> Sheet:
             if naming
         ],
     )
+
+
+def _chosen(arms: Sequence[Arm]) -> Sheet:
+    by_arm = {arm.label: [d for run in arm.runs for some in designs(run).values() for d in some] for arm in arms}
+    made = {label: [_plain(design) for design in some] for label, some in by_arm.items() if some}
+    keys = dict.fromkeys(key for some in made.values() for design in some for key in design)
+    return Sheet(
+        "What the designs set",
+        f"The {MOST} most frequent values of each setting, with the share of all designs of an arm that have it. "
+        "Distinct: how many of the designs differ.",
+        ("", *made),
+        [
+            ["designs", *(f"{len(some):,}" for some in made.values())],
+            ["distinct", *(f"{len({json.dumps(one, sort_keys=True) for one in some}):,}" for some in made.values())],
+            *([key, *(_most([one[key] for one in some if key in one]) for some in made.values())] for key in keys),
+        ]
+        if made
+        else [],
+    )
+
+
+def _plain(design: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What it sets, without the words."""
+    return {key: value for key, value in design.items() if key not in ("purpose", "targets")}
+
+
+def _most(values: Sequence[object]) -> str:
+    counts = Counter(map(str, values)).most_common(MOST)
+    return ", ".join(f"{value} ({100 * count / len(values):.0f} %)" for value, count in counts) or "-"
 
 
 def _column(sets: Sequence[Sequence[Taught]], name: str) -> list[list[float]]:

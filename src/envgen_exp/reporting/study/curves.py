@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from envgen_exp.families.design import design_key
@@ -49,11 +52,16 @@ def curve(run: RunRecord, training_steps: int) -> dict[str, list[float | None]]:
     return points
 
 
+def designs(run: RunRecord) -> dict[int, list[Mapping[str, Any]]]:
+    """By cycle that trained in designs, these."""
+    proposed = [run.result(phase) for phase in run.phases if phase.endswith("-design")]
+    found = {one["cycle"]: [d for d in one["proposal"]["designs"] if d] for one in proposed if "proposal" in one}
+    return {cycle: some for cycle, some in found.items() if some}
+
+
 def targets(run: RunRecord) -> dict[int, set[str]]:
     """By cycle that trained in designs, the skills that at least one of these is to train."""
-    proposed = [run.result(phase) for phase in run.phases if phase.endswith("-design")]
-    designs = {one["cycle"]: [d for d in one["proposal"]["designs"] if d] for one in proposed if "proposal" in one}
-    return {cycle: {name for d in some for name in d["targets"]} for cycle, some in designs.items() if some}
+    return {cycle: {name for d in some for name in d["targets"]} for cycle, some in designs(run).items()}
 
 
 def gaps(run: RunRecord) -> dict[str, list[float]]:
