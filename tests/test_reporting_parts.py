@@ -166,9 +166,9 @@ def test_a_pack_keeps_them_and_leaves_the_worst_frames(sweep: Path, tmp_path: Pa
     page = render(packed)
     assert "Errors by stratum: box, m" in page
     assert "looks at frames of another look, and is no point" in page
-    section = make_results.section([file], tmp_path)
-    assert "### Errors by distance" in section
-    assert make_results.PART_CURVES in section
+    text = make_results.page([file], tmp_path)
+    assert "## Errors by distance\n" in text
+    assert make_results.PART_CURVES.format(picture="../pictures/boxes.svg") in text
     charts.draw_verdict(packed, tmp_path / "verdict.svg")
     for name in ("boxes", "verdict"):
         assert (tmp_path / f"{name}.svg").read_text().count("<path") > 20
