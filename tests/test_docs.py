@@ -77,7 +77,7 @@ def test_a_run_logs_what_the_reference_says_and_where(folder: Path) -> None:
     assert dict(found) == {metric.name: set(reference.when(metric)[0]) for metric in METRICS if metric not in others}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if target.startswith(("http://", "https://")):

@@ -15,7 +15,7 @@ from envgen_exp.learners.ppo.training import TrainingPhase
 from envgen_exp.seeding import WorldSet
 
 RANDOM_RETURN = 1.36
-"""A random policy's mean return over 1,000 episodes (docs/results.md)."""
+"""A random policy's mean return over 1,000 episodes (docs/results/learning.md)."""
 STEPS = 24_576
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import make_results
@@ -37,7 +39,15 @@ def test_the_page_leads_with_the_verdict_and_readme_follows() -> None:
     assert rest.partition(LAST_LINE)[0].strip() == "\n".join(result_lead.lead(analysis)).strip()
     (main,) = mains(analysis)
     readme = (DOCS.parent / "README.md").read_text()
-    (row,) = (line for line in readme.splitlines() if "docs/verdict.md" in line and "not reproduced" in line)
-    assert points(main.difference) in row
-    assert decided(main) in row
-    assert f"{main.difference.pairs} pairs" in row
+    (row,) = (line for line in readme.splitlines() if line.startswith("| a language model's designs help"))
+    for words in (decided(analysis, main), points(main.difference), f"{main.difference.pairs} pairs"):
+        assert words in row
+
+
+def test_the_page_names_each_page_of_tables_with_its_runs() -> None:
+    rows = re.findall(r"\(results/([\w-]+\.md)\) \| .* \| (\d+) \|$", (DOCS / "results.md").read_text(), re.MULTILINE)
+    runs = Counter[str]()
+    for pack in PACKS:
+        runs[make_results.page_of([pack]).name] += sum(len(arm.runs) for arm in open_study([pack]).arms)
+    assert {name: int(number) for name, number in rows} == runs
+    assert {page.name for page in (DOCS / "results").iterdir()} == set(runs)

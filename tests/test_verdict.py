@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -117,7 +118,7 @@ def test_its_main_contrast_and_the_family_of_the_others(tmp_path: Path) -> None:
         (-3.0, 1.0, 10, HARMS),
         (0.5, 1.0, 12, SAME),
         (0.5, 5.0, 12, OPEN),
-        (3.0, 1.0, 9, "no verdict before 10 pairs"),
+        (3.0, 1.0, 9, "no verdict before 10 seeds"),
     ],
 )
 def test_what_the_main_difference_says(tmp_path: Path, shift: float, spread: float, pairs: int, said: str) -> None:
@@ -137,23 +138,35 @@ def test_what_the_main_difference_says(tmp_path: Path, shift: float, spread: flo
     half = stats.t.ppf(0.975, pairs - 1) * spread / pairs**0.5
     assert main.comparison is not None
     assert (main.comparison.low, main.comparison.high) == pytest.approx((shift - half, shift + half))
-    assert decided(main) == said
+    assert decided(analysis, main) == said
     assert [one.theirs.name for one, _ in reasons(analysis, main)] == (["random"] if said == HELPS else [])
     assert f"| {said} |" in markdown(analysis)
 
 
+def test_seeds_that_an_arm_lacks_and_other_studies_have_no_verdict(tmp_path: Path) -> None:
+    def made(name: str, *arms: str) -> Analysis:
+        for arm in arms:
+            for seed in range(10 + (arm == "random")):
+                run = tmp_path / name / f"{arm}-{seed}"
+                make_run(run, f"experiment={name}", f"arm={arm}", score=10.0 + seed % 3, changes={"seed": seed})
+        return Analysis(collect(tmp_path / name))
+
+    core = made("verdict", "adaptive", "original", "placebo", "random")
+    assert "no verdict before all arms of the core have the same seeds" in markdown(core)
+    assert mains(made("verdict_pixels", "adaptive", "original")) == []
+    assert mains(made("controls", "adaptive", "original", "placebo", "random")) == []
+
+
 def test_the_words_of_a_verdict_are_the_page_s() -> None:
     text = " ".join(PAGE.read_text().split())
-    for words in (HELPS, HARMS, SAME, OPEN, *WHY.values(), *(f"`{arm}`" for arm in WHY)):
-        assert words in text
+    assert f"lies above 0 | {HELPS} |" in text
+    assert f"lies below 0 | {HARMS} |" in text
+    assert f"lies within ±2 points | {SAME} |" in text
+    assert f"else | {OPEN};" in text
+    for arm, words in WHY.items():
+        assert re.search(rf"above (`\w+` or )?`{arm}`( or `\w+`)?, {words}", text), arm
     assert FEWEST == 10
     assert "if they are ten or more" in text
-
-
-def test_another_study_has_no_verdict(tmp_path: Path) -> None:
-    for arm, score in (("adaptive", 1.0), ("original", 2.0)):
-        of_arm(tmp_path, arm, {0: score, 1: score + 1}, "experiment=controls")
-    assert "Verdict" not in markdown(Analysis(collect(tmp_path)))
 
 
 def test_two_main_contrasts_are_corrected_for_each_other(tmp_path: Path) -> None:

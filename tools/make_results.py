@@ -36,7 +36,7 @@ from envgen_exp.reporting.references import sees
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.answers import answers
-from envgen_exp.reporting.study.collect import Arm, Study
+from envgen_exp.reporting.study.collect import Arm
 from envgen_exp.reporting.study.packs import open_study
 from envgen_exp.reporting.study.parts import error_sheets, score_sheets
 from envgen_exp.reporting.study.tables import Sheet, sheets, skill_sheets
@@ -156,10 +156,10 @@ def skills_table(arms: Sequence[Arm], random: Random) -> list[str]:
     return table(("skill", "random policy", *headers), rows)
 
 
-def study_page(study: Study, picture: Path) -> list[str]:
+def study_page(analysis: Analysis, picture: Path) -> list[str]:
     """A study's tables as its sweep wrote them, and its curves."""
+    study = analysis.study
     experiment, _, scale = study.folder.name.partition("-")
-    analysis = Analysis(study)
     runs = [run for arm in study.arms for run in arm.runs]
     typed_presets = {run.flat["ppo.name"] for run in runs if run.flat["agent.name"] == "ppo"} - {SCALES_OWN}
     words = [
@@ -177,7 +177,7 @@ def study_page(study: Study, picture: Path) -> list[str]:
         STUDY.format(
             typed=typed,
             command=f"python run.py -m {' '.join(words)} {launcher}",
-            designer=f"{', '.join(models)}, and by rules where an arm says so" if models else STAND_IN,
+            designer=f"{', '.join(models)}, and by rules or at random where an arm says so" if models else STAND_IN,
             steps=runs[0].training_steps,
             network=machine["network"],
             weights=machine.get("parameters") or machine["weights"],
@@ -188,10 +188,13 @@ def study_page(study: Study, picture: Path) -> list[str]:
         lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
     for sheet in [*sheets(analysis), *score_sheets(analysis)]:
         lines += told(sheet)
-    lines += ["## Curves", "", chart(study)[1].format(picture=picture)]
+    lines += ["## Curves", "", chart(analysis)[1].format(picture=picture)]
     for title, some in (
         ("errors in the labels' own units", error_sheets(analysis)),
-        ("what the designs did, and what the model's time would have trained", answers(analysis) if models else []),
+        (
+            "what the designs did, name and set, and what the model's time would have trained",
+            answers(analysis) if models else [],
+        ),
         ("success by skill and arm", skill_sheets(analysis)),
     ):
         if some:
@@ -207,13 +210,14 @@ def study_page(study: Study, picture: Path) -> list[str]:
     return lines
 
 
-def chart(study: Study) -> tuple[Callable[[Path], None], str]:
-    """What draws its curves, and what stands below them."""
+def chart(analysis: Analysis) -> tuple[Callable[[Path], None], str]:
+    """What draws its curves, and what stands there."""
+    study = analysis.study
     family = study.arms[0].runs[0].family
     if isinstance(family, Parted):
         return functools.partial(charts.draw_parts, study.arms, family), PART_CURVES
     if study.folder.name == result_lead.STUDY:
-        return functools.partial(charts.draw_verdict, Analysis(study)), VERDICT_CURVES
+        return functools.partial(charts.draw_verdict, analysis), f"{CURVES_OF_STUDY}{result_lead.CAPTION}"
     return functools.partial(charts.draw_study, study.arms), STUDY_CURVES
 
 
@@ -244,7 +248,7 @@ def learning_page(arms: Sequence[Arm], random: Random, packs: Sequence[Path]) ->
 
 RESULTS = Path("docs/results.md")
 
-MADE = "What it says: [results.md](../results.md). Made by `python tools/make_results.py {named}`."
+MADE = "What these numbers say: [results.md](../results.md). Made by `python tools/make_results.py {named}`."
 
 SCALES_OWN = "symbolic"
 """The preset that scale=laptop and scale=verdict take by themselves."""
@@ -316,6 +320,15 @@ Training episodes in the original, by twentieths of the training steps: mean ove
 grey is `adaptive`. Points are missing where training was in designed worlds.
 """
 
+CURVES_OF_STUDY = "![Score over training steps, arm by arm]({picture})\n\n"
+
+STUDY_CURVES = """\
+![Score over training steps, arm by arm]({picture})
+
+Training episodes in the original, by twentieths of the training steps: mean over seeds, band of one standard deviation;
+grey is `adaptive`. Points are missing where training was in designed worlds.
+"""
+
 VERDICT_CURVES = "They stand at the top of [results.md](../results.md).\n"
 
 PART_CURVES = """\
@@ -360,11 +373,11 @@ def page(packs: Sequence[Path], pictures: Path | None = None) -> str:
             charts.draw_learning(lines, levels, pictures / "learning.svg")
         lines_of_page = learning_page(arms, random, packs)
     else:
-        (study,) = studies
-        picture = f"{study.folder.name}.svg"
+        analysis = Analysis(*studies)
+        picture = f"{analysis.study.folder.name}.svg"
         if pictures is not None:
-            chart(study)[0](pictures / picture)
-        lines_of_page = study_page(study, Path("../pictures") / picture)
+            chart(analysis)[0](pictures / picture)
+        lines_of_page = study_page(analysis, Path("../pictures") / picture)
     title, *rest = lines_of_page
     named = " ".join(f"docs/packs/{pack.name}" for pack in packs)
     return "\n".join([title, "", MADE.format(named=named), *rest]).strip() + "\n"

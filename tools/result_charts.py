@@ -1,4 +1,4 @@
-"""The charts of docs/results.md."""
+"""The charts of docs/results.md and docs/results/."""
 
 from __future__ import annotations
 

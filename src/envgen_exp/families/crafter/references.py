@@ -21,7 +21,9 @@ AD_ENVGEN = _paper("Achievement Distillation with EnvGen", 35.3, "± 0.7", 1_960
 SPRING = Reference("SPRING (GPT-4 plays)", 27.3, "", None, "words", "whole episodes", "Zala et al. 2024")
 
 REFERENCES = (
-    Reference("random actions", 1.51, "[1.43, 1.59]", 0, "", "1,000 report episodes", "docs/results.md", line=True),
+    Reference(
+        "random actions", 1.51, "[1.43, 1.59]", 0, "", "1,000 report episodes", "docs/results/learning.md", line=True
+    ),
     _paper("PPO, 1 M steps", 15.5, "± 0.6", 1_000_000, line=True),
     _paper("Achievement Distillation, 1 M steps", 21.8, "± 1.4", 1_000_000),
     *(PPO, ENVGEN, AD, AD_ENVGEN, SPRING),

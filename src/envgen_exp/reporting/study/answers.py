@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from envgen_exp.reporting.statistics import Groups, mean_interval, mean_sd, units
+from envgen_exp.families.design import settings_key
+from envgen_exp.reporting.statistics import Groups, mean_interval, units
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun, comparable
 from envgen_exp.reporting.study.curves import WINDOWS, designs, rate_of, targets
@@ -25,9 +25,6 @@ PASSED = 0.1
 The first episode that shows it, which the paper's Figure 5 takes, is luck and comes sooner where more episodes are
 played. Of a window's episodes, some 500 at the paper's steps, a tenth is neither.
 """
-
-MINUTES = "What the language model's time would have trained"
-"""A table's title."""
 
 MOST = 3
 """Values of a setting that are told."""
@@ -89,7 +86,7 @@ def answers(analysis: Analysis) -> list[Sheet]:
     """The tables, as far as there is something in them."""
     arms = analysis.study.arms
     parts = list(skill_parts(analysis, 4))
-    made = [_designs(arms), *map(_named, parts), _chosen(arms), _minutes(arms), *map(_unlocks, parts)]
+    made = [_designs(arms), *map(_named, parts), *map(_chosen, parts), _minutes(arms), *map(_unlocks, parts)]
     return [sheet for sheet in made if sheet.rows]
 
 
@@ -135,7 +132,8 @@ def _named(part: Sequence[SkillsOfArm]) -> Sheet:
     return Sheet(
         "Which skills the designs name",
         "Percent of the cycles, over all runs, in which at least one design is to train the skill; arms whose designs "
-        "name none are left out.",
+        "name none are left out. A compact prompt leaves out an agent's strongest skills, and has each design choose "
+        "from a group of the others.",
         ("skill", *naming),
         [
             [
@@ -148,22 +146,21 @@ def _named(part: Sequence[SkillsOfArm]) -> Sheet:
     )
 
 
-def _chosen(arms: Sequence[Arm]) -> Sheet:
-    by_arm = {arm.label: [d for run in arm.runs for some in designs(run).values() for d in some] for arm in arms}
+def _chosen(part: Sequence[SkillsOfArm]) -> Sheet:
+    by_arm = {arm.label: [d for run in arm.runs for some in designs(run).values() for d in some] for arm, _ in part}
     made = {label: [_plain(design) for design in some] for label, some in by_arm.items() if some}
     keys = dict.fromkeys(key for some in made.values() for design in some for key in design)
+    rows = [
+        ["designs", *(f"{len(some):,}" for some in made.values())],
+        ["distinct", *(f"{len(set(map(settings_key, some))):,}" for some in made.values())],
+        *([key, *(_most([one[key] for one in some if key in one]) for some in made.values())] for key in keys),
+    ]
     return Sheet(
         "What the designs set",
-        f"The {MOST} most frequent values of each setting, with the share of all designs of an arm that have it. "
+        f"The {MOST} most frequent values of each setting, with the share of an arm's designs that have this value. "
         "Distinct: how many of the designs differ.",
         ("", *made),
-        [
-            ["designs", *(f"{len(some):,}" for some in made.values())],
-            ["distinct", *(f"{len({json.dumps(one, sort_keys=True) for one in some}):,}" for some in made.values())],
-            *([key, *(_most([one[key] for one in some if key in one]) for some in made.values())] for key in keys),
-        ]
-        if made
-        else [],
+        rows if made else [],
     )
 
 
@@ -190,28 +187,42 @@ def _points(groups: Groups) -> str:
     return f"{units(groups).mean():+.1f}" + (f" [{ends[0]:+.1f}, {ends[1]:+.1f}]" if ends else "")
 
 
+@dataclass(frozen=True)
+class ModelTime:
+    """What an arm's language model took, means of a run, and what training would have made of it."""
+
+    seconds: float
+    speed: float
+    """Training steps a second of all the other time, evaluations included."""
+    steps: float
+    """That the model's time would have been at this speed."""
+    rises: list[float]
+    """Points of score by which each run of `original` would rise in so many, did its curve go on as at its end."""
+
+
+def model_time(arm: Arm, arms: Sequence[Arm]) -> ModelTime:
+    """Of an arm that asks a model; `original` is sought among `arms`."""
+    seconds = [run.spent.seconds for run in arm.runs]
+    others = [s.seconds - of_model for s, of_model in zip(arm.summaries, seconds, strict=True)]
+    speeds = [run.training_steps / other for run, other in zip(arm.runs, others, strict=True)]
+    steps = statistics.fmean(speed * of_model for speed, of_model in zip(speeds, seconds, strict=True))
+    slopes = [slope for run in _originals(arm, arms).values() if (slope := _slope(run)) is not None]
+    return ModelTime(statistics.fmean(seconds), statistics.fmean(speeds), steps, [steps * slope for slope in slopes])
+
+
 def _minutes(arms: Sequence[Arm]) -> Sheet:
     asked = [arm for arm in arms if any(run.trains and run.spent.seconds for run in arm.runs)]
+    found = [(arm.label, model_time(arm, arms)) for arm in asked]
     return Sheet(
-        MINUTES,
+        "What the language model's time would have trained",
         "Means of a run: the time in which requests were answered; training steps a second of all the other time, "
         "evaluations included; the steps that the one would have been at the other; and the points of score by which "
         "original would rise in so many, did its curve go on as over the last quarter of its training (a straight "
         "line through the score of its training episodes, ± SD over its runs): a curve that flattens rises less. None "
         "where training frames seldom ask for some skills, so that there is no such curve.",
         ("arm", "the model's time", "steps/s", "steps in that time", "original would rise by"),
-        [_minutes_row(arm, _originals(arm, arms).values()) for arm in asked],
+        [[label, duration(t.seconds), f"{t.speed:,.0f}", f"{t.steps:,.0f}", spread(t.rises)] for label, t in found],
     )
-
-
-def _minutes_row(arm: Arm, originals: Iterable[FoundRun]) -> list[str]:
-    seconds = [run.spent.seconds for run in arm.runs]
-    others = [s.seconds - of_model for s, of_model in zip(arm.summaries, seconds, strict=True)]
-    speeds = [run.training_steps / other for run, other in zip(arm.runs, others, strict=True)]
-    steps, _ = mean_sd([speed * of_model for speed, of_model in zip(speeds, seconds, strict=True)])
-    slopes = [slope for run in originals if (slope := _slope(run)) is not None]
-    cells = [duration(mean_sd(seconds)[0]), f"{mean_sd(speeds)[0]:,.0f}", f"{steps:,.0f}"]
-    return [arm.label, *cells, spread([slope * steps for slope in slopes])]
 
 
 def _slope(run: FoundRun) -> float | None:
