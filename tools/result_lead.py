@@ -27,8 +27,8 @@ LEAD = """\
    any (`{theirs}`) {theirs_score}: a difference of {difference} points ({n} pairs of runs with one seed, p {p}).
    The model's {minutes:.0f} minutes a run would do for some {more_steps:.1f} million more steps, by which `{theirs}`
    would rise by {rise} points if it went on as at its end: by the rule of that page {pays}.
-3. **How sure**: the 95 % interval goes from {low:+.2f} to {high:+.2f} points{needed}. Beside it, p times 12, as
-   many as such tests are: {others}{why}.
+3. **How sure**: the 95 % interval goes from {low:+.2f} to {high:+.2f} points{needed}. The other
+   contrasts, p times 12 since there are 12 of them: {others}{why}.
 4. **It does not say** what a larger model, an agent that sees pixels, more steps or other worlds would give, and
    nothing of the paper's own numbers, which are GPT-4's with another agent ([claims.md](claims.md)).
 5. **To repeat it**: `make model` and `make sweep STUDY=verdict`; these {runs} runs took {hours:.1f} hours of two cores.
@@ -41,8 +41,8 @@ runs. `placebo` is the same model, told rates of the wrong skills; `random` are 
 CAPTION = f"""\
 Left: training episodes in the original, by twentieths of the training steps, mean over seeds and a band of one standard
 deviation; points are missing where training was in designed worlds. Right: differences of the report's score, a dot for
-each pair of runs, and their mean with its 95 % interval, the main one in black. The grey band is ±{MARGIN:g} points,
-within which two scores count as equal here.
+each pair of runs, and their mean with its 95 % interval, the main one in black. The grey band is ±{MARGIN:g} points:
+an interval that lies in it and holds 0 would count as no difference that matters.
 """
 
 
@@ -79,7 +79,7 @@ def lead(analysis: Analysis) -> list[str]:
         hours=sum(s.seconds for arm in arms for s in arm.summaries) / 2 / 3600,
         caption=CAPTION,
     )
-    return text.splitlines()
+    return text.strip().splitlines()
 
 
 def _score(arm: Arm) -> str:
