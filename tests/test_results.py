@@ -44,6 +44,20 @@ def test_the_page_leads_with_the_verdict_and_readme_follows() -> None:
         assert words in row
 
 
+def test_what_is_said_of_the_model_that_plays_stands_in_its_page() -> None:
+    there = set(re.findall(r"[\d.,]*\d", (DOCS / "results" / "direct.md").read_text()))
+    for page, start, end in (
+        (DOCS / "agents.md", "A step takes one call", "\n\n"),
+        (DOCS / "results.md", "Asked for every action", "And it plays"),
+        (DOCS.parent / "README.md", "the same small model:", "where it plays"),
+    ):
+        _, found, rest = page.read_text().partition(start)
+        said = set(re.findall(r"[\d.,]*\d", rest.partition(end)[0].replace("1.96 M", "1,960,000")))
+        assert found
+        assert said
+        assert said <= there, page
+
+
 def test_the_page_names_each_page_of_tables_with_its_runs() -> None:
     rows = re.findall(r"\(results/([\w-]+\.md)\) \| .* \| (\d+) \|$", (DOCS / "results.md").read_text(), re.MULTILINE)
     runs = Counter[str]()

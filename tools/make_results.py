@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import result_charts as charts
 import result_lead
+import result_played
 import torch
 from marked import fill
 from numpy.typing import NDArray
@@ -248,6 +249,9 @@ def learning_page(arms: Sequence[Arm], random: Random, packs: Sequence[Path]) ->
 
 RESULTS = Path("docs/results.md")
 
+WITH = {"verdict_more": "verdict", "direct": "verdict"}
+"""Packs whose arms stand beside those of another."""
+
 MADE = "What these numbers say: [results.md](../results.md). Made by `python tools/make_results.py {named}`."
 
 SCALES_OWN = "symbolic"
@@ -313,13 +317,6 @@ A run trains for {steps:,} steps; its network ({network}, {weights:,} weights) r
 those of their time, in their pack.
 """
 
-STUDY_CURVES = """\
-![Score over training steps, arm by arm]({picture})
-
-Training episodes in the original, by twentieths of the training steps: mean over seeds, band of one standard deviation;
-grey is `adaptive`. Points are missing where training was in designed worlds.
-"""
-
 CURVES_OF_STUDY = "![Score over training steps, arm by arm]({picture})\n\n"
 
 STUDY_CURVES = """\
@@ -328,8 +325,6 @@ STUDY_CURVES = """\
 Training episodes in the original, by twentieths of the training steps: mean over seeds, band of one standard deviation;
 grey is `adaptive`. Points are missing where training was in designed worlds.
 """
-
-VERDICT_CURVES = "They stand at the top of [results.md](../results.md).\n"
 
 PART_CURVES = """\
 ![Score over training steps, arm by arm]({picture})
@@ -363,9 +358,8 @@ def page_of(packs: Sequence[Path]) -> Path:
 
 def page(packs: Sequence[Path], pictures: Path | None = None) -> str:
     """The text of these packs' page; its curves go into `pictures`, if anywhere."""
-    studies = [open_study([pack]) for pack in packs]
     if packs[0].stem.startswith("learning"):
-        arms = [arm for study in studies for arm in study.arms]
+        arms = [arm for pack in packs for arm in open_study([pack]).arms]
         random = Random.play(CrafterFamily(CrafterConfig(observation=Observe.symbolic)), 1_000)
         if pictures is not None:
             lines = [(f"{preset(arm)}, n={len(arm.runs)}", arm) for arm in arms]
@@ -373,11 +367,16 @@ def page(packs: Sequence[Path], pictures: Path | None = None) -> str:
             charts.draw_learning(lines, levels, pictures / "learning.svg")
         lines_of_page = learning_page(arms, random, packs)
     else:
-        analysis = Analysis(*studies)
-        picture = f"{analysis.study.folder.name}.svg"
-        if pictures is not None:
-            chart(analysis)[0](pictures / picture)
-        lines_of_page = study_page(analysis, Path("../pictures") / picture)
+        beside = [pack.with_stem(WITH[pack.stem]) for pack in packs if pack.stem in WITH]
+        study = open_study([*packs, *beside])
+        if any(not arm.runs[0].trains for arm in study.arms):
+            head, tables = result_played.page(study, WITH[packs[0].stem])
+            lines_of_page = [*head, "", *(line for table in tables for line in told(table))]
+        else:
+            analysis, picture = Analysis(study), f"{study.folder.name}.svg"
+            if pictures is not None:
+                chart(analysis)[0](pictures / picture)
+            lines_of_page = study_page(analysis, Path("../pictures") / picture)
     title, *rest = lines_of_page
     named = " ".join(f"docs/packs/{pack.name}" for pack in packs)
     return "\n".join([title, "", MADE.format(named=named), *rest]).strip() + "\n"
