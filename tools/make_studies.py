@@ -15,7 +15,7 @@ from marked import fill
 
 from envgen_exp.commands.compose import CONF, compose_run, sweep_choices
 from envgen_exp.commands.help import gloss
-from envgen_exp.config import RunConfig
+from envgen_exp.config import LLMKind, RunConfig
 from envgen_exp.designers import Means, make_designer
 from envgen_exp.families import make_family
 from envgen_exp.llm.prices import expected_cost
@@ -49,6 +49,9 @@ EPISODE_STEPS = 180
 
 OVERHEAD = 15.0
 """Seconds of a run besides training and playing: imports, films, report."""
+
+EMBEDDED = 62.0
+"""Seconds of llm=embedded for a set of designs, with its repairs, another run beside it: docs/packs/verdict.json."""
 
 CORES = 2
 
@@ -136,11 +139,12 @@ def asked(config: RunConfig) -> tuple[int, float | None]:
 
 
 def run_seconds(config: RunConfig) -> float:
-    """Expected seconds of a run on one core, without the language model's and without validation."""
+    """Expected seconds of a run on one core, without validation; of language models the embedded one's alone."""
     rates = RATES[config.ppo.name]
     episodes = sum(phase.episodes for phase in phases(config))
     episodes += len(config.evaluation.report_at) * report_episodes(config)
-    return OVERHEAD + training_steps(config) / rates.training + episodes * EPISODE_STEPS / rates.playing
+    designing = EMBEDDED * asked(config)[0] if config.llm.kind is LLMKind.embedded else 0.0
+    return OVERHEAD + designing + training_steps(config) / rates.training + episodes * EPISODE_STEPS / rates.playing
 
 
 if __name__ == "__main__":
