@@ -217,7 +217,7 @@ def chart(analysis: Analysis) -> tuple[Callable[[Path], None], str]:
     family = study.arms[0].runs[0].family
     if isinstance(family, Parted):
         return functools.partial(charts.draw_parts, study.arms, family), PART_CURVES
-    if study.folder.name == result_lead.STUDY:
+    if study.folder.name.startswith(result_lead.STUDY):
         return functools.partial(charts.draw_verdict, analysis), f"{CURVES_OF_STUDY}{result_lead.CAPTION}"
     return functools.partial(charts.draw_study, study.arms), STUDY_CURVES
 

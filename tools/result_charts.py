@@ -19,6 +19,8 @@ from envgen_exp.reporting.study.collect import Arm, FoundRun
 from envgen_exp.run.summary import RunSummary, Successes
 
 COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a", "#b8860b", "#4a4a4a", "#d46a9f", "#2aa198", "#8b5a2b", "#6c71c4")
+FEW = 5
+"""Arms whose bands one picture can hold."""
 
 
 def curves(run: FoundRun) -> dict[str, list[float]]:
@@ -26,11 +28,20 @@ def curves(run: FoundRun) -> dict[str, list[float]]:
     return {name: [math.nan if value is None else value for value in line] for name, line in run.windows.items()}
 
 
-def band(axis: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str | None = None) -> None:
+def band(
+    axis: Axes,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    colour: str,
+    label: str | None = None,
+    *,
+    shaded: bool = True,
+) -> None:
     """The mean of some lines, (runs, points), and a band of one standard deviation."""
     mean, sd = y.mean(axis=0), y.std(axis=0, ddof=min(1, len(y) - 1))
     axis.plot(x, mean, color=colour, linewidth=1.5, marker="o", markersize=2.5, label=label)
-    axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+    if shaded:
+        axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
 
 
 def draw_learning(arms: Sequence[tuple[str, Arm]], levels: Mapping[str, float], file: Path) -> None:
@@ -128,15 +139,15 @@ def draw_parts(arms: Sequence[Arm], family: Parted, file: Path) -> None:
 
 
 def draw_verdict(analysis: Analysis, file: Path) -> None:
-    """Each arm's mean score over training with a band of one standard deviation, and the differences with their 95 %
-    intervals."""
+    """Each arm's mean score over training, a few with a band of one standard deviation, and the differences with their
+    95 % intervals."""
     matplotlib.rcParams["svg.hashsalt"] = "verdict"
     arms = analysis.study.arms
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
     for arm, colour in zip(arms, COLOURS[: len(arms)], strict=True):
         lines = [curves(run) for run in arm.runs]
         x, y = np.array(lines[0]["steps"]) / 1e6, np.array([line["score"] for line in lines])
-        band(left, x, y, colour, f"{arm.name}, n={len(y)}")
+        band(left, x, y, colour, f"{arm.name}, n={len(y)}", shaded=len(arms) <= FEW)
     left.set(xlabel="million training steps", ylabel="score in the original, %", ylim=(0, None))
     left.legend(frameon=False, fontsize=8)
     known = [one for one in analysis.contrasts if one.comparison]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+
 from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis, ContrastResult
 from envgen_exp.reporting.study.answers import model_time
@@ -39,10 +42,10 @@ runs. `placebo` is the same model, told rates of the wrong skills; `random` are 
 """
 
 CAPTION = f"""\
-Left: training episodes in the original, by twentieths of the training steps, mean over seeds and a band of one standard
-deviation; points are missing where training was in designed worlds. Right: differences of the report's score, a dot for
-each pair of runs, and their mean with its 95 % interval, the main one in black. The grey band is ±{MARGIN:g} points:
-an interval that lies in it and holds 0 would count as no difference that matters.
+Left: training episodes in the original, by twentieths of the training steps, mean over seeds and, where arms are few, a
+band of one standard deviation; points are missing where training was in designed worlds. Right: differences of the
+report's score, a dot for each pair of runs, and their mean with its 95 % interval, the main one in black. The grey band
+is ±{MARGIN:g} points: an interval that lies in it and holds 0 would count as no difference that matters.
 """
 
 
@@ -79,7 +82,19 @@ def lead(analysis: Analysis) -> list[str]:
         hours=sum(s.seconds for arm in arms for s in arm.summaries) / 2 / 3600,
         caption=CAPTION,
     )
-    return text.strip().splitlines()
+    return _wrapped(text)
+
+
+def _wrapped(text: str) -> list[str]:
+    """Its paragraphs and its list, in lines of one width."""
+    lines: list[str] = []
+    for block in text.strip().split("\n\n"):
+        for item in re.split(r"\n(?=\d\. )", block):
+            indent = "   " if item[0].isdigit() else ""
+            item = " ".join(item.split()).replace(" - ", "\0-\0")  # a line that begins with it would be a list's
+            lines += textwrap.wrap(item, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        lines.append("")
+    return [line.replace("\0", " ") for line in lines[:-1]]
 
 
 def _score(arm: Arm) -> str:
