@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -25,12 +26,13 @@ from envgen_exp.learners.learner import seeded
 from envgen_exp.llm.ledger import Address
 from envgen_exp.llm.replay import Replay
 from envgen_exp.reporting.study.analysis import Analysis
-from envgen_exp.reporting.study.answers import answers, taught
+from envgen_exp.reporting.study.answers import answers, carried, taught
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.reporting.study.packs import merged, open_study, opened, pack
 from envgen_exp.reporting.study.page_of_study import render
 from envgen_exp.reporting.study.preregistered import FEWEST, HARMS, HELPS, OPEN, SAME, WHY, decided, mains, reasons
 from envgen_exp.reporting.study.table_files import markdown
+from envgen_exp.reporting.study.tables import sheets
 from envgen_exp.run import clone
 from envgen_exp.run.plan import training_steps
 from envgen_exp.run.summary import Successes
@@ -38,6 +40,7 @@ from envgen_exp.run.summary import Successes
 PAGE = CONF.parent / "docs" / "verdict.md"
 STUDY = ("experiment=verdict",)
 SKILLS = ("collect_coal", "collect_diamond", "wake_up")
+TREES = ["tree, mean", "4.5"]
 
 
 def test_what_is_run() -> None:
@@ -141,6 +144,30 @@ def test_what_the_main_difference_says(tmp_path: Path, shift: float, spread: flo
     assert decided(analysis, main) == said
     assert [one.theirs.name for one, _ in reasons(analysis, main)] == (["random"] if said == HELPS else [])
     assert f"| {said} |" in markdown(analysis)
+    ours, theirs = (np.array([*scores_of(analysis, arm)]) for arm in ("adaptive", "original"))
+    without = [stats.ttest_rel(np.delete(ours, seed), np.delete(theirs, seed)).pvalue for seed in range(pairs)]
+    assert f", not below 0.05 in {sum(p >= 0.05 for p in without)} of {pairs} |" in markdown(analysis)
+
+
+def scores_of(analysis: Analysis, arm: str) -> list[float]:
+    """By seed."""
+    (found,) = (one for one in analysis.study.arms if one.name == arm)
+    return found.values(lambda s: s.score)
+
+
+def test_each_arm_stands_beside_the_original_at_each_evaluation(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    scores = {arm: rng.normal(12, 1, 4) for arm in ("adaptive", "original", "placebo")}
+    for arm, found in scores.items():
+        of_arm(tmp_path, arm, dict(enumerate(found.tolist())))
+    (sheet,) = (one for one in sheets(Analysis(collect(tmp_path))) if one.title == "Beside the original")
+    assert sheet.headers == ("difference", "at the end")
+    for arm, row in zip(("adaptive", "placebo"), sheet.rows, strict=True):
+        test = stats.ttest_rel(scores[arm], scores["original"])
+        low, high = test.confidence_interval()
+        mean = float(np.mean(scores[arm] - scores["original"]))
+        assert row[0].startswith(f"{arm}, ")
+        assert row[1] == f"{mean:+.2f} [{low:.2f}, {high:.2f}]"
 
 
 def test_seeds_that_an_arm_lacks_and_other_studies_have_no_verdict(tmp_path: Path) -> None:
@@ -243,7 +270,8 @@ def sweep(tmp_path: Path, commits: list[str]) -> Path:
             for cycle in (1, 2):
                 (file,) = (run / "phases").glob(f"*-cycle{cycle}-design.json")
                 designs = [{"targets": ["collect_coal"], "trees": cycle}, {"targets": [], "trees": 1, "purpose": "p"}]
-                file.write_text(json.dumps({"cycle": cycle, "proposal": {"designs": designs}}))
+                checks = [{"counts": {"tree": 3.0 * cycle}}, {"counts": {}}]
+                file.write_text(json.dumps({"cycle": cycle, "proposal": {"designs": designs, "checks": checks}}))
             ledger = run / "llm" / "ledger.jsonl"
             ledger.write_text(ledger.read_text().replace('"cost"', '"seconds": 45.0, "cost"'))
             (run / "episodes.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in episodes(run, more)))
@@ -299,7 +327,12 @@ def test_the_tables_of_folders_and_of_packs(sweep: Path, tmp_path: Path) -> None
         ]
         assert named.headers == ("skill", study.arms[0].label)  # nothing is designed in original
         assert {skill: cell for skill, cell in named.rows if cell != "0"} == {"collect_coal": "100"}
-        assert chosen.rows == [["designs", "8"], ["distinct", "2"], ["trees", "1 (75 %), 2 (25 %)"]]
+        assert chosen.rows == [
+            ["designs", "8"],
+            ["distinct", "2"],
+            ["trees", "1 (75 %), 2 (25 %)"],
+            ["tree, mean", "4.5"],
+        ]
         # 1,100 steps in the 300 of its 345 seconds in which nobody was asked.
         assert [row[1:] for row in minutes.rows] == [["45 s", "4", "165", "3.30 ± 0.00"]]
         came = {skill: cells for skill, *cells in unlocks.rows}
@@ -308,6 +341,31 @@ def test_the_tables_of_folders_and_of_packs(sweep: Path, tmp_path: Path) -> None
             "collect_diamond": ["never (0 of 2)", "-"],
             "wake_up": ["990 (2 of 2)", "-"],
         }
+
+
+def test_what_one_skill_makes_of_a_difference(tmp_path: Path) -> None:
+    """Alone it makes all; where two do, both together do."""
+    all_skills = make_family(compose_run([]).env).skills
+    shown = {"original": [(10, 10), (10, 10)], "adaptive": [(40, 10), (40, 80)]}
+    for arm, rows in shown.items():
+        for seed, counts in enumerate(rows):
+            report = Successes(100, {**dict.fromkeys(all_skills, 0), **dict(zip(SKILLS, counts, strict=False))})
+            of_arm(tmp_path, arm, {seed: 1.0}, report=report, skills=all_skills)
+    study = collect(tmp_path)
+    found = carried(*study.arms)
+
+    def score(*percents: float) -> float:
+        return math.exp(sum(math.log(1 + each) for each in percents) / len(all_skills)) - 1
+
+    alone = score(40, 10) - score(10, 10)
+    both = score(40, 80) - score(10, 10)
+    coal = both - (score(25, 80) - score(25, 10))
+    diamond = both - (score(40, 45) - score(10, 45))
+    assert found["collect_coal"] == pytest.approx([alone, coal])
+    assert found["collect_diamond"] == pytest.approx([0, diamond])
+    assert found["wake_up"] == pytest.approx([0, 0])
+    (sheet,) = (one for one in answers(Analysis(study)) if one.title == "Which skills make the difference")
+    assert dict(sheet.rows)["collect_coal"].startswith(f"{(alone + coal) / 2:+.2f} [")
 
 
 def test_a_study_without_designs_has_no_such_tables(tmp_path: Path) -> None:

@@ -34,13 +34,12 @@ from envgen_exp.learners.intervals import score_interval, wilson
 from envgen_exp.learners.playing import play
 from envgen_exp.learners.ppo.agent import sample_actions
 from envgen_exp.reporting.references import sees
-from envgen_exp.reporting.statistics import mean_sd
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.answers import answers
-from envgen_exp.reporting.study.collect import Arm
+from envgen_exp.reporting.study.collect import Arm, Study
 from envgen_exp.reporting.study.packs import open_study
 from envgen_exp.reporting.study.parts import error_sheets, score_sheets
-from envgen_exp.reporting.study.tables import Sheet, sheets, skill_sheets
+from envgen_exp.reporting.study.tables import Sheet, sheets, skill_sheets, spread
 from envgen_exp.run.summary import Successes
 from envgen_exp.seeding import WorldSet
 
@@ -88,17 +87,12 @@ def interval(value: float, low: float, high: float) -> str:
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    mean, sd = mean_sd(values)
-    return f"{mean:.{digits}f} (n=1)" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
-
-
 def preset(arm: Arm) -> str:
     """What its agent is called."""
     return f"ppo={arm.runs[0].flat['ppo.name']}"
 
 
-def points(arm: Arm) -> list[tuple[int, list[Successes], list[float], list[float]]]:
+def evaluated(arm: Arm) -> list[tuple[int, list[Successes], list[float], list[float]]]:
     """Where it was evaluated: training steps, and by runs what was shown, the score and the return."""
     summaries = arm.summaries
     found = []
@@ -113,7 +107,7 @@ def scores(arms: Sequence[Arm], random: Random) -> list[str]:
     """The table of all arms, and each seed's own interval."""
     rows = [["random policy", "0", "-", interval(random.score, *random.ends), "-", f"{random.mean_return:.2f}", "-"]]
     for arm in arms:
-        for steps, counts, score, returns in points(arm):
+        for steps, counts, score, returns in evaluated(arm):
             shown = [spread([100 * each.rate(skill) for each in counts], 1) for skill in DEEP]
             rows.append(
                 [
@@ -130,7 +124,7 @@ def scores(arms: Sequence[Arm], random: Random) -> list[str]:
     deep = [f"{skill} %" for skill in DEEP]
     lines = table(("agent", "steps", "n", "report score %", "lowest seed", "return", *deep), rows)
     lines += ["", SCORES.format(episodes=f"{len(random.shown):,}"), *table(PUBLISHED[0], PUBLISHED[1:]), "", BESIDE]
-    header = ("agent", "seed", *(f"at {steps:,}" for steps, *_ in points(arms[0])), "training episodes, last phase")
+    header = ("agent", "seed", *(f"at {steps:,}" for steps, *_ in evaluated(arms[0])), "training episodes, last phase")
     seeds = []
     for arm in arms:
         for s in arm.summaries:
@@ -150,14 +144,14 @@ def skills_table(arms: Sequence[Arm], random: Random) -> list[str]:
         low, high = wilson(successes, episodes)
         cells = [f"{100 * successes / episodes:.1f} [{100 * low:.1f}, {100 * high:.1f}]"]
         for arm in arms:
-            for _, counts, *_ in points(arm):
+            for _, counts, *_ in evaluated(arm):
                 cells.append(spread([100 * each.rate(skill) for each in counts], 1))
         rows.append([skill, *cells])
-    headers = [f"{preset(arm)}, {steps / 1e6:.2f} M" for arm in arms for steps, *_ in points(arm)]
+    headers = [f"{preset(arm)}, {steps / 1e6:.2f} M" for arm in arms for steps, *_ in evaluated(arm)]
     return table(("skill", "random policy", *headers), rows)
 
 
-def study_page(analysis: Analysis, picture: Path) -> list[str]:
+def study_page(analysis: Analysis, picture: Path, beside: str) -> list[str]:
     """A study's tables as its sweep wrote them, and its curves."""
     study = analysis.study
     experiment, _, scale = study.folder.name.partition("-")
@@ -184,6 +178,7 @@ def study_page(analysis: Analysis, picture: Path) -> list[str]:
             weights=machine.get("parameters") or machine["weights"],
             sees=SEES[sees(runs[0])],
         ),
+        *([BESIDE_IT.format(pack=beside), ""] if beside else []),
     ]
     for run in study.unfinished:
         lines += [f"Not finished, in no number: {run.label}, seed {run.flat['seed']}.", ""]
@@ -217,8 +212,9 @@ def chart(analysis: Analysis) -> tuple[Callable[[Path], None], str]:
     family = study.arms[0].runs[0].family
     if isinstance(family, Parted):
         return functools.partial(charts.draw_parts, study.arms, family), PART_CURVES
-    if study.folder.name.startswith(result_lead.STUDY):
-        return functools.partial(charts.draw_verdict, analysis), f"{CURVES_OF_STUDY}{result_lead.CAPTION}"
+    if study.folder.name in (result_lead.STUDY, result_lead.MORE):
+        text = CURVES_OF_STUDY + result_lead.caption(study.arms)
+        return functools.partial(charts.draw_verdict, analysis), text
     return functools.partial(charts.draw_study, study.arms), STUDY_CURVES
 
 
@@ -249,7 +245,7 @@ def learning_page(arms: Sequence[Arm], random: Random, packs: Sequence[Path]) ->
 
 RESULTS = Path("docs/results.md")
 
-WITH = {"verdict_more": "verdict", "direct": "verdict"}
+WITH = {result_lead.MORE: result_lead.STUDY, "direct": result_lead.STUDY}
 """Packs whose arms stand beside those of another."""
 
 MADE = "What these numbers say: [results.md](../results.md). Made by `python tools/make_results.py {named}`."
@@ -319,6 +315,8 @@ those of their time, in their pack.
 
 CURVES_OF_STUDY = "![Score over training steps, arm by arm]({picture})\n\n"
 
+BESIDE_IT = "Beside its arms stand those of `docs/packs/{pack}.json`, whose page is [{pack}.md]({pack}.md)."
+
 STUDY_CURVES = """\
 ![Score over training steps, arm by arm]({picture})
 
@@ -367,19 +365,25 @@ def page(packs: Sequence[Path], pictures: Path | None = None) -> str:
             charts.draw_learning(lines, levels, pictures / "learning.svg")
         lines_of_page = learning_page(arms, random, packs)
     else:
-        beside = [pack.with_stem(WITH[pack.stem]) for pack in packs if pack.stem in WITH]
-        study = open_study([*packs, *beside])
+        beside = WITH.get(packs[0].stem, "")
+        study = open_study([*packs, *([packs[0].with_stem(beside)] if beside else [])])
         if any(not arm.runs[0].trains for arm in study.arms):
-            head, tables = result_played.page(study, WITH[packs[0].stem])
+            head, tables = result_played.page(study, beside)
             lines_of_page = [*head, "", *(line for table in tables for line in told(table))]
         else:
             analysis, picture = Analysis(study), f"{study.folder.name}.svg"
             if pictures is not None:
                 chart(analysis)[0](pictures / picture)
-            lines_of_page = study_page(analysis, Path("../pictures") / picture)
+            lines_of_page = study_page(analysis, Path("../pictures") / picture, beside)
     title, *rest = lines_of_page
     named = " ".join(f"docs/packs/{pack.name}" for pack in packs)
     return "\n".join([title, "", MADE.format(named=named), *rest]).strip() + "\n"
+
+
+def verdict(folder: Path) -> Study:
+    """What docs/results.md leads with: the core, and what is there of the other arms."""
+    found = [folder / f"{name}.json" for name in (result_lead.STUDY, result_lead.MORE)]
+    return open_study([pack for pack in found if pack.exists()])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -389,8 +393,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     file = page_of(packs)
     write_atomic(file, page(packs, RESULTS.parent / "pictures").encode())
     print(f"written to {file}")
-    if file.stem == result_lead.STUDY:
-        fill([str(RESULTS)], result_lead.FIRST_LINE, lambda: result_lead.lead(Analysis(open_study(packs))))
+    if file.stem in (result_lead.STUDY, result_lead.MORE):
+        fill([str(RESULTS)], result_lead.FIRST_LINE, lambda: result_lead.lead(Analysis(verdict(packs[0].parent))))
 
 
 if __name__ == "__main__":

@@ -25,13 +25,13 @@ PAGE = """\
 WHOLE = """\
 An episode of `original`'s agent takes {length:.0f} steps. At these {seconds:.1f} seconds a step one of that length
 would take {calls:,.0f} calls and {minutes:.0f} minutes of the model; the run that designs takes {asked:.1f} calls
-(four, and repairs) and {designing:.1f} minutes, once for all episodes that its agent then plays. The model that plays
-learns nothing meanwhile. It was alone on two cores; the designing runs went two at a time, which slows a call.
+({cycles}, and repairs) and {designing:.1f} minutes, once for all episodes that its agent then plays. The model that
+plays learns nothing meanwhile. Whatever else the machine did slows a call.
 """
 
 EPISODES = """\
-All were cut, so that their returns can't be compared with those of whole episodes. Repairs are questions for an answer
-that named no action, idle are steps for which none named one.
+{cut} of {all} were cut, and may return less than whole ones. Repairs are questions for an answer that named no
+action, idle are steps for which none named one.
 """
 
 
@@ -55,6 +55,7 @@ def page(study: Study, beside: str) -> tuple[list[str], list[Sheet]]:
         seconds=seconds,
         calls=length * sum(took["calls"]) / sum(took["steps"]),
         minutes=length * seconds / 60,
+        cycles=designs.runs[0].flat["cycles"],
         asked=statistics.fmean(one.spent.calls for one in designs.runs),
         designing=statistics.fmean(one.spent.seconds for one in designs.runs) / 60,
     )
@@ -93,14 +94,15 @@ def _episodes(run: FoundRun) -> Sheet:
         rows.append([f"{number + 1}", *counts, *cells])
     return Sheet(
         "Its episodes",
-        EPISODES.strip(),
+        EPISODES.format(cut=round(sum(took["cut"])), all=len(rows)).strip(),
         ("episode", "steps", "calls", "repairs", "idle", "seconds a step", "most frequent", "return", "skills shown"),
         rows,
     )
 
 
 def _took(run: FoundRun) -> dict[str, list[float]]:
-    return {name: [value or 0.0 for value in values] for name, values in _packed(run).takings.items()}
+    named = {name: values for name, values in _packed(run).takings.items() if name != "dollars"}
+    return {name: [value for value in values if value is not None] for name, values in named.items()}
 
 
 def _packed(run: FoundRun) -> PackedRun:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from envgen_exp.families.design import settings_key
 from envgen_exp.reporting.statistics import Groups, mean_interval, units
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun, comparable
-from envgen_exp.reporting.study.curves import WINDOWS, designs, rate_of, targets
+from envgen_exp.reporting.study.curves import WINDOWS, counted, designs, rate_of, targets
 from envgen_exp.reporting.study.tables import Sheet, SkillsOfArm, average, skill_parts, spread
 from envgen_exp.tracking.progress import duration
 
@@ -86,8 +86,8 @@ def answers(analysis: Analysis) -> list[Sheet]:
     """The tables, as far as there is something in them."""
     arms = analysis.study.arms
     parts = list(skill_parts(analysis, 4))
-    made = [_designs(arms), *map(_named, parts), *map(_chosen, parts), _minutes(arms), *map(_unlocks, parts)]
-    return [sheet for sheet in made if sheet.rows]
+    made = [_designs(arms), *map(_named, parts), *map(_chosen, parts), _minutes(arms), _carried(analysis)]
+    return [sheet for sheet in [*made, *map(_unlocks, parts)] if sheet.rows]
 
 
 def _originals(arm: Arm, arms: Sequence[Arm]) -> Mapping[int, FoundRun]:
@@ -127,13 +127,16 @@ def _cycles(arm: Arm, originals: Mapping[int, FoundRun]) -> Iterator[list[str]]:
 
 
 def _named(part: Sequence[SkillsOfArm]) -> Sheet:
-    by_arm = {arm.label: [wanted for run in arm.runs for wanted in targets(run).values()] for arm, _ in part}
+    by_arm = {
+        arm.label: [wanted for run in arm.runs for cycle, wanted in targets(run).items() if cycle > 1]
+        for arm, _ in part
+    }
     naming = {label: cycles for label, cycles in by_arm.items() if any(cycles)}
     return Sheet(
         "Which skills the designs name",
-        "Percent of the cycles, over all runs, in which at least one design is to train the skill; arms whose designs "
-        "name none are left out. A compact prompt leaves out an agent's strongest skills, and has each design choose "
-        "from a group of the others.",
+        "Percent of the cycles after the first, over all runs, in which at least one design is to train the skill: in "
+        "the first nothing is known of the agent. Arms whose designs name none are left out. A compact prompt leaves "
+        "out an agent's strongest skills, and has each design choose from a group of the others, weakest first.",
         ("skill", *naming),
         [
             [
@@ -150,15 +153,18 @@ def _chosen(part: Sequence[SkillsOfArm]) -> Sheet:
     by_arm = {arm.label: [d for run in arm.runs for some in designs(run).values() for d in some] for arm, _ in part}
     made = {label: [_plain(design) for design in some] for label, some in by_arm.items() if some}
     keys = dict.fromkeys(key for some in made.values() for design in some for key in design)
+    held = {arm.label: [one for run in arm.runs for one in counted(run)] for arm, _ in part}
+    things = dict.fromkeys(what for label in made for one in held[label] for what in one)
     rows = [
         ["designs", *(f"{len(some):,}" for some in made.values())],
         ["distinct", *(f"{len(set(map(settings_key, some))):,}" for some in made.values())],
         *([key, *(_most([one[key] for one in some if key in one]) for some in made.values())] for key in keys),
+        *([f"{what}, mean", *(_mean(one.get(what) for one in held[label]) for label in made)] for what in things),
     ]
     return Sheet(
         "What the designs set",
         f"The {MOST} most frequent values of each setting, with the share of an arm's designs that have this value. "
-        "Distinct: how many of the designs differ.",
+        "Distinct: how many of the designs differ. Below, where it was counted, what their worlds hold, on average.",
         ("", *made),
         rows if made else [],
     )
@@ -174,17 +180,23 @@ def _most(values: Sequence[object]) -> str:
     return ", ".join(f"{value} ({100 * count / len(values):.0f} %)" for value, count in counts) or "-"
 
 
+def _mean(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return average(known) if known else "-"
+
+
 def _column(sets: Sequence[Sequence[Taught]], name: str) -> list[list[float]]:
     """One of the numbers by design set, of the runs that have it."""
     found = [[value for one in some if (value := getattr(one, name)) is not None] for some in sets]
     return [group for group in found if group]
 
 
-def _points(groups: Groups) -> str:
+def _points(groups: Groups, digits: int = 1) -> str:
     if not groups:
         return "-"
     ends = mean_interval(groups)
-    return f"{units(groups).mean():+.1f}" + (f" [{ends[0]:+.1f}, {ends[1]:+.1f}]" if ends else "")
+    mean, *both = (f"{value:+.{digits}f}" for value in (units(groups).mean(), *(ends or ())))
+    return f"{mean} [{', '.join(both)}]" if both else mean
 
 
 @dataclass(frozen=True)
@@ -232,6 +244,41 @@ def _slope(run: FoundRun) -> float | None:
     return float(np.polyfit([x for x, _ in known], [y for _, y in known], 1)[0]) if len(known) > 1 else None
 
 
+def _carried(analysis: Analysis) -> Sheet:
+    mains = [one for one in analysis.contrasts if (one.ours.name, one.theirs.name) in analysis.study.mains]
+    found = {f"{one.ours.label} - {one.theirs.label}": carried(one.ours, one.theirs) for one in mains}
+    known = {label: skills for label, skills in found.items() if skills}
+    return Sheet(
+        "Which skills make the difference",
+        "Points of the main difference that are gone where both runs of a pair get their mean of one skill's success, "
+        "with 95 % intervals, corrected for nothing: it says where a difference comes from, and tests nothing.",
+        ("skill", *known),
+        [
+            [skill, *(_points([skills[skill]] if skill in skills else [], 2) for skills in known.values())]
+            for skill in dict.fromkeys(skill for skills in known.values() for skill in skills)
+        ],
+    )
+
+
+def carried(ours: Arm, theirs: Arm) -> dict[str, list[float]]:
+    """By skill, for each pair of runs with the same seed, the points of their difference in score that are its own.
+
+    A share of what is no sum, the score: together they are about the difference. Empty for arms of a family without a
+    score here, and for arms without such pairs.
+    """
+    sides = [{run.flat["seed"]: run.summary for run in arm.runs if run.summary} for arm in (ours, theirs)]
+    found: dict[str, list[float]] = defaultdict(list)
+    for seed in sorted(sides[0].keys() & sides[1].keys()):
+        rates = [{skill: side[seed].report.rate(skill) for skill in side[seed].skills} for side in sides]
+        whole = _difference(*map(ours.score_of, rates))
+        for skill in rates[0]:
+            alike = {skill: statistics.fmean(one[skill] for one in rates)}
+            own = _difference(whole, _difference(*(ours.score_of({**one, **alike}) for one in rates)))
+            if own is not None:
+                found[skill].append(own)
+    return dict(found)
+
+
 def _unlocks(part: Sequence[SkillsOfArm]) -> Sheet:
     known = any(rate_of(part[0][1][0].skill) in run.windows for arm, _ in part for run in arm.runs)
     return Sheet(
@@ -239,7 +286,8 @@ def _unlocks(part: Sequence[SkillsOfArm]) -> Sheet:
         f"Training steps, in designs and in the original, until a skill is shown in {100 * PASSED:.0f} % of the "
         f"training episodes in the original, looked at by each {WINDOWS}th of the training: median over runs, and how "
         "many came there; never: fewer than half. The paper's Figure 5 takes the first episode that shows a skill, "
-        "which is luck and comes sooner where more episodes are played.",
+        "which is luck and comes sooner where more episodes are played. A window that lies in designs alone has no "
+        "episode of the original, and the first one may: a skill that came in it is counted in the next.",
         ("skill", *(arm.label for arm, _ in part)),
         [[one.skill, *(_unlock(arm, one.skill) for arm, _ in part)] for one in part[0][1] if known],
     )

@@ -59,6 +59,13 @@ def designs(run: RunRecord) -> dict[int, list[Mapping[str, Any]]]:
     return {cycle: some for cycle, some in found.items() if some}
 
 
+def counted(run: RunRecord) -> list[Mapping[str, float]]:
+    """Of each of its designs that was checked, what a world holds on average."""
+    proposed = [run.result(phase) for phase in run.phases if phase.endswith("-design")]
+    checks = [check for one in proposed for check in one.get("proposal", {}).get("checks", ())]
+    return [check["counts"] for check in checks if check and check.get("counts")]
+
+
 def targets(run: RunRecord) -> dict[int, set[str]]:
     """By cycle that trained in designs, the skills that at least one of these is to train."""
     return {cycle: {name for d in some for name in d["targets"]} for cycle, some in designs(run).items()}

@@ -94,7 +94,7 @@ def _differences(analysis: Analysis, title: str, words: str, first: str, numbers
     rows = [
         [name, *(points(difference(c.ours, c.theirs, number)) for c in contrasts)] for name, number in numbers.items()
     ]
-    caption = f"{words}, with 95 % intervals: by pairs of runs with one seed, or Welch's; corrected for nothing."
+    caption = f"{words}, with 95 % intervals: by pairs of runs with the same seed, or Welch's; corrected for nothing."
     headers = (first, *(f"{c.ours.name} - {c.theirs.name}" for c in contrasts))
     return [Sheet(title, caption, headers, rows)] if contrasts else []
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from envgen_exp.reporting.statistics import mean_sd, units
+import numpy as np
+
+from envgen_exp.reporting.statistics import against_number, mean_sd, units
 from envgen_exp.reporting.study.analysis import (
     Analysis,
     ArmResult,
@@ -14,10 +17,10 @@ from envgen_exp.reporting.study.analysis import (
     updates,
 )
 from envgen_exp.reporting.study.claims import MARGIN
-from envgen_exp.reporting.study.collect import RIVALS, Arm, FoundRun, Study
-from envgen_exp.reporting.study.contrasts import Difference
+from envgen_exp.reporting.study.collect import RIVALS, Arm, FoundRun, Study, comparable
+from envgen_exp.reporting.study.contrasts import Difference, Number, difference
 from envgen_exp.reporting.study.preregistered import FEWEST, decided, mains, reasons
-from envgen_exp.run.summary import STEP_KINDS
+from envgen_exp.run.summary import STEP_KINDS, RunSummary
 from envgen_exp.tracking.progress import duration
 
 DIAGNOSTICS = "Diagnostics, not to be compared: "
@@ -40,7 +43,7 @@ def sheets(analysis: Analysis) -> list[Sheet]:
     """The tables of a study, as far as there is something in them."""
     made = []
     if analysis.arms:
-        made += [_results(analysis.arms), *_midway(analysis.arms), *_contrasts(analysis)]
+        made += [_results(analysis.arms), *_midway(analysis.arms), *_contrasts(analysis), *_beside_original(analysis)]
         made += [*_verdict(analysis), *_beside_paper(analysis.arms), *_costs(analysis.arms)]
     if analysis.diagnostics:
         made += [_results(analysis.diagnostics, DIAGNOSTICS), *_costs(analysis.diagnostics, DIAGNOSTICS)]
@@ -98,7 +101,7 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
     return [
         Sheet(
             "Differences",
-            "Points of report score with their 95 % interval and p, by pairs of runs with one seed (a t test, over "
+            "Points of report score with 95 % interval and p, by pairs of runs with the same seed (a t test, over "
             "design sets where runs share them); with 0 pairs, and beside it, Welch's. Corrected: one main contrast is "
             f"fixed before any run and tested alone, {main}; all others are one family, fixed too, and their p is "
             f"multiplied by its size, {len(RIVALS)}. Shuffled: a permutation test; ≥ is the smallest p it can give, "
@@ -126,6 +129,33 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
     ]
 
 
+def _beside_original(analysis: Analysis) -> list[Sheet]:
+    """What a reader asks of each arm, whatever was planned."""
+    arms = analysis.study.arms
+    steps = sorted({e.step for arm in arms for summary in arm.summaries for e in summary.midway})
+    numbers: dict[str, Number] = {f"{step:,} steps": functools.partial(_score_at, step) for step in steps}
+    numbers["at the end"] = _score
+    rows = [
+        [f"{arm.label} - {original.label}", *(points(difference(arm, original, number)) for number in numbers.values())]
+        for original in arms
+        for arm in arms
+        if original.name == "original" and arm.name != "original" and comparable(arm.runs[0], original.runs[0])
+    ]
+    caption = (
+        "Points of report score above the original's with 95 % intervals, by pairs of runs with the same seed, or "
+        "Welch's. Corrected for nothing; what does not stand under Differences was not planned."
+    )
+    return [Sheet("Beside the original", caption, ("difference", *numbers), rows)] if rows else []
+
+
+def _score(summary: RunSummary) -> float:
+    return summary.score
+
+
+def _score_at(step: int, summary: RunSummary) -> float | None:
+    return next((e.values["score/midway"] for e in summary.midway if e.step == step), None)
+
+
 def _verdict(analysis: Analysis) -> list[Sheet]:
     """What a preregistered study says, and where it helps, why."""
     said = [
@@ -141,8 +171,12 @@ def _verdict(analysis: Analysis) -> list[Sheet]:
             "By the rule that was fixed before the first run, in docs/verdict.md: of the 95 % interval of the main "
             f"difference, where all arms of the core have the same {FEWEST} seeds or more. It stands when all seeds "
             "are run; a part of them decides nothing. Where EnvGen helps, other differences with a corrected p below "
-            "0.05 say why. Last column as above.",
-            ("difference", "points [95 %]", "pairs", "corrected", "what it says", f"n for {MARGIN:g}"),
+            "0.05 say why. One pair less: p as in the first column with it, uncorrected, as each pair in turn is left "
+            "out, to see how much hangs on one; it decides nothing. Last column as above.",
+            (
+                *("difference", "points [95 %]", "pairs", "corrected", "what it says"),
+                *("p, one pair less", f"n for {MARGIN:g}"),
+            ),
             [
                 [
                     f"{one.ours.label} - {one.theirs.label}",
@@ -150,12 +184,24 @@ def _verdict(analysis: Analysis) -> list[Sheet]:
                     str(one.difference.pairs),
                     p_value(one.corrected),
                     words,
+                    one_less(one.difference),
                     "-" if one.needed is None else f"{one.needed:,}",
                 ]
                 for one, words in said
             ],
         )
     ]
+
+
+def one_less(found: Difference) -> str:
+    """How far p goes as each pair in turn is left out."""
+    values = units(found.paired) if found.paired else np.zeros(0)
+    tests = [against_number([np.delete(values, place).tolist()], 0.0) for place in range(len(values))]
+    found_p = [test.p for test in tests if test]
+    if not found_p:
+        return "-"
+    above = sum(p >= 0.05 for p in found_p)
+    return f"{p_value(min(found_p))} to {p_value(max(found_p))}, not below 0.05 in {above} of {len(found_p)}"
 
 
 def points(found: Difference) -> str:
@@ -278,12 +324,12 @@ def _rate(one: SkillResult) -> str:
     return f"{one.mean:.1f}{_ends(one.mean_interval, 1)}"
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], digits: int = 2) -> str:
     """Mean ± sample standard deviation; 'n=1' stands where one run has no spread, '-' where there is no number."""
     if not values:
         return "-"
     mean, sd = mean_sd(values)
-    return f"{mean:.2f} (n=1)" if sd is None else f"{mean:.2f} ± {sd:.2f}"
+    return f"{mean:.{digits}f} (n=1)" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
 def dollars(arm: Arm) -> str:

@@ -172,8 +172,8 @@ def _all_arms(folder: Path) -> tuple[Arm, ...]:
 
 RULE = f"""\
 Each claim is tested by a difference of two arms on the same number of training steps, or against a number of the
-paper. The test is a t test over pairs of runs with one seed, which share first weights and report worlds, or Welch's
-where runs have no partner. **One family**: both sides of every claim that is decided on this page are corrected
+paper. The test is a t test over pairs of runs with the same seed, which share first weights and report worlds, or
+Welch's where runs have no partner. **One family**: both sides of every claim that is decided on this page are corrected
 together, after Holm, and a side is shown where its corrected p is below 0.05. The verdicts exclude each other:
 
 - **replicated**: the difference is shown to be above zero, and is not shown to be below half the paper's. For "as
