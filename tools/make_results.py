@@ -164,7 +164,8 @@ def study_page(analysis: Analysis, picture: Path, beside: str) -> list[str]:
     ]
     typed = f"make sweep STUDY={experiment}" + (f" SCALE={scale}" if scale else "")
     launcher = "hydra/launcher=joblib hydra.launcher.n_jobs=2"
-    models = sorted({str(run.flat["llm.model"]) for run in runs if run.asks and run.flat["llm.kind"] != "offline"})
+    asked = [run for run in runs if run.asks and run.flat["llm.kind"] != "offline"]
+    models = sorted({str(run.flat["llm.model"] or "recordings") for run in asked})
     machine = runs[0].machine
     lines = [
         f"# Study: {experiment}" + (f" at `scale={scale}`" if scale else ""),

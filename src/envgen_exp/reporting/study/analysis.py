@@ -146,6 +146,8 @@ class Analysis:
         few = [arm.label for arm in self.study.arms if len(arm.runs) == 1]
         if few:
             notes.append(f"one run has no spread and no interval: {'; '.join(few)}")
+        if len({frozenset(run.flat["seed"] for run in arm.runs) for arm in self.study.arms}) > 1:
+            notes.append("arms differ in their seeds: means are over each one's own, differences go by those of both")
         names = {arm.name for arm in self.study.arms}
         compared = {(one.ours.name, one.theirs.name) for one in self.contrasts}
         for pair in self.study.contrasts:
