@@ -107,11 +107,16 @@ def test_the_first_episode_that_shows_a_skill_is_filmed(
     folder: Path, player: Player, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slots = player.config.evaluation.num_envs
-    records, _ = play.watch(player, None, slots, 5, 0)
     skill = FAMILY.skills.index("collect_wood")
-    shown = min(record.slot for record in records if record.skills[skill])
-    assert shown > 0
-    command = [str(folder), "--seed", "5", "--device", "cpu", "--skill"]
+
+    def first(seed: int) -> int:
+        """The slot that shows it; weights differ in their last bits from machine to machine, and so what is shown."""
+        records, _ = play.watch(player, None, slots, seed, 0)
+        return min((record.slot for record in records if record.skills[skill]), default=0)
+
+    seed, shown = next((seed, slot) for seed in range(5, 50) if (slot := first(seed)))
+    records, _ = play.watch(player, None, slots, seed, 0)
+    command = [str(folder), "--seed", str(seed), "--device", "cpu", "--skill"]
     assert main([*command, "collect_wood"]) == 0
     printed = capsys.readouterr().out
     assert f"collect_wood: episode {shown + 1} of those played" in printed
