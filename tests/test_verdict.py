@@ -28,11 +28,12 @@ from envgen_exp.llm.replay import Replay
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.answers import answers, carried, taught
 from envgen_exp.reporting.study.collect import collect
+from envgen_exp.reporting.study.contrasts import Difference
 from envgen_exp.reporting.study.packs import merged, open_study, opened, pack
 from envgen_exp.reporting.study.page_of_study import render
 from envgen_exp.reporting.study.preregistered import FEWEST, HARMS, HELPS, OPEN, SAME, WHY, decided, mains, reasons
 from envgen_exp.reporting.study.table_files import markdown
-from envgen_exp.reporting.study.tables import sheets
+from envgen_exp.reporting.study.tables import _seen, sheets
 from envgen_exp.run import clone
 from envgen_exp.run.plan import training_steps
 from envgen_exp.run.summary import Successes
@@ -168,6 +169,7 @@ def test_each_arm_stands_beside_the_original_at_each_evaluation(tmp_path: Path) 
         mean = float(np.mean(scores[arm] - scores["original"]))
         assert row[0].startswith(f"{arm}, ")
         assert row[1] == f"{mean:+.2f} [{low:.2f}, {high:.2f}]"
+    assert _seen(Difference([], [[1.0, 2.0]], [])) == "-"  # an evaluation that the original has not
 
 
 def test_seeds_that_an_arm_lacks_and_other_studies_have_no_verdict(tmp_path: Path) -> None:
@@ -361,9 +363,9 @@ def test_what_one_skill_makes_of_a_difference(tmp_path: Path) -> None:
     both = score(40, 80) - score(10, 10)
     coal = both - (score(25, 80) - score(25, 10))
     diamond = both - (score(40, 45) - score(10, 45))
-    assert found["collect_coal"] == pytest.approx([alone, coal])
-    assert found["collect_diamond"] == pytest.approx([0, diamond])
-    assert found["wake_up"] == pytest.approx([0, 0])
+    assert found["collect_coal"] == [pytest.approx([alone, coal])]
+    assert found["collect_diamond"] == [pytest.approx([0, diamond])]
+    assert found["wake_up"] == [pytest.approx([0, 0])]
     (sheet,) = (one for one in answers(Analysis(study)) if one.title == "Which skills make the difference")
     assert dict(sheet.rows)["collect_coal"].startswith(f"{(alone + coal) / 2:+.2f} [")
 

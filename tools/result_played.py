@@ -26,7 +26,7 @@ WHOLE = """\
 An episode of `original`'s agent takes {length:.0f} steps. At these {seconds:.1f} seconds a step one of that length
 would take {calls:,.0f} calls and {minutes:.0f} minutes of the model; the run that designs takes {asked:.1f} calls
 ({cycles}, and repairs) and {designing:.1f} minutes, once for all episodes that its agent then plays. The model that
-plays learns nothing meanwhile. Whatever else the machine did slows a call.
+plays learns nothing meanwhile. The runs that design went two at a time, so that their seconds are rather too many.
 """
 
 EPISODES = """\

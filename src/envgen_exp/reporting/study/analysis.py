@@ -147,7 +147,10 @@ class Analysis:
         if few:
             notes.append(f"one run has no spread and no interval: {'; '.join(few)}")
         if len({frozenset(run.flat["seed"] for run in arm.runs) for arm in self.study.arms}) > 1:
-            notes.append("arms differ in their seeds: means are over each one's own, differences go by those of both")
+            notes.append(
+                "arms differ in their seeds: an arm's mean is over its own, a difference over the pairs that its row "
+                "counts or, with 0 pairs, over all runs of both arms"
+            )
         names = {arm.name for arm in self.study.arms}
         compared = {(one.ours.name, one.theirs.name) for one in self.contrasts}
         for pair in self.study.contrasts:

@@ -15,6 +15,7 @@ from envgen_exp.families.design import settings_key
 from envgen_exp.reporting.statistics import Groups, mean_interval, units
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.collect import Arm, FoundRun, comparable
+from envgen_exp.reporting.study.contrasts import pairs
 from envgen_exp.reporting.study.curves import WINDOWS, counted, designs, rate_of, targets
 from envgen_exp.reporting.study.tables import Sheet, SkillsOfArm, average, skill_parts, spread
 from envgen_exp.tracking.progress import duration
@@ -135,8 +136,9 @@ def _named(part: Sequence[SkillsOfArm]) -> Sheet:
     return Sheet(
         "Which skills the designs name",
         "Percent of the cycles after the first, over all runs, in which at least one design is to train the skill: in "
-        "the first nothing is known of the agent. Arms whose designs name none are left out. A compact prompt leaves "
-        "out an agent's strongest skills, and has each design choose from a group of the others, weakest first.",
+        "the first nothing is known of the agent. Arms that keep their first designs repeat them; those whose designs "
+        "name none are left out. Where a small model is asked, its compact prompt leaves out the agent's strongest "
+        "skills and has each design choose from a group of the others, weakest first.",
         ("skill", *naming),
         [
             [
@@ -254,28 +256,31 @@ def _carried(analysis: Analysis) -> Sheet:
         "with 95 % intervals, corrected for nothing: it says where a difference comes from, and tests nothing.",
         ("skill", *known),
         [
-            [skill, *(_points([skills[skill]] if skill in skills else [], 2) for skills in known.values())]
+            [skill, *(_points(skills.get(skill, []), 2) for skills in known.values())]
             for skill in dict.fromkeys(skill for skills in known.values() for skill in skills)
         ],
     )
 
 
-def carried(ours: Arm, theirs: Arm) -> dict[str, list[float]]:
-    """By skill, for each pair of runs with the same seed, the points of their difference in score that are its own.
+def carried(ours: Arm, theirs: Arm) -> dict[str, Groups]:
+    """By skill, for each pair of runs, the points of their difference in score that are its own; pairs by design set.
 
     A share of what is no sum, the score: together they are about the difference. Empty for arms of a family without a
-    score here, and for arms without such pairs.
+    score here, and for arms whose runs are not compared in pairs.
     """
-    sides = [{run.flat["seed"]: run.summary for run in arm.runs if run.summary} for arm in (ours, theirs)]
-    found: dict[str, list[float]] = defaultdict(list)
-    for seed in sorted(sides[0].keys() & sides[1].keys()):
-        rates = [{skill: side[seed].report.rate(skill) for skill in side[seed].skills} for side in sides]
-        whole = _difference(*map(ours.score_of, rates))
-        for skill in rates[0]:
-            alike = {skill: statistics.fmean(one[skill] for one in rates)}
-            own = _difference(whole, _difference(*(ours.score_of({**one, **alike}) for one in rates)))
-            if own is not None:
-                found[skill].append(own)
+    found: dict[str, list[list[float]]] = defaultdict(list)
+    for group in pairs(ours, theirs, lambda s: s.score):
+        owned: dict[str, list[float]] = defaultdict(list)
+        for both in group:
+            rates = [{skill: s.report.rate(skill) for skill in s.skills} for (run, _) in both if (s := run.summary)]
+            whole = _difference(*map(ours.score_of, rates))
+            for skill in rates[0]:
+                alike = {skill: statistics.fmean(one[skill] for one in rates)}
+                own = _difference(whole, _difference(*(ours.score_of({**one, **alike}) for one in rates)))
+                if own is not None:
+                    owned[skill].append(own)
+        for skill, points in owned.items():
+            found[skill].append(points)
     return dict(found)
 
 
@@ -286,8 +291,9 @@ def _unlocks(part: Sequence[SkillsOfArm]) -> Sheet:
         f"Training steps, in designs and in the original, until a skill is shown in {100 * PASSED:.0f} % of the "
         f"training episodes in the original, looked at by each {WINDOWS}th of the training: median over runs, and how "
         "many came there; never: fewer than half. The paper's Figure 5 takes the first episode that shows a skill, "
-        "which is luck and comes sooner where more episodes are played. A window that lies in designs alone has no "
-        "episode of the original, and the first one may: a skill that came in it is counted in the next.",
+        "which is luck and comes sooner where more episodes are played. A window in which all training was in "
+        "designs, as in the first it may be, has no episode of the original. What came in it is counted later, so "
+        "that arms with designs look later than original.",
         ("skill", *(arm.label for arm, _ in part)),
         [[one.skill, *(_unlock(arm, one.skill) for arm, _ in part)] for one in part[0][1] if known],
     )

@@ -25,13 +25,16 @@ from envgen_exp.run.summary import RunSummary
 
 Number = Callable[[RunSummary], float | None]
 
+Known = tuple[FoundRun, float]
+"""A run and its number."""
+
 
 @dataclass(frozen=True)
 class Difference:
     """`ours` minus `theirs`."""
 
     paired: Groups
-    """Differences of the runs with one seed, by design set; empty where the arms can't be paired."""
+    """Differences of the runs with the same seed, by design set; empty where the arms can't be paired."""
     ours: Groups
     theirs: Groups
 
@@ -86,7 +89,8 @@ class Difference:
 
 def difference(ours: Arm, theirs: Arm, number: Number) -> Difference:
     """The difference in a number of two arms' runs."""
-    return Difference(_paired(ours, theirs, number), ours.groups(number), theirs.groups(number))
+    paired = [[mine - other for (_, mine), (_, other) in group] for group in pairs(ours, theirs, number)]
+    return Difference(paired, ours.groups(number), theirs.groups(number))
 
 
 def against(ours: Arm, number: Number, known: float) -> Difference:
@@ -95,8 +99,8 @@ def against(ours: Arm, number: Number, known: float) -> Difference:
     return Difference([[value - known for value in group] for group in groups], groups, [])
 
 
-def _paired(ours: Arm, theirs: Arm, number: Number) -> Groups:
-    """Runs with one seed share first weights and report worlds: their differences, by what else is shared.
+def pairs(ours: Arm, theirs: Arm, number: Number) -> list[list[tuple[Known, Known]]]:
+    """Runs with the same seed share first weights and report worlds: both with their number, by what else is shared.
 
     Empty where a run of the arm with fewer has no partner, or the arms share designs among other seeds: then pairs
     would be fewer or less independent than the runs are.
@@ -106,16 +110,16 @@ def _paired(ours: Arm, theirs: Arm, number: Number) -> Groups:
     if not both or len(both) < min(map(len, sides)):
         return []
     nested = [side for side, arm in zip(sides, (ours, theirs), strict=True) if len(arm.sets) > 1]
-    groups: dict[object, list[float]] = defaultdict(list)
+    groups: dict[object, list[tuple[Known, Known]]] = defaultdict(list)
     for seed in sorted(both):
         shared = {side[seed][0].design_set for side in nested}
         if len(shared) > 1:
             return []
-        groups[next(iter(shared), None)].append(sides[0][seed][1] - sides[1][seed][1])
+        groups[next(iter(shared), None)].append((sides[0][seed], sides[1][seed]))
     return list(groups.values())
 
 
-def _by_seed(arm: Arm, number: Number) -> dict[int, tuple[FoundRun, float]]:
+def _by_seed(arm: Arm, number: Number) -> dict[int, Known]:
     """An arm's runs that have the number; none where a seed stands there twice."""
     known = [(run, value) for run in arm.runs if run.summary and (value := number(run.summary)) is not None]
     seeds = Counter(run.flat["seed"] for run, _ in known)

@@ -136,7 +136,7 @@ def _beside_original(analysis: Analysis) -> list[Sheet]:
     numbers: dict[str, Number] = {f"{step:,} steps": functools.partial(_score_at, step) for step in steps}
     numbers["at the end"] = _score
     rows = [
-        [f"{arm.label} - {original.label}", *(points(difference(arm, original, number)) for number in numbers.values())]
+        [f"{arm.label} - {original.label}", *(_seen(difference(arm, original, number)) for number in numbers.values())]
         for original in arms
         for arm in arms
         if original.name == "original" and arm.name != "original" and comparable(arm.runs[0], original.runs[0])
@@ -146,6 +146,11 @@ def _beside_original(analysis: Analysis) -> list[Sheet]:
         "Welch's. Corrected for nothing; what does not stand under Differences was not planned."
     )
     return [Sheet("Beside the original", caption, ("difference", *numbers), rows)] if rows else []
+
+
+def _seen(found: Difference) -> str:
+    """'-' where an arm has no such evaluation."""
+    return points(found) if found.paired or (found.ours and found.theirs) else "-"
 
 
 def _score(summary: RunSummary) -> float:
@@ -171,8 +176,9 @@ def _verdict(analysis: Analysis) -> list[Sheet]:
             "By the rule that was fixed before the first run, in docs/verdict.md: of the 95 % interval of the main "
             f"difference, where all arms of the core have the same {FEWEST} seeds or more. It stands when all seeds "
             "are run; a part of them decides nothing. Where EnvGen helps, other differences with a corrected p below "
-            "0.05 say why. One pair less: p as in the first column with it, uncorrected, as each pair in turn is left "
-            "out, to see how much hangs on one; it decides nothing. Last column as above.",
+            "0.05 say why. One pair less: the lowest and the highest p, uncorrected, as each pair (design set, where "
+            "runs share them) in turn is left out, and how often it is not below 0.05; it decides nothing. Last column "
+            "as under Differences.",
             (
                 *("difference", "points [95 %]", "pairs", "corrected", "what it says"),
                 *("p, one pair less", f"n for {MARGIN:g}"),
