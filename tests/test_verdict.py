@@ -33,7 +33,7 @@ from envgen_exp.reporting.study.packs import merged, open_study, opened, pack
 from envgen_exp.reporting.study.page_of_study import render
 from envgen_exp.reporting.study.preregistered import FEWEST, HARMS, HELPS, OPEN, SAME, WHY, decided, mains, reasons
 from envgen_exp.reporting.study.table_files import markdown
-from envgen_exp.reporting.study.tables import _seen, sheets
+from envgen_exp.reporting.study.tables import points, sheets
 from envgen_exp.run import clone
 from envgen_exp.run.plan import training_steps
 from envgen_exp.run.summary import Successes
@@ -169,7 +169,7 @@ def test_each_arm_stands_beside_the_original_at_each_evaluation(tmp_path: Path) 
         mean = float(np.mean(scores[arm] - scores["original"]))
         assert row[0].startswith(f"{arm}, ")
         assert row[1] == f"{mean:+.2f} [{low:.2f}, {high:.2f}]"
-    assert _seen(Difference([], [[1.0, 2.0]], [])) == "-"  # an evaluation that the original has not
+    assert points(Difference([], [[1.0, 2.0]], [])) == "-"  # an evaluation that the original has not
 
 
 def test_seeds_that_an_arm_lacks_and_other_studies_have_no_verdict(tmp_path: Path) -> None:

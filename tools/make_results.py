@@ -318,9 +318,8 @@ CURVES_OF_STUDY = "![Score over training steps, arm by arm]({picture})\n\n"
 
 BESIDE_IT = "Beside its arms stand those of `docs/packs/{pack}.json`, whose page is [{pack}.md]({pack}.md)."
 
-STUDY_CURVES = """\
-![Score over training steps, arm by arm]({picture})
-
+STUDY_CURVES = f"""\
+{CURVES_OF_STUDY}\
 Training episodes in the original, by twentieths of the training steps: mean over seeds, band of one standard deviation;
 grey is `adaptive`. Points are missing where training was in designed worlds.
 """

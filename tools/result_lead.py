@@ -104,7 +104,7 @@ def lead(analysis: Analysis) -> list[str]:
 def _pays(gain: float, spent: ModelTime) -> str:
     """What the rule of docs/verdict.md says of the model's time."""
     if gain <= 0:
-        return "training on is the better use of it, where designs do not help"
+        return "training on is the better use of that time, where designs do not help"
     better = "" if mean_sd(spent.rises)[0] > gain else "not "
     return (
         f"by them `original` would rise by {spread(spent.rises)} points, did it go on in a straight line, and training "

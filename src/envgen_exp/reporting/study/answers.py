@@ -1,11 +1,11 @@
-"""What designs did and what they took: whether they taught what they claimed, when skills came, a model's minutes."""
+"""What designs did and took: what they taught, which skills make the difference, when skills came, a model's minutes."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +161,10 @@ def _chosen(part: Sequence[SkillsOfArm]) -> Sheet:
         ["designs", *(f"{len(some):,}" for some in made.values())],
         ["distinct", *(f"{len(set(map(settings_key, some))):,}" for some in made.values())],
         *([key, *(_most([one[key] for one in some if key in one]) for some in made.values())] for key in keys),
-        *([f"{what}, mean", *(_mean(one.get(what) for one in held[label]) for label in made)] for what in things),
+        *(
+            [f"{what}, mean", *(average([one[what] for one in held[label] if what in one]) for label in made)]
+            for what in things
+        ),
     ]
     return Sheet(
         "What the designs set",
@@ -180,11 +183,6 @@ def _plain(design: Mapping[str, Any]) -> Mapping[str, Any]:
 def _most(values: Sequence[object]) -> str:
     counts = Counter(map(str, values)).most_common(MOST)
     return ", ".join(f"{value} ({100 * count / len(values):.0f} %)" for value, count in counts) or "-"
-
-
-def _mean(values: Iterable[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return average(known) if known else "-"
 
 
 def _column(sets: Sequence[Sequence[Taught]], name: str) -> list[list[float]]:

@@ -52,17 +52,20 @@ def curve(run: RunRecord, training_steps: int) -> dict[str, list[float | None]]:
     return points
 
 
+def _proposals(run: RunRecord) -> dict[int, Mapping[str, Any]]:
+    proposed = [run.result(phase) for phase in run.phases if phase.endswith("-design")]
+    return {one["cycle"]: one["proposal"] for one in proposed if "proposal" in one}
+
+
 def designs(run: RunRecord) -> dict[int, list[Mapping[str, Any]]]:
     """By cycle that trained in designs, these."""
-    proposed = [run.result(phase) for phase in run.phases if phase.endswith("-design")]
-    found = {one["cycle"]: [d for d in one["proposal"]["designs"] if d] for one in proposed if "proposal" in one}
+    found = {cycle: [d for d in one["designs"] if d] for cycle, one in _proposals(run).items()}
     return {cycle: some for cycle, some in found.items() if some}
 
 
 def counted(run: RunRecord) -> list[Mapping[str, float]]:
     """Of each of its designs that was checked, what a world holds on average."""
-    proposed = [run.result(phase) for phase in run.phases if phase.endswith("-design")]
-    checks = [check for one in proposed for check in one.get("proposal", {}).get("checks", ())]
+    checks = [check for one in _proposals(run).values() for check in one.get("checks", ())]
     return [check["counts"] for check in checks if check and check.get("counts")]
 
 

@@ -136,7 +136,7 @@ def _beside_original(analysis: Analysis) -> list[Sheet]:
     numbers: dict[str, Number] = {f"{step:,} steps": functools.partial(_score_at, step) for step in steps}
     numbers["at the end"] = _score
     rows = [
-        [f"{arm.label} - {original.label}", *(_seen(difference(arm, original, number)) for number in numbers.values())]
+        [f"{arm.label} - {original.label}", *(points(difference(arm, original, number)) for number in numbers.values())]
         for original in arms
         for arm in arms
         if original.name == "original" and arm.name != "original" and comparable(arm.runs[0], original.runs[0])
@@ -146,11 +146,6 @@ def _beside_original(analysis: Analysis) -> list[Sheet]:
         "Welch's. Corrected for nothing; what does not stand under Differences was not planned."
     )
     return [Sheet("Beside the original", caption, ("difference", *numbers), rows)] if rows else []
-
-
-def _seen(found: Difference) -> str:
-    """'-' where an arm has no such evaluation."""
-    return points(found) if found.paired or (found.ours and found.theirs) else "-"
 
 
 def _score(summary: RunSummary) -> float:
@@ -211,7 +206,9 @@ def one_less(found: Difference) -> str:
 
 
 def points(found: Difference) -> str:
-    """A difference with its 95 % interval, or why it has none."""
+    """A difference with its 95 % interval, or why it has none; '-' where an arm has no such number."""
+    if not (found.paired or (found.ours and found.theirs)):
+        return "-"
     test = found.test
     return f"{found.points:+.2f}" + (_ends((test.low, test.high)) if test else _no_spread(found.count))
 
