@@ -1,4 +1,4 @@
-"""What designs did and took: what they taught, which skills make the difference, when skills came, a model's minutes."""
+"""What designs did and took: what they taught, which skills make a difference, when they came, a model's minutes."""
 
 from __future__ import annotations
 
