@@ -1,6 +1,6 @@
 """Stable-Baselines3's PPO, unmodified: trained in a designed world and the original, evaluated in the original.
 
-pip install 'envgen-exp[examples]'
+pip install '.[examples]'
 python examples/sb3_ppo.py --total-timesteps 100000
 """
 

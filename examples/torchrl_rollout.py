@@ -1,6 +1,6 @@
 """TorchRL's GymEnv, unmodified: its checks of specs, and a rollout of random actions in a design.
 
-pip install 'envgen-exp[examples]'
+pip install '.[examples]'
 python examples/torchrl_rollout.py --steps 200
 """
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llm_server import LLMServer
 
 # Before anything imports torch, wandb, litellm or matplotlib: they read these once.
 for name in [name for name in os.environ if name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD"))]:
@@ -57,6 +58,14 @@ def hermetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(socket.socket, "connect", refuse)
         patch.setattr(os, "fsync", lambda handle: None)
         yield
+
+
+@pytest.fixture
+def server(served: LLMServer) -> Iterator[LLMServer]:
+    """A module's server, well again before each test."""
+    served.script()
+    yield served
+    served.on_stage = lambda stage: None
 
 
 def pytest_collection_finish() -> None:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from llm_server import free_port
+from llm_server import NO_RULES, free_port
 
 from envgen_exp.config import LLMConfig
 from envgen_exp.llm.client import Client, Completion, make_client
@@ -25,12 +25,6 @@ WARM = "LLM_CRASH_CHILD_WARM"
 
 CALLS = ((1, "design"), (1, "repair"), (2, "design"))
 """What a run asks, in order."""
-
-
-class NoRules:
-    """A family of which only the client's part is needed."""
-
-    skill_rules = ()
 
 
 def config(url: str) -> LLMConfig:
@@ -47,7 +41,7 @@ def config(url: str) -> LLMConfig:
 
 
 def client(url: str, folder: Path) -> Client:
-    return make_client(config(url), folder, NoRules(), run="crash")
+    return make_client(config(url), folder, NO_RULES, run="crash")
 
 
 def ask_all(asking: Client) -> list[Completion]:

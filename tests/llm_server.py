@@ -22,7 +22,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
+
+NO_RULES = SimpleNamespace(skill_rules=())
+"""A family of which only the client's part is needed."""
 
 FAULTS = {
     "ok": "a good answer",

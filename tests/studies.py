@@ -11,20 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 
-from envgen_exp.config import RunConfig
 from envgen_exp.families import make_family
 from envgen_exp.families.crafter.config import CrafterConfig
-from envgen_exp.guard.frozen import freeze, plain
+from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.reading import load_yaml
 from envgen_exp.run import plan
 from envgen_exp.run.folder import FORMAT
 from envgen_exp.run.identity import identity_of
-from envgen_exp.run.schemas import register
+from envgen_exp.run.schemas import preset
 from envgen_exp.run.summary import RunSummary, Successes
-
-CONF = Path(__file__).parents[1] / "conf"
 
 SUMMARY = RunSummary(
     folder="runs/one",
@@ -62,9 +58,7 @@ SUMMARY = RunSummary(
 @functools.cache
 def composed(overrides: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """A config as plain values, and the names of its phases."""
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = freeze(compose("config", overrides=["scale=smoke", "ppo=laptop", *overrides]), RunConfig)
+    config = preset(("scale=smoke", "ppo=laptop", *overrides), {})
     return plain(config), tuple(phase.name for phase in plan.phases(config))
 
 

@@ -475,7 +475,7 @@ def test_the_plan_has_calls_and_dollars(capsys: pytest.CaptureFixture[str], monk
     assert costs["spring"] > 9 * costs["direct"] > 0
 
 
-def test_the_agents_settings_change_no_trained_run(tmp_path: Path) -> None:
+def test_the_agents_settings_change_no_trained_run() -> None:
     plain = compose_run([])
     assert identity(compose_run(["agent.episodes=7"])) == identity(plain)
     assert identity(compose_run(["agent=direct"])) != identity(plain)

@@ -16,6 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from envgen_exp.__main__ import main
 from envgen_exp.commands import cli, sweep
 from envgen_exp.commands.compose import CONF, compose_run
 from envgen_exp.commands.explain import groups_of
@@ -232,7 +233,7 @@ def test_no_line_holds_a_secret_of_the_environment(
     assert secret not in capsys.readouterr().err
 
 
-def test_a_secret_in_a_file_of_conf_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_in_a_file_of_conf_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "from-the-environment")
     with pytest.raises(EnvGenError, match=r"^tracker.entity=\S+: reads the environment variable") as caught:
         compose_run(["tracker.entity=${oc.env:WANDB_API_KEY}"])
@@ -467,6 +468,15 @@ def test_a_dry_sweep_tells_each_plan_and_writes_nothing(
     assert printed.out.count("LLM calls") == 2
     assert printed.out.count("whose rates its designer is told") == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", ["folder={}", "resume={}", "-m hydra.sweep.dir={}", "report {}", "report --claims {}", "play {}"]
+)
+def test_a_name_that_no_file_can_have_is_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.format("n" * 300).split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "n" * 300 in line
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str], pipeline: Pipeline) -> None:

@@ -79,7 +79,7 @@ def test_what_cannot_be_is_one_line(capsys: pytest.CaptureFixture[str], monkeypa
         assert says in error
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
     assert main([]) == 2
-    assert "pip install 'envgen-exp[dashboard]'" in capsys.readouterr().err
+    assert "pip install '.[dashboard]'" in capsys.readouterr().err
 
 
 class Handler(wandb_server.Handler):

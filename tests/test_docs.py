@@ -44,6 +44,13 @@ def test_the_reference_is_up_to_date() -> None:
     assert written == reference.reference(), "make reference writes it anew"
 
 
+def test_each_arm_has_a_row_and_each_command_is_named() -> None:
+    cells = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "designers.md").read_text(), re.MULTILINE)
+    assert {file.stem for file in (CONF / "arm").glob("*.yaml")} == set(re.findall(r"`(\w+)`", " ".join(cells)))
+    (row,) = (line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `__main__.py` |"))
+    assert [*COMMANDS] == row.partition(" COMMAND`: ")[2].rstrip(" |").split(", ")
+
+
 @pytest.mark.parametrize("family", ["crafter", "driving", "heist"])
 def test_the_reference_has_every_key_and_option(family: str) -> None:
     text = (ROOT / "docs" / "reference.md").read_text()

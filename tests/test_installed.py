@@ -6,12 +6,14 @@ builds all of it. The packages of an environment are links to those installed he
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
@@ -20,6 +22,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from runs import SMOKE, once
 
 from envgen_exp import __version__
@@ -149,7 +152,7 @@ def test_who_has_the_engines_alone_is_told_what_a_run_needs(light: Path, tmp_pat
         done = said(envgen, *words, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
-        assert "which is not installed: pip install 'envgen-exp[run]'" in done.stderr
+        assert "which is not installed: pip install '.[run]'" in done.stderr
 
 
 def test_the_wheel_runs_from_any_folder(full: Path, tmp_path: Path) -> None:
@@ -172,6 +175,27 @@ def test_the_wheel_runs_from_any_folder(full: Path, tmp_path: Path) -> None:
         assert program == str(envgen)
         again = said(program, *rest, more, cwd=work)
         assert (again.returncode, again.stderr) == (0, ""), command
+
+
+def test_the_extras_bring_all_that_the_source_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [project["optional-dependencies"][extra] for extra in ("run", "embedded", "dashboard")]
+    asked = map(Requirement, [*project["dependencies"], *(line for extra in extras for line in extra)])
+    there = {canonicalize_name(name) for one in asked for name in needed(one.name, frozenset(one.extras))}
+    sources = metadata.packages_distributions()
+    for top, file in imported():
+        assert there & set(map(canonicalize_name, sources[top])), f"{file} imports {top}"
+
+
+def imported() -> Iterator[tuple[str, Path]]:
+    """The packages of others that a file of the source imports, wherever in it."""
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                modules.append(node.module or "")
+            for top in {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {"envgen_exp"}:
+                yield top, file
 
 
 def test_an_editable_installation_adds_no_folder_but_src() -> None:

@@ -64,7 +64,7 @@ def test_who_has_the_engines_alone_is_told_what_to_install(monkeypatch: pytest.M
         raise ModuleNotFoundError("No module named 'hydra'", name="hydra")
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ModuleNotFoundError, match=r"envgen_exp.load needs hydra.*'envgen-exp\[run\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"envgen_exp.load needs hydra.*'\.\[run\]'"):
         _ = envgen_exp.load
 
 

@@ -41,12 +41,6 @@ def served() -> Iterator[LLMServer]:
         yield server
 
 
-@pytest.fixture
-def server(served: LLMServer) -> LLMServer:
-    served.script()
-    return served
-
-
 def config(url: str, **changes: Any) -> LLMConfig:
     local = LLMConfig(
         name="local",

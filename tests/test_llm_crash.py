@@ -39,13 +39,6 @@ def served() -> Iterator[LLMServer]:
         yield server
 
 
-@pytest.fixture
-def server(served: LLMServer) -> Iterator[LLMServer]:
-    served.script()
-    yield served
-    served.on_stage = lambda stage: None
-
-
 def kill_and_resume(
     forks: ForkServerContext,
     server: LLMServer,

@@ -36,13 +36,6 @@ def served() -> Iterator[LLMServer]:
         yield server
 
 
-@pytest.fixture
-def server(served: LLMServer) -> Iterator[LLMServer]:
-    served.script()
-    yield served
-    served.on_stage = lambda stage: None
-
-
 PRICE = prices.Prices(2e-6, 10e-6)
 ANYTHING = st.recursive(
     st.none()

@@ -110,7 +110,7 @@ def once(action: Callable[[], None], at: int) -> Callable[[Writing], None]:
     return tell
 
 
-def test_an_answer_has_the_schema_s_form_and_the_seed_decides_it(make: Make, tmp_path: Path) -> None:
+def test_an_answer_has_the_schema_s_form_and_the_seed_decides_it(make: Make) -> None:
     told: list[Writing] = []
     client = make(tell=told.append)
     first = client.complete(CHAT, PROMPTER.schema(), cycle=1)

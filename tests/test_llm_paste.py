@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import runs
 import warm
+from llm_server import NO_RULES
 from runs import SMOKE, rows, summary
 
 from envgen_exp.__main__ import main
@@ -34,13 +35,6 @@ from envgen_exp.llm.source import Message
 CHAT: list[Message] = [{"role": "system", "content": "Design."}, {"role": "user", "content": "Write one."}]
 RULES = skill_rules()
 ROOT = Path(__file__).parents[1]
-Person = threading.Thread
-
-
-class NoRules:
-    """A family of which only the client's part is needed."""
-
-    skill_rules = ()
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +49,7 @@ def config() -> LLMConfig:
 
 
 def client(config: LLMConfig, folder: Path) -> Client:
-    return make_client(config, folder / "llm", NoRules(), run="test")  # type: ignore[arg-type]
+    return make_client(config, folder / "llm", NO_RULES, run="test")  # type: ignore[arg-type]
 
 
 def waits(folder: Path, number: int = 1) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from llm_server import LLMServer
+from llm_server import NO_RULES, LLMServer
 
 from envgen_exp.config import LLMConfig, LLMKind
 from envgen_exp.errors import ConfigError, ReplayError, RunFolderError
@@ -16,13 +16,6 @@ from envgen_exp.llm import ledger
 from envgen_exp.llm.client import Client, check_ready, make_client
 from envgen_exp.llm.replay import _difference
 from envgen_exp.llm.source import Message
-
-
-class NoRules:
-    """A family of which only the client's part is needed."""
-
-    skill_rules = ()
-
 
 CALLS = ((1, "design"), (1, "repair"), (1, "repair"), (2, "design"))
 
@@ -46,14 +39,14 @@ def recorded(server: LLMServer, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A run folder with a real client's calls."""
     folder = tmp_path_factory.mktemp("recorded")
     config = LLMConfig(name="local", model="openai/default", api_base=server.url, max_repairs=4)
-    assert ask(make_client(config, folder / "llm", NoRules(), run="recorded")) == [f"to question {n}" for n in range(4)]
+    assert ask(make_client(config, folder / "llm", NO_RULES, run="recorded")) == [f"to question {n}" for n in range(4)]
     return folder
 
 
 def replay(recorded: Path, folder: Path, *, strict: bool = True) -> Client:
     config = LLMConfig(name="replay", kind=LLMKind.replay, replay_from=str(recorded), strict=strict)
     check_ready(config)
-    return make_client(config, folder / "llm", NoRules(), run="replay")
+    return make_client(config, folder / "llm", NO_RULES, run="replay")
 
 
 def test_the_same_answers_without_a_request(server: LLMServer, recorded: Path, tmp_path: Path) -> None:
@@ -95,16 +88,16 @@ def test_it_is_served_by_position_where_that_is_wanted(recorded: Path, tmp_path:
 
 
 def test_an_offline_run_can_be_replayed_too(tmp_path: Path) -> None:
-    offline = make_client(LLMConfig(name="offline", kind=LLMKind.offline), tmp_path / "llm", NoRules(), run="offline")
+    offline = make_client(LLMConfig(name="offline", kind=LLMKind.offline), tmp_path / "llm", NO_RULES, run="offline")
     text = offline.complete(chat(0), cycle=1).text
     assert replay(tmp_path, tmp_path / "again").complete(chat(0), cycle=1).text == text
 
 
 def test_what_a_resume_asked_anew_is_what_is_served(server: LLMServer, tmp_path: Path) -> None:
     config = LLMConfig(name="local", model="openai/default", api_base=server.url)
-    make_client(config, tmp_path / "llm", NoRules(), run="r").complete(chat(0), cycle=1)
+    make_client(config, tmp_path / "llm", NO_RULES, run="r").complete(chat(0), cycle=1)
     changed = dataclasses.replace(config, temperature=0.5)
-    make_client(changed, tmp_path / "llm", NoRules(), run="r").complete(chat(5), cycle=1)
+    make_client(changed, tmp_path / "llm", NO_RULES, run="r").complete(chat(5), cycle=1)
     assert replay(tmp_path, tmp_path / "again").complete(chat(5), cycle=1).text == "to question 5"
 
 

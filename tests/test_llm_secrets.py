@@ -20,7 +20,7 @@ import llm_server
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
-from llm_server import LLMServer
+from llm_server import NO_RULES, LLMServer
 
 from envgen_exp.commands import preview
 from envgen_exp.config import LLMConfig
@@ -38,13 +38,6 @@ from envgen_exp.llm.reply import parse_reply
 
 KEY = 'sk-planted/0123456789+abc"def'
 OTHER = "hunter2-correct-horse"
-TESTS = Path(__file__).parent
-
-
-class NoRules:
-    """A family of which only the client's part is needed."""
-
-    skill_rules = ()
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +85,7 @@ def test_nothing_leaks(
     server.script(fault, fault)
     shown = ""
     with caplog.at_level(logging.DEBUG):
-        client = make_client(config(server.url), tmp_path / "llm", NoRules(), run="secrets")
+        client = make_client(config(server.url), tmp_path / "llm", NO_RULES, run="secrets")
         try:
             shown = repr(client.complete([{"role": "user", "content": "hello"}], cycle=1))
         except LLMError as error:
@@ -110,13 +103,13 @@ def test_nothing_leaks(
 
 def test_what_was_hidden_is_named(server: LLMServer, tmp_path: Path) -> None:
     server.script("echo-reply")
-    client = make_client(config(server.url), tmp_path / "llm", NoRules(), run="secrets")
+    client = make_client(config(server.url), tmp_path / "llm", NO_RULES, run="secrets")
     assert client.complete([{"role": "user", "content": "hello"}], cycle=1).text.startswith("You sent Bearer [")
 
 
 def test_a_key_at_the_place_where_a_text_is_cut_is_hidden_whole(tmp_path: Path) -> None:
     with LLMServer(lambda messages: "x" * (MAX_TEXT - 12) + " " + KEY) as own:
-        client = make_client(config(own.url), tmp_path / "llm", NoRules(), run="secrets")
+        client = make_client(config(own.url), tmp_path / "llm", NO_RULES, run="secrets")
         assert not leaks(client.complete([{"role": "user", "content": "hello"}], cycle=1).text)
 
 
@@ -280,7 +273,7 @@ def test_a_key_in_use_is_hidden_whatever_its_variable_is_called(
         monkeypatch.setenv(f"MY_ACCESS_{number}", key)
         server.script("echo-reply")
         asked = replace(config(server.url), key_variable=f"MY_ACCESS_{number}")
-        client = make_client(asked, tmp_path / f"{number}", NoRules(), run="secrets")
+        client = make_client(asked, tmp_path / f"{number}", NO_RULES, run="secrets")
         text = client.complete([{"role": "user", "content": "hello"}], cycle=1).text
         assert server.seen[0].headers["Authorization"] == f"Bearer {key}"
         assert text.startswith(f"You sent Bearer [MY_ACCESS_{number}]")
@@ -301,7 +294,7 @@ def test_an_answer_of_another_form_is_not_quoted_in_a_warning(
     monkeypatch.setattr(llm_server, "_completion", changed)
     warnings.simplefilter("always")
     with LLMServer(lambda messages: "hello") as own:
-        client = make_client(config(own.url), tmp_path / "llm", NoRules(), run="secrets")
+        client = make_client(config(own.url), tmp_path / "llm", NO_RULES, run="secrets")
         assert client.complete([{"role": "user", "content": "hello"}], cycle=1).text == "hello"
     assert not [str(one.message) for one in recwarn if leaks(str(one.message))]
 

@@ -46,12 +46,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMServer]:
         yield server
 
 
-@pytest.fixture
-def server(served: LLMServer) -> LLMServer:
-    served.script()
-    return served
-
-
 def address(model: str, server: LLMServer) -> str:
     return server.url.removesuffix("/v1") if model.startswith(("ollama", "anthropic", "gemini")) else server.url
 

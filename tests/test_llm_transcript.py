@@ -12,7 +12,7 @@ from typing import Any
 
 import make_models as models
 import pytest
-from llm_server import LLMServer
+from llm_server import NO_RULES, LLMServer
 from runs import SMOKE, quick, rows, summary
 from test_hostile_folder import THINGS
 
@@ -202,15 +202,9 @@ def test_whatever_lies_in_its_place_is_one_line(thing: str, packed: Path, tmp_pa
     assert time.process_time() - begun < 10
 
 
-class NoRules:
-    """A family of which only the client's part is needed."""
-
-    skill_rules = ()
-
-
 def test_a_request_that_differs_is_refused_with_the_file_s_name(packed: Path, tmp_path: Path) -> None:
     asked = LLMConfig(name="replay", kind=LLMKind.replay, replay_from=str(packed))
-    client = make_client(asked, tmp_path / "llm", NoRules(), run="replay")  # type: ignore[arg-type]
+    client = make_client(asked, tmp_path / "llm", NO_RULES, run="replay")  # type: ignore[arg-type]
     with pytest.raises(ReplayError, match=r"cycle 1 design 0 asks something else than .*run\.json did: message 1 line"):
         client.complete([{"role": "system", "content": "else"}], cycle=1)
     with pytest.raises(ReplayError, match=r"run\.json has no answer for cycle 9 design 0; it has cycle 1 design 0, "):

@@ -38,6 +38,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_design_may_be_longer_than_a_file_s_name(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = make_family(CrafterConfig()).design_model(starting_wood=3).settings()
+    text = ", ".join(f"{name}: {value}" for name, value in settings.items())
+    assert len(text) > 255
+    assert main([text, "--worlds", "1"]) == 0
+    assert "starting_wood: 3" in capsys.readouterr().out
+
+
 def test_a_design_is_shown_with_counts_findings_and_worlds(capsys: pytest.CaptureFixture[str], here: Path) -> None:
     assert main([MOUNTAIN, "--worlds", "2"]) == 0
     family = make_family(CrafterConfig())

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from studies import CONF, edit, make_run
+from studies import edit, make_run
 
 from envgen_exp.commands import report
 from envgen_exp.errors import RunFolderError
@@ -16,6 +16,7 @@ from envgen_exp.llm import ledger
 from envgen_exp.reporting.study.collect import collect
 from envgen_exp.run.preparation import open_folder
 from envgen_exp.run.record import RunRecord
+from envgen_exp.run.schemas import CONF
 from envgen_exp.run.summary import Episodes, Successes
 
 GPT4 = {"llm.name": "gpt4", "llm.kind": "litellm", "llm.model": "openai/gpt-4.1"}

@@ -105,7 +105,7 @@ def test_killed_at_an_evaluation_and_resumed(
         assert (tmp_path / "run" / "report_at" / file.name).read_bytes() == file.read_bytes()
 
 
-def test_tables_page_and_log_show_it(both: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_page_and_log_show_it(both: tuple[Path, Path]) -> None:
     found = summary(both[1]).midway
     assert [one.step for one in found] == [192, 400, 992]
     assert "after 992 training steps, 3 episodes in the original" in midway_line(found[-1])

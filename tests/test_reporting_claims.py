@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from studies import CONF, edit, make_arm, make_run
+from studies import edit, make_arm, make_run
 
 from envgen_exp.commands.report import main
 from envgen_exp.reporting.study.claims import CLAIMS, MARGIN, Claim, paper_score
 from envgen_exp.reporting.study.collect import collect, find_runs, make_arms, read_run
 from envgen_exp.reporting.study.table_files import MARK
 from envgen_exp.reporting.study.verdicts import Verdict, _Evidence, judge, write_claims
+from envgen_exp.run.schemas import CONF
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -134,7 +134,7 @@ def test_one_run_an_arm_has_no_interval_and_two_families_have_no_such_tables(swe
     assert score_sheets(Analysis(mixed)) == error_sheets(Analysis(mixed)) == []
 
 
-def test_what_training_seldom_asked_for_has_no_time_when_it_came(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_training_seldom_asked_for_has_no_time_when_it_came(sweep: Path) -> None:
     study = collect(sweep)
     for arm in study.arms:
         for one in arm.runs:

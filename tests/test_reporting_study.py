@@ -158,8 +158,8 @@ def test_runs_without_a_partner_are_tested_by_welch(tmp_path: Path) -> None:
     one = Analysis(collect(tmp_path)).contrasts[0]
     beside = stats.ttest_ind([14.0, 15.0, 16.5], [12.0, 13.5, 12.2], equal_var=False)
     assert one.difference.pairs == 0
-    assert one.comparison is not None
-    assert one.comparison.p == pytest.approx(beside.pvalue)
+    assert one.difference.test is not None
+    assert one.difference.test.p == pytest.approx(beside.pvalue)
 
 
 def test_pairs_that_share_designs_are_tested_by_set(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_pairs_that_share_designs_are_tested_by_set(tmp_path: Path) -> None:
         make_run(tmp_path / f"a{seed}", changes=same, score=float(ours[where]))
         make_run(tmp_path / f"o{seed}", "designer=original", changes=same, score=float(theirs[where]))
     one = Analysis(collect(tmp_path)).contrasts[0]
-    assert one.comparison is not None
-    assert one.comparison.p == pytest.approx(stats.ttest_1samp((ours - theirs).mean(axis=1), 0).pvalue)
+    assert one.difference.test is not None
+    assert one.difference.test.p == pytest.approx(stats.ttest_1samp((ours - theirs).mean(axis=1), 0).pvalue)
     assert (one.difference.pairs, one.difference.count) == (12, 3)
 
 

@@ -11,26 +11,20 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
 from runs import fork, wait
 
 from envgen_exp.config import RunConfig
 from envgen_exp.errors import CheckpointError, EnvGenError, IdentityError, LockError, RunFolderError
-from envgen_exp.guard.frozen import freeze
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.run import checkpoint
 from envgen_exp.run.folder import RunFolder, read_config
 from envgen_exp.run.identity import identity
-from envgen_exp.run.schemas import register
+from envgen_exp.run.schemas import preset
 from envgen_exp.tracking.metrics import Log
-
-CONF = Path(__file__).parents[1] / "conf"
 
 
 def composed(*overrides: str) -> RunConfig:
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return freeze(compose("config", overrides=list(overrides)), RunConfig)
+    return preset(overrides, {})
 
 
 def make(path: Path, *overrides: str) -> RunFolder:

@@ -18,13 +18,11 @@ import pytest
 import runs
 import wandb
 import warm
-from hydra import compose, initialize_config_dir
 from wandb_server import Server, wandb_server
 
 from envgen_exp.config import RunConfig, TrackerConfig, TrackerKind, TrackerMode
 from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
-from envgen_exp.guard.frozen import freeze
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.run import evaluations
 from envgen_exp.run import loop as pipeline
@@ -32,13 +30,12 @@ from envgen_exp.run.films import SHOWN_FRAMES
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.identity import identity
 from envgen_exp.run.record import RunRecord
-from envgen_exp.run.schemas import register
+from envgen_exp.run.schemas import preset
 from envgen_exp.run.session import Session
 from envgen_exp.tracking import media
 from envgen_exp.tracking import wandb as tracking
 from envgen_exp.tracking.metrics import Log, read
 
-CONF = Path(__file__).parents[1] / "conf"
 WANDB = str(Path(sys.executable).with_name("wandb"))
 KEY = "0123456789abcdef" * 2 + "fedcba98"
 
@@ -46,22 +43,16 @@ KEY = "0123456789abcdef" * 2 + "fedcba98"
 RUN = """
 import os, signal, sys
 from pathlib import Path
-from hydra import compose, initialize_config_dir
-from envgen_exp.config import RunConfig
-from envgen_exp.guard.frozen import freeze
-from envgen_exp.run.schemas import register
 from envgen_exp.run import plan
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.record import RunRecord
+from envgen_exp.run.schemas import preset
 from envgen_exp.tracking import metrics, wandb
 
-conf, folder, rows, end = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+folder, rows, end = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 wandb.INIT_SECONDS = 2.0
 signal.signal(signal.SIGINT, lambda *_: None)
-register()
-with initialize_config_dir(conf, version_base="1.3"):
-    words = [f"folder={folder}", "tracker.tags=[mine]", "seed=7", *sys.argv[5:]]
-    config = freeze(compose("config", overrides=words), RunConfig)
+config = preset((f"folder={folder}", "tracker.tags=[mine]", "seed=7", *sys.argv[4:]), {})
 if not folder.exists():
     RunFolder.create(config, command="python run.py", versions={"torch": "1"}, chosen={"device": "cpu"}).close()
 logs = {name: metrics.Log(folder / f"{name}.jsonl") for name in ("metrics", "timings")}
@@ -90,7 +81,7 @@ tracker.close()
 
 def run(folder: Path, rows: int, end: str, *overrides: str, real: bool = False, **environment: str) -> str:
     """Do RUN in a process group of its own, which really starts or is forked; returns what it printed."""
-    words = ["-c", RUN, str(CONF), str(folder), str(rows), end, *overrides]
+    words = ["-c", RUN, str(folder), str(rows), end, *overrides]
     # A service that another test left would keep the id of a run that is killed.
     env = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | environment
     if real:
@@ -461,9 +452,7 @@ class Broken:
 
 
 def composed(*overrides: str) -> RunConfig:
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return freeze(compose("config", overrides=list(overrides)), RunConfig)
+    return preset(overrides, {})
 
 
 def test_a_failure_in_the_middle_is_one_warning_without_the_key(

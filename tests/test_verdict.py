@@ -41,7 +41,6 @@ from envgen_exp.run.summary import Successes
 PAGE = CONF.parent / "docs" / "verdict.md"
 STUDY = ("experiment=verdict",)
 SKILLS = ("collect_coal", "collect_diamond", "wake_up")
-TREES = ["tree, mean", "4.5"]
 
 
 def test_what_is_run() -> None:
@@ -140,8 +139,8 @@ def test_what_the_main_difference_says(tmp_path: Path, shift: float, spread: flo
     analysis = Analysis(collect(tmp_path))
     (main,) = mains(analysis)
     half = stats.t.ppf(0.975, pairs - 1) * spread / pairs**0.5
-    assert main.comparison is not None
-    assert (main.comparison.low, main.comparison.high) == pytest.approx((shift - half, shift + half))
+    assert main.difference.test is not None
+    assert (main.difference.test.low, main.difference.test.high) == pytest.approx((shift - half, shift + half))
     assert decided(analysis, main) == said
     assert [one.theirs.name for one, _ in reasons(analysis, main)] == (["random"] if said == HELPS else [])
     assert f"| {said} |" in markdown(analysis)

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from envgen_exp.families.family import Parted
@@ -19,6 +20,12 @@ from envgen_exp.reporting.study.collect import Arm, FoundRun
 from envgen_exp.run.summary import RunSummary, Successes
 
 COLOURS = ("#1f6f8b", "#c8553d", "#5b7f3a", "#7a4f9a", "#b8860b", "#4a4a4a", "#d46a9f", "#2aa198", "#8b5a2b", "#6c71c4")
+matplotlib.rcParams |= {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
 FEW = 5
 """Arms whose bands one picture can hold."""
 
@@ -44,12 +51,18 @@ def band(
         axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
 
 
+def save(figure: Figure, file: Path, name: str) -> None:
+    """The same file for the same numbers."""
+    matplotlib.rcParams["svg.hashsalt"] = name
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
+
+
 def draw_learning(arms: Sequence[tuple[str, Arm]], levels: Mapping[str, float], file: Path) -> None:
     """Both curves of all arms, by name: a thin line a seed, their mean, and a band of one standard deviation.
 
     `levels` are a random policy's score and return.
     """
-    matplotlib.rcParams["svg.hashsalt"] = "learning"  # the same file for the same numbers
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     for axis, (name, label) in zip(axes, (("score", "score, %"), ("return", "mean return")), strict=True):
         for (called, arm), colour in zip(arms, COLOURS[: len(arms)], strict=True):
@@ -61,15 +74,12 @@ def draw_learning(arms: Sequence[tuple[str, Arm]], levels: Mapping[str, float], 
             band(axis, x, y, colour, called)
         axis.axhline(levels[name], color="#777777", linestyle="--", linewidth=1, label="random policy")
         axis.set(xlabel="million training steps", ylabel=label, ylim=(0, None))
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.savefig(file, metadata={"Date": None})
-    pyplot.close(figure)
+    axes[0].legend()
+    save(figure, file, "learning")
 
 
 def draw_study(arms: Sequence[Arm], file: Path) -> None:
     """A small chart for each arm: its mean score over training, a band of one standard deviation, adaptive's grey."""
-    matplotlib.rcParams["svg.hashsalt"] = "study"
     columns = min(5, len(arms))
     shape = -(-len(arms) // columns), columns
     figure, axes = pyplot.subplots(
@@ -95,20 +105,17 @@ def draw_study(arms: Sequence[Arm], file: Path) -> None:
         varied = [part.rpartition(".")[2] for part in arm.label.split(", ") if "=" in part][:1]
         axis.set_title("\n".join([f"{arm.name}, n={len(arm.runs)}", *varied]), fontsize=8)
         axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
     axes.flat[0].set_ylim(bottom=0)  # all share it
     for axis in axes.flat[len(arms) :]:
         axis.set_visible(False)
     figure.supxlabel("million training steps", fontsize=8)
     figure.supylabel("score in the original, %", fontsize=8)
-    figure.savefig(file, metadata={"Date": None})
-    pyplot.close(figure)
+    save(figure, file, "study")
 
 
 def draw_parts(arms: Sequence[Arm], family: Parted, file: Path) -> None:
     """A chart for each part of the score: after each cycle the mean of an arm's runs and a band of one standard
     deviation, and to the right the report evaluation."""
-    matplotlib.rcParams["svg.hashsalt"] = "parts"
     names = tuple(family.score_parts(dict.fromkeys(family.skills, 0.0)))
     figure, axes = pyplot.subplots(1, len(names), figsize=(4.5 * len(names), 3.6), constrained_layout=True)
 
@@ -132,16 +139,13 @@ def draw_parts(arms: Sequence[Arm], family: Parted, file: Path) -> None:
             )
     for axis, name in zip(axes, names, strict=True):
         axis.set(title=name, xlabel="thousand training frames", ylabel="right, %")
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.savefig(file, metadata={"Date": None})
-    pyplot.close(figure)
+    axes[0].legend()
+    save(figure, file, "parts")
 
 
 def draw_verdict(analysis: Analysis, file: Path) -> None:
     """Each arm's mean score over training, a few with a band of one standard deviation, and the differences with their
     95 % intervals."""
-    matplotlib.rcParams["svg.hashsalt"] = "verdict"
     arms = analysis.study.arms
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
     for arm, colour in zip(arms, COLOURS[: len(arms)], strict=True):
@@ -149,11 +153,10 @@ def draw_verdict(analysis: Analysis, file: Path) -> None:
         x, y = np.array(lines[0]["steps"]) / 1e6, np.array([line["score"] for line in lines])
         band(left, x, y, colour, f"{arm.name}, n={len(y)}", shaded=len(arms) <= FEW)
     left.set(xlabel="million training steps", ylabel="score in the original, %", ylim=(0, None))
-    left.legend(frameon=False, fontsize=8)
-    known = [one for one in analysis.contrasts if one.comparison]
+    left.legend()
+    known = [(one, test) for one in analysis.contrasts if (test := one.difference.test)]
     right.axvspan(-MARGIN, MARGIN, color="#eeeeee", zorder=0)
-    for place, one in enumerate(reversed(known)):
-        found = one.comparison
+    for place, (one, found) in enumerate(reversed(known)):
         main = (one.ours.name, one.theirs.name) in analysis.study.mains
         colour = "#222222" if main else "#777777"
         pairs = [value for group in one.difference.paired for value in group]
@@ -161,10 +164,7 @@ def draw_verdict(analysis: Analysis, file: Path) -> None:
         right.plot([found.low, found.high], [place, place], color=colour, linewidth=3 if main else 2)
         right.plot(found.difference, place, "o", color=colour)
     right.axvline(0, color="#777777", linewidth=1)
-    names = [f"{one.ours.name} - {one.theirs.name}" for one in reversed(known)]
+    names = [f"{one.ours.name} - {one.theirs.name}" for one, _ in reversed(known)]
     right.set(yticks=range(len(names)), yticklabels=names, xlabel="points of report score, with 95 % interval")
     right.margins(y=0.15)
-    for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, metadata={"Date": None})
-    pyplot.close(figure)
+    save(figure, file, "verdict")

@@ -65,7 +65,7 @@ def caption(arms: Sequence[Arm]) -> str:
 def lead(analysis: Analysis) -> list[str]:
     """The figure and the sentences of a study whose pack is that of docs/verdict.md, with MORE's arms or without."""
     (main,) = mains(analysis)
-    test, said = main.comparison, decided(analysis, main)
+    test, said = main.difference.test, decided(analysis, main)
     assert test is not None, "two runs an arm are needed"
     run, arms = main.ours.runs[0], core(analysis, main)
     spent = model_time(main.ours, arms)

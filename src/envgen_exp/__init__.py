@@ -28,7 +28,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(importlib.import_module(_INTERFACE), name)
     except ModuleNotFoundError as error:
-        what = f"envgen_exp.{name} needs {error.name}, which is not installed: pip install 'envgen-exp[run]'"
+        what = f"envgen_exp.{name} needs {error.name}, which is not installed: pip install '.[run]' in its clone"
         raise ModuleNotFoundError(what, name=error.name) from error
 
 

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         if (error.name or "").startswith("envgen_exp"):
             raise
         raise ConfigError(
-            f"{name} needs {error.name}, which is not installed: pip install 'envgen-exp[run]', in a clone make install"
+            f"{name} needs {error.name}, which is not installed: pip install '.[run]' in its clone, or make install"
         ) from error
     return status
 

@@ -83,7 +83,7 @@ def make_workspace(skills: Sequence[str], project: str, entity: str = "") -> Wor
             import wandb_workspaces.workspaces as ws
     except ImportError as error:
         raise ConfigError(
-            f"the dashboard needs the package wandb-workspaces: pip install 'envgen-exp[dashboard]' ({error})"
+            f"the dashboard needs the package wandb-workspaces: pip install '.[dashboard]' in its clone ({error})"
         ) from None
     rooms = {name: _section(name, _panels(words)) for name, words in ROOMS.items()}
     skill_panels = [[m.name.replace("<skill>", skill) for m in METRICS if "<skill>" in m.name] for skill in skills]

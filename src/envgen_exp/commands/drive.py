@@ -76,7 +76,12 @@ def main(argv: Sequence[str]) -> int:
     console = make_console()
     for line in (*player.notes, player.origin):
         console.print(Text(line), soft_wrap=True)
-    film = Film(f"{asked['events']} events, seed {asked['seed']}", _all_events(family), MAX_STEPS, measure="km")
+    film = Film(
+        f"{asked['events']} events, seed {asked['seed']}",
+        next(iter(family.drive_events.values())),
+        MAX_STEPS,
+        measure="km",
+    )
     drivers = {}
     for name, reader in {NETWORK: learner.read, **family.bounds}.items():
         watch = _Filming(film) if name == NETWORK else None
@@ -137,7 +142,3 @@ class _Filming:
         if not self._film.finished:
             self._film.add(picture, metres / 1000 - self._km, met)
             self._km = metres / 1000
-
-
-def _all_events(family: Drivable) -> tuple[str, ...]:
-    return next(iter(family.drive_events.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import select
@@ -9,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from envgen_exp.errors import EnvGenError
+from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.redaction import redact
 
 
@@ -30,6 +31,11 @@ def told(main: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]
             except EnvGenError as error:
                 tell(error)
                 return error.exit_status
+            except OSError as error:  # pathlib raises it for what is typed in place of a folder or a file
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                tell(ConfigError(f"{error.filename}: no name of a file or folder is so long"))
+                return ConfigError.exit_status
             except KeyboardInterrupt:
                 print("envgen: stopped", file=sys.stderr)
                 return 128 + signal.SIGINT

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +33,7 @@ from envgen_exp.guard.writing import write_atomic
 from envgen_exp.learners import LEARNERS
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.learners.learner import Learner, Onlooker
+from envgen_exp.learners.skills import shares
 from envgen_exp.llm.client import LateClient
 from envgen_exp.reporting.run.terminal import percent
 from envgen_exp.run import checkpoint, plan
@@ -163,7 +163,7 @@ def keep(player: Player, films: Sequence[Film], name: str, console: Console) -> 
 
 def show(player: Player, design: Design | None, skill: str, seed: int, console: Console) -> None:
     """Film the first episode that shows a skill; ConfigError where none of many does."""
-    family, slots = player.family, _slots(player.config)
+    family, slots = player.family, player.config.evaluation.num_envs
     if skill not in family.skills:
         raise ConfigError(f"--skill {skill}: no such skill; allowed: {' | '.join(family.skills)}")
     for batch in range(MOST_BATCHES):
@@ -181,7 +181,7 @@ def watch(
     player: Player, design: Design | None, num_episodes: int, seed: int, num_videos: int, first: int = 0
 ) -> tuple[list[EpisodeRecord], list[Film]]:
     """Play, and film the first episode of each of so many slots from the `first` on."""
-    quota = [len(part) for part in np.array_split(range(num_episodes), min(num_episodes, _slots(player.config)))]
+    quota = shares(num_episodes, min(num_episodes, player.config.evaluation.num_envs))
     seeds = seeding.integers(seed, "worlds", "play", count=len(quota))
     worlds = WorldSet.VALIDATION
     filmed = seeds[first : first + num_videos]
@@ -217,11 +217,6 @@ def print_skills(player: Player, design: Design | None, records: Sequence[Episod
     if design is not None:
         settings = ", ".join(f"{name}: {value}" for name, value in design.settings().items())
         _tell(console, f"design {design_key(design)}: {settings}")
-
-
-def _slots(config: RunConfig) -> int:
-    """How many episodes are played side by side, at most."""
-    return config.evaluation.num_envs
 
 
 def _tell(console: Console, line: str) -> None:

@@ -96,7 +96,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _find(text: str, family_name: str | None) -> tuple[EnvConfig, list[tuple[str, Design]]]:
     """What is meant: the family's settings, and the designs with their names."""
-    if len(text) < 1000 and Path(text).is_dir():
+    if os.path.isdir(text):  # which raises nothing, however long a design is
         with understood(text):
             return _of_run(Path(text), family_name)
     env = _env(family_name or "crafter")

@@ -172,7 +172,7 @@ def page(title: str, subtitle: object, notice: object, sections: Sequence[Sectio
         code = (_TEMPLATES / "page.js").read_text()
         script = f"<script>{code}</script>"
         allowed = f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
-    return _template("page.html").substitute(
+    return Template((_TEMPLATES / "page.html").read_text()).substitute(
         script=script,
         allowed=allowed,
         title=escape(title),
@@ -189,9 +189,10 @@ def percent_bar(share: float) -> str:
     return f"--rate:{min(max(share, 0.0), 1.0):.3f}"
 
 
+def number(value: float | None) -> str:
+    """Two digits, or a dash where there is no number."""
+    return "-" if value is None else f"{value:.2f}"
+
+
 def _plain(value: object) -> str:
     return html.unescape(re.sub(r"<[^>]+>", "", value)) if isinstance(value, Markup) else str(value)
-
-
-def _template(name: str) -> Template:
-    return Template((_TEMPLATES / name).read_text())

@@ -82,23 +82,6 @@ def line_chart(
     return _figure(caption, _svg(size, alt, parts))
 
 
-def scatter(
-    caption: object, groups: Sequence[Series], *, alt: str, x_name: str, unit: str, size: tuple[int, int] = (380, 240)
-) -> Markup:
-    """Dots of several groups, each with its interval, e.g. cost against score."""
-    xs = [x for group in groups for x, _ in group.points]
-    x_high = max(xs, default=1.0)
-    return line_chart(
-        caption,
-        groups,
-        alt=alt,
-        x_name=x_name,
-        unit=unit,
-        size=size,
-        x_range=(0.0, x_high * 1.06 if x_high > 0 else 1.0),
-    )
-
-
 def bars(
     caption: object,
     names: Sequence[str],

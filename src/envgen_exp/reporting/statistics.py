@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -379,11 +380,7 @@ def smallest(enough: Callable[[int], bool]) -> int | None:
         high *= 2
         if high > _MOST_RUNS:
             return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return bisect.bisect_left(range(high), True, lo=high // 2 + 1, key=enough)
 
 
 def t_quantile(free: float, share: float) -> float:

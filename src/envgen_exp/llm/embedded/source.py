@@ -35,7 +35,8 @@ def check_ready(config: LLMConfig) -> None:
     machine.check_processor()
     if importlib.util.find_spec("xllamacpp") is None:
         raise UnavailableError(
-            f"llm={config.name}: the package xllamacpp is missing: `make model` installs it and fetches the weights"
+            f"llm={config.name}: the package xllamacpp is missing: `make model` installs it and fetches the "
+            "weights; without make, pip install '.[embedded]' in its clone"
         )
     file = weights_of(config)
     if not machine.is_busy(cache_folder()):  # a model that is at work will have given its memory back

@@ -14,7 +14,7 @@ from rich.text import Text
 from envgen_exp.families.family import Labelled
 from envgen_exp.families.frames import draw
 from envgen_exp.learners.supervised.measures import PAPER_RMSE
-from envgen_exp.reporting.page import Markup, data_uri, element, fold, joined, table
+from envgen_exp.reporting.page import Markup, data_uri, element, fold, joined, number, table
 from envgen_exp.run import plan
 from envgen_exp.run.record import RunRecord
 from envgen_exp.seeding import WorldSet
@@ -47,7 +47,7 @@ def error_rows(of: Mapping[str, Any]) -> list[list[str]]:
                 named(row),
                 band(row),
                 f"{row['there']:,}",
-                *(_number(row[name]) for name in ("mae", "rmse", "p95")),
+                *(number(row[name]) for name in ("mae", "rmse", "p95")),
                 _share(row["misses"], row["there"]),
                 _share(row["phantoms"], absent),
             ]
@@ -98,7 +98,7 @@ def frames(data: RunRecord) -> Markup:
         "that are there and were said to be; missed: said not to be there; phantoms: said to be where they are not"
     )
     paper = [
-        [row["label"], _number(row["paper_rmse"]), f"{PAPER_RMSE[row['label']]:g}", row["unit"]]
+        [row["label"], number(row["paper_rmse"]), f"{PAPER_RMSE[row['label']]:g}", row["unit"]]
         for row in of["errors"]
         if row["whole"] and row["label"] in PAPER_RMSE
     ]
@@ -169,11 +169,7 @@ def _in_words(family: Labelled, answers: Sequence[float | None], labels: Sequenc
 
 def _of_stratum(part: Mapping[str, Any]) -> str:
     missed = f", {_share(part['misses'], part['there'])} %" if part["misses"] else ""
-    return f"{_number(part['mae'])}{missed}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return f"{number(part['mae'])}{missed}"
 
 
 def _share(count: int, of: int) -> str:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from envgen_exp import seeding
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.learners.skills import rate
 from envgen_exp.reporting.statistics import (
-    Comparison,
     Equivalence,
     bootstrap_interval,
     equivalence,
@@ -57,10 +55,6 @@ class ContrastResult:
     ours: Arm
     theirs: Arm
     difference: Difference
-    comparison: Comparison | None
-    """The main test: over pairs of one seed where the arms have them. None where there are too few runs for one."""
-    welch: Comparison | None
-    """Beside it, as if no run had a partner."""
     corrected: float | None
     """p of the main test, for as many as its family has."""
     permutation: tuple[float, float] | None
@@ -167,16 +161,12 @@ def _arm_result(arm: Arm) -> ArmResult:
     training = arm.groups(lambda s: s.training_score)
     return ArmResult(
         arm=arm,
-        iqm=float(iqm(_array(scores))),
+        iqm=float(iqm(units([scores]))),
         iqm_interval=bootstrap_interval(groups, iqm, rng),
         pooled=_pooled(arm),
         paper=paper,
         equivalence=equivalence(training, paper, MARGIN) if paper is not None and training else None,
     )
-
-
-def _array(values: Sequence[float]) -> Any:
-    return units([values])
 
 
 def _pooled(arm: Arm) -> float | None:
@@ -190,19 +180,16 @@ def _pooled(arm: Arm) -> float | None:
 
 def _contrast(ours: Arm, theirs: Arm, family: int) -> ContrastResult:
     found = difference(ours, theirs, lambda s: s.score)
-    comparison = found.test
     seen, interval = probability_of_improvement(found.ours, found.theirs)
     return ContrastResult(
         ours=ours,
         theirs=theirs,
         difference=found,
-        comparison=comparison,
-        welch=found.welch,
-        corrected=min(1.0, family * comparison.p) if comparison else None,
+        corrected=min(1.0, family * found.test.p) if found.test else None,
         permutation=found.shuffled(seeding.generator(0, "report", "permutation", ours.label, theirs.label)),
         improvement=seen,
         improvement_interval=interval,
-        needed=found.needed(MARGIN) if comparison else None,
+        needed=found.needed(MARGIN) if found.test else None,
     )
 
 

@@ -11,7 +11,7 @@ from envgen_exp.errors import EnvGenError
 from envgen_exp.families.family import Reference
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.page import Cell, Markup, Section, element, fold, joined, page, table
-from envgen_exp.reporting.plots import Series, bars, legend, line_chart, scatter
+from envgen_exp.reporting.plots import Series, bars, legend, line_chart
 from envgen_exp.reporting.references import beside, levels, references_of, sees
 from envgen_exp.reporting.run.skills import by_tree
 from envgen_exp.reporting.statistics import mean_sd
@@ -194,7 +194,8 @@ def _scatter(arms: Sequence[Arm], title: str, x_name: str, cost: Callable[[RunSu
         ends = [(s.score_low, s.score_high) for _, s in known] if len(known) <= FAINT_RUNS else []
         groups.append(Series(arm.label, [(x, s.score) for x, s in known], colour, dots=True, ends=ends))
     alt = f"{title}: each run's {x_name} against its score, by arm"
-    return scatter(title, groups, alt=alt, x_name=x_name, unit=" %")
+    right = 1.06 * max((x for group in groups for x, _ in group.points), default=0.0) or 1.0
+    return line_chart(title, groups, alt=alt, x_name=x_name, unit=" %", size=(380, 240), x_range=(0.0, right))
 
 
 def runs(study: Study) -> Markup:

@@ -44,7 +44,7 @@ def core(analysis: Analysis, main: ContrastResult) -> list[Arm]:
 
 def decided(analysis: Analysis, main: ContrastResult) -> str:
     """The verdict, by the 95 % interval of the main difference."""
-    test = main.comparison
+    test = main.difference.test
     seeds = [sorted(run.flat["seed"] for run in arm.runs) for arm in core(analysis, main)]
     if any(some != seeds[0] for some in seeds):
         return "no verdict before all arms of the core have the same seeds"

@@ -170,10 +170,10 @@ def contrast_records(analysis: Analysis) -> list[dict[str, Any]]:
         row |= {"ours_runs": len(one.ours.runs), "theirs_runs": len(one.theirs.runs)}
         row |= {"pairs": one.difference.pairs, "difference": one.difference.points}
         for field in ("low", "high", "p", "free"):
-            row[field] = getattr(one.comparison, field) if one.comparison else None
+            row[field] = getattr(one.difference.test, field, None)
         row["p_corrected"] = one.corrected
         for field in ("difference", "low", "high", "p", "free"):
-            row[f"welch_{field}"] = getattr(one.welch, field) if one.welch else None
+            row[f"welch_{field}"] = getattr(one.difference.welch, field, None)
         row["p_permutation"], row["p_permutation_smallest"] = one.permutation or (None, None)
         row["p_better"] = one.improvement
         row["p_better_low"], row["p_better_high"] = one.improvement_interval or (None, None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from envgen_exp.reporting.page import number
 from envgen_exp.reporting.statistics import against_number, mean_sd, units
 from envgen_exp.reporting.study.analysis import (
     Analysis,
@@ -17,7 +18,7 @@ from envgen_exp.reporting.study.analysis import (
     updates,
 )
 from envgen_exp.reporting.study.claims import MARGIN
-from envgen_exp.reporting.study.collect import RIVALS, Arm, FoundRun, Study, comparable
+from envgen_exp.reporting.study.collect import RIVALS, Arm, Study, comparable
 from envgen_exp.reporting.study.contrasts import Difference, Number, difference
 from envgen_exp.reporting.study.preregistered import FEWEST, decided, mains, reasons
 from envgen_exp.run.summary import STEP_KINDS, RunSummary
@@ -63,9 +64,9 @@ def _results(results: Sequence[ArmResult], words: str = "") -> Sheet:
                 one.arm.label,
                 one.n,
                 spread(one.arm.values(lambda s: s.score)),
-                _number(one.iqm)
+                number(one.iqm)
                 + (_ends(one.iqm_interval) or _no_spread(len(units(one.arm.groups(lambda s: s.score))))),
-                _number(one.pooled),
+                number(one.pooled),
                 spread(one.arm.values(lambda s: s.training_score)),
                 spread(one.arm.values(lambda s: s.reward)),
             ]
@@ -80,16 +81,16 @@ def _midway(results: Sequence[ArmResult]) -> list[Sheet]:
     if not steps:
         return []
 
-    def cell(arm: Arm, step: int) -> str:
-        return spread([e.values["score/midway"] for s in arm.summaries for e in s.midway if e.step == step])
-
     return [
         Sheet(
             "Score in the midst of training",
             "Percent, of report evaluations after so many training steps, in other worlds than those of the last one: "
             "mean ± SD over runs.",
             ("arm", *(f"{step:,} steps" for step in steps)),
-            [[one.arm.label, *(cell(one.arm, step) for step in steps)] for one in results],
+            [
+                [one.arm.label, *(spread(one.arm.values(functools.partial(_score_at, step))) for step in steps)]
+                for one in results
+            ],
         )
     ]
 
@@ -116,9 +117,9 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
                     f"{one.ours.label} - {one.theirs.label}",
                     points(one.difference),
                     str(one.difference.pairs),
-                    p_value(one.comparison.p if one.comparison else None),
+                    p_value(one.difference.test.p if one.difference.test else None),
                     p_value(one.corrected),
-                    p_value(one.welch.p if one.welch else None),
+                    p_value(one.difference.welch.p if one.difference.welch else None),
                     _shuffled(one.permutation),
                     f"{one.improvement:.2f}{_ends(one.improvement_interval)}",
                     "-" if one.needed is None else f"{one.needed:,}",
@@ -239,7 +240,7 @@ def _beside_paper(results: Sequence[ArmResult]) -> list[Sheet]:
                 [
                     one.arm.label,
                     spread(one.arm.values(lambda s: s.training_score)),
-                    _number(one.paper),
+                    number(one.paper),
                     *(
                         ["too few runs", "-", "-", "-"]
                         if one.equivalence is None
@@ -352,10 +353,6 @@ def average(values: Sequence[float]) -> str:
     return f"{mean:,.0f}" if mean == round(mean) else f"{mean:,.1f}"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
 def _ends(interval: tuple[float, float] | None, digits: int = 2) -> str:
     return "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
@@ -369,8 +366,7 @@ def p_value(value: float | None) -> str:
 
 def unfinished(study: Study) -> list[tuple[str, str]]:
     """Each unfinished run in words, and the command that goes on with it."""
-    return [(_state(run), run.resume_command) for run in study.unfinished]
-
-
-def _state(run: FoundRun) -> str:
-    return f"{run.label}, seed {run.flat['seed']}, {len(run.phases)} phases done"
+    return [
+        (f"{run.label}, seed {run.flat['seed']}, {len(run.phases)} phases done", run.resume_command)
+        for run in study.unfinished
+    ]

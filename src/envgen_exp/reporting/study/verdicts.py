@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,9 +198,7 @@ number; {MARGIN:g} points stand in for one. How the tests work: [statistics.md](
 
 def document(verdicts: Sequence[Verdict]) -> str:
     """docs/claims.md."""
-    counts: dict[str, int] = defaultdict(int)
-    for verdict in verdicts:
-        counts[verdict.word] += 1
+    counts = Counter(verdict.word for verdict in verdicts)
     summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
     lines = [
         MARK,
