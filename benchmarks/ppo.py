@@ -1,7 +1,7 @@
 """How fast training is, beside the same network's bare work and beside the obvious stack.
 
     python benchmarks/ppo.py [--rounds 3] [--seconds 6] [--threads 2] [--json build/ppo_benchmark.json]
-    python benchmarks/ppo.py --without-plain --presets symbolic symbolic,memory=128 laptop laptop,memory=128
+    python benchmarks/ppo.py --without-plain --presets symbolic symbolic,memory=0 laptop laptop,memory=0
     python benchmarks/ppo.py --device cuda
 
 Everything is measured in one run, in rounds that visit each measurement in turn, so that whatever else the machine does
@@ -197,7 +197,7 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
     return summary([a / b for a, b in zip(over, under, strict=True)])
 
 
-BESIDE_PLAIN = "laptop,network=nature"
+BESIDE_PLAIN = "laptop,network=nature,memory=0"
 """What the plain loop is compared with: it trains the same network."""
 Row = tuple[str, dict[str, Any], str]
 """What, its measurement, and what it is to reach."""

@@ -81,7 +81,7 @@ def tables() -> list[str]:
     every = transcripts()
     lines = [
         "| model | family | transcripts | replies | designs | repeated | with a target that its worlds can't show "
-        "| replies to repair | tokens of a reply | seconds a reply |",
+        "| of the replies repairs | tokens of a reply | seconds a reply |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str], list[Transcript]] = {}

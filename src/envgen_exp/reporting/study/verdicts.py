@@ -183,16 +183,18 @@ together, after Holm, and a side is shown where its corrected p is below 0.05. T
   and for scores: it is shown to be more than {MARGIN:g} points away.
 - **underpowered**: nothing is shown. The number of runs an arm that would do has 80 % power at the spread seen, for
   half the paper's difference or for equivalence.
-- **not run**: no sweep has the arms. **Not run at the paper's scale**: the whole config of finished runs is compared
-  with that of the command at `scale=paper`, from the network and its hyper-parameters to prompt, temperature and
-  report episodes; what differs is named, and such runs decide nothing. Free are seed and design set, device and
-  engine, which language model it is and how it is spoken to, and more report episodes. `llm=offline` is not a
-  language model and decides no claim about one.
+- **no verdict possible**: no run can decide it; the reason stands beside it.
+- **not run**: no sweep has the arms. **Not run with a language model**: only a stand-in designed. **Not run at the
+  paper's scale**: the whole config of finished runs is compared with that of the command at `scale=paper`, from the
+  network and its hyper-parameters to prompt, temperature and report episodes; what differs is named, and such runs
+  decide nothing. Free are seed and design set, device and engine, which language model it is and how it is spoken to,
+  and more report episodes. `llm=offline` is not a language model and decides no claim about one.
 
-Differences are of the report evaluation's score, in worlds that no training and no feedback saw; the paper's own
-scores are compared with the training-episode score, which is how the paper reads its runs. Runs that share designs
-are not independent: tests then go over design sets. "Its argument" rows are what the explanation needs without a
-number; {MARGIN:g} points stand in for one. How the tests work: [statistics.md](statistics.md).
+Differences are of the report evaluation's score, in the rows of Section 4 of the skill's success rate, in worlds that
+no training and no feedback saw; the paper's own scores are compared with the training-episode score, which is how the
+paper reads its runs. Runs that share designs are not independent: tests then go over design sets. "Its argument" rows
+are what the explanation needs without a number; {MARGIN:g} points stand in for one. How the tests work:
+[statistics.md](statistics.md).
 """
 
 
