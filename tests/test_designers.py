@@ -74,7 +74,7 @@ class Scripted:
         if not self.texts:
             raise UnavailableError("llm=scripted: nothing is left")
         text = self.texts.pop(0)
-        return Completion(text, 1, 1, 0.0, 0.0, "scripted", 1, len(self.asked))
+        return Completion(text, "stop", 1, 1, False, 0.0, 0.0, "scripted", attempts=1, call=len(self.asked))
 
     def totals(self) -> Totals:
         return Totals()

@@ -41,7 +41,7 @@ def plain(data: bytes) -> bytes:
     if not isinstance(choice, dict) or not isinstance(message, dict) or body.get("error"):
         return data
     told = {name: message[name] for name, kind in _MESSAGE.items() if isinstance(message.get(name), kind)}
-    said = {"role": "assistant", "content": _text(message.get("content")), **told}
+    said = {"role": "assistant", "content": text_of(message.get("content")), **told}
     finish = choice.get("finish_reason")
     finish = finish if isinstance(finish, str) else "stop"
     kept: dict[str, Any] = {
@@ -58,13 +58,13 @@ def plain(data: bytes) -> bytes:
     return json.dumps(kept).encode()
 
 
-def _text(content: Any) -> str | None:
-    """A message's text in one piece: parts of other kinds, say thoughts, are no text."""
+def text_of(content: Any) -> str:
+    """A message's text in one piece. It may come in parts; those of other kinds, say thoughts, are no text."""
     if isinstance(content, list):
-        return "".join(_text(part) or "" for part in content)
+        return "".join(text_of(part) for part in content)
     if isinstance(content, dict):
-        return content["text"] if isinstance(content.get("text"), str) else None
-    return content if isinstance(content, str) else None
+        content = content.get("text")
+    return content if isinstance(content, str) else ""
 
 
 def counted(usage: Any) -> tuple[int, int] | None:

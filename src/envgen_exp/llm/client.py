@@ -34,27 +34,14 @@ _MOST_ANSWER_BYTES = 12 * MAX_TEXT + 4096
 """Of a record without its request: JSON needs up to 12 bytes for a character."""
 
 
-@dataclass(frozen=True)
-class Completion:
+@dataclass(frozen=True, kw_only=True)
+class Completion(Answer):
     """A model's answer to a chat."""
 
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float | None
-    """Dollars; None where the price is unknown."""
-    seconds: float
-    """From sending the successful request to the end of its answer."""
-    model: str
-    """The name that the server gave."""
     attempts: int
     """Requests that it took."""
     call: int
     """Its number in the ledger, from 1."""
-    finish: str = "stop"
-    """stop, length (cut by llm.max_tokens), refusal, content_filter, or what else the provider says."""
-    reasoning: int = 0
-    """Tokens that the model thought before its text, where the server shows or counts them."""
 
 
 class Client(Protocol):
@@ -214,19 +201,7 @@ class RecordedClient:
         record = self._ledger.finished(key)
         if record is None:
             record = self._buy(address, request, key)
-        answer = Answer(**record["answer"])
-        return Completion(
-            text=answer.text,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-            cost=answer.cost,
-            seconds=answer.seconds,
-            model=answer.model,
-            attempts=record["attempts"],
-            call=record["call"],
-            finish=answer.finish,
-            reasoning=answer.reasoning,
-        )
+        return Completion(**record["answer"], attempts=record["attempts"], call=record["call"])
 
     def _buy(self, address: Address, request: Mapping[str, Any], key: str) -> dict[str, Any]:
         """Ask until there is an answer or no hope of one; returns the record that is now on disk."""

@@ -26,7 +26,7 @@ class Answer:
 
     text: str
     finish: str
-    """stop, length (cut by max_tokens), refusal, content_filter, or what else the provider says."""
+    """stop, length (cut by llm.max_tokens), refusal, content_filter, or what else the provider says."""
     prompt_tokens: int
     completion_tokens: int
     estimated: bool
@@ -34,6 +34,7 @@ class Answer:
     cost: float | None
     """Dollars; None where the price is unknown."""
     seconds: float
+    """From sending the successful request to the end of its answer."""
     model: str
     """The name that the server gave."""
     reasoning: int = 0

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import httpx
 
+from envgen_exp.llm.body import text_of
+
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 """What a request for a stream has, by names that a refusal may use."""
 
@@ -43,12 +45,12 @@ class OpenAI:
         choice = _first(event.get("choices"))
         delta = choice.get("delta") or choice.get("message")
         for name in ("content", "reasoning_content", "reasoning", "refusal"):
-            text = _text(delta.get(name)) if isinstance(delta, dict) else ""
+            text = text_of(delta.get(name)) if isinstance(delta, dict) else ""
             if text:
                 self._texts.setdefault(name, []).append(text)
         if isinstance(choice.get("finish_reason"), str):
             self._finish, self.ended = choice["finish_reason"], True
-        return _text(delta.get("content")) if isinstance(delta, dict) else ""
+        return text_of(delta.get("content")) if isinstance(delta, dict) else ""
 
     def body(self) -> dict[str, Any]:
         if not self._texts and self._finish is None:
@@ -112,7 +114,7 @@ class Gemini:
         parts = (candidate.get("content") or {}).get("parts") or []
         self._parts += parts
         self.ended |= bool(candidate.get("finishReason") or event.get("promptFeedback") or event.get("error"))
-        return "".join(_text(part) for part in parts if not part.get("thought"))
+        return "".join(text_of(part) for part in parts if not part.get("thought"))
 
     def body(self) -> dict[str, Any]:
         candidate = _first(self._last.get("candidates"))
@@ -137,7 +139,7 @@ class Ollama:
             if isinstance(message.get(name), str):
                 self._texts.setdefault(name, []).append(message[name])
         self.ended |= bool(event.get("done") or event.get("error"))
-        return _text(message.get("content"))
+        return text_of(message.get("content"))
 
     def body(self) -> dict[str, Any]:
         return {
@@ -227,12 +229,3 @@ def _joined(texts: Mapping[str, list[str]]) -> dict[str, str]:
 
 def _first(items: Any) -> dict[str, Any]:
     return items[0] if isinstance(items, list) and items and isinstance(items[0], dict) else {}
-
-
-def _text(content: Any) -> str:
-    """The text of a piece, in parts or in one."""
-    if isinstance(content, list):
-        return "".join(_text(part) for part in content)
-    if isinstance(content, dict):
-        content = content.get("text")
-    return content if isinstance(content, str) else ""
