@@ -39,7 +39,7 @@ points of {theirs_mean:.1f}.**
    same seed; p {p}). The model's {minutes:.0f} minutes a run are the time of some {more_steps:.1f} million more
    training steps: {pays}.
 3. **How sure**: a pair's difference has an SD of {sd:.2f} points{needed}. With one pair less p is {one_less}. The
-   other contrasts so far, p times {family}, the size of their family in every study: {others}{why}.
+   other contrasts, p times {family}, the size of their family in every study: {others}{why}.
 4. **It does not say** what a larger model, an agent that sees pixels, more steps or other worlds would give, and
    nothing of the paper's own numbers, which are GPT-4's with another agent ([claims.md](claims.md)).
 5. **To repeat it**: `make model` and `make sweep STUDY=verdict`; these {runs} runs took {hours:.1f} hours of two cores.
