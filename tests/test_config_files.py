@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import pytest
@@ -139,11 +138,10 @@ def test_a_frozen_config_cannot_be_changed() -> None:
     ],
 )
 def test_a_wrong_file_gives_one_line(text: str, says: list[str], tmp_path: Path) -> None:
-    conf = tmp_path / "conf"
-    shutil.copytree(CONF, conf)
-    (conf / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
     with pytest.raises(ConfigError) as caught:
-        compose_run(["experiment=mine"], conf)
+        compose_run([f"hydra.searchpath=[{tmp_path}]", "experiment=mine"])
     line = str(caught.value)
     assert "\n" not in line
     for words in says:
@@ -151,13 +149,12 @@ def test_a_wrong_file_gives_one_line(text: str, says: list[str], tmp_path: Path)
 
 
 def test_a_key_in_a_file_is_refused(tmp_path: Path) -> None:
-    conf = tmp_path / "conf"
-    shutil.copytree(CONF, conf)
-    (conf / "experiment" / "mine.yaml").write_text(
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ntracker:\n  tags: [a, sk-abcdefghijklmnop0123456789]\n"
     )
     with pytest.raises(SecretError, match=r"^tracker.tags holds a key") as caught:
-        compose_run(["experiment=mine"], conf)
+        compose_run([f"hydra.searchpath=[{tmp_path}]", "experiment=mine"])
     assert "sk-" not in str(caught.value)
 
 

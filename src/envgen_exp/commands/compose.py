@@ -52,23 +52,23 @@ _ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, T
 """What Hydra and OmegaConf raise for a wrong value, key, option or file."""
 
 
-def compose_run(overrides: Sequence[str], conf: Path = CONF, *, in_sweep: bool = False) -> RunConfig:
+def compose_run(overrides: Sequence[str], *, in_sweep: bool = False) -> RunConfig:
     """The config of one run; with resume=FOLDER that folder's config, changed by what was typed alone.
 
     One `in_sweep` may lack the run that its designer needs: the sweep gives it one of its own.
     """
-    parsed = _parse(overrides, conf)
+    parsed = _parse(overrides)
     for override in parsed:
         if override.is_sweep_override():
             raise ConfigError(
                 f"{override.input_line}: several values make several runs: add -m (a list is written [a,b])"
             )
     schemas.register()
-    with _one_line(parsed, conf):
+    with _one_line(parsed):
         typed = OmegaConf.create({o.key_or_group: o.value() for o in parsed if o.key_or_group == "resume"})
         resume = typed.get("resume")
     stored = None if resume is None else RunRecord(Path(str(resume))).config
-    config = _frozen(parsed, conf) if stored is None else _resumed(stored, Path(str(resume)), parsed, conf)
+    config = _frozen(parsed) if stored is None else _resumed(stored, Path(str(resume)), parsed)
     if config.designer.prompt is Prompt.auto:
         config = dataclasses.replace(
             config, designer=dataclasses.replace(config.designer, prompt=_own_prompt(config.llm))
@@ -137,11 +137,11 @@ class Sweep:
     """In the order in which Hydra's basic sweeper launches them."""
 
 
-def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
+def compose_sweep(overrides: Sequence[str]) -> Sweep:
     """All runs of a multirun, each of them checked."""
-    parsed = _parse(overrides, conf)
-    composed = _with_hydra(parsed, conf)
-    with _one_line(parsed, conf):
+    parsed = _parse(overrides)
+    composed = _with_hydra(parsed)
+    with _one_line(parsed):
         chosen = composed.hydra.runtime.choices
         study = chosen["experiment"] is not None and chosen["scale"] in STUDIED
         launcher = str(chosen["hydra/launcher"])
@@ -149,13 +149,13 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
         folder = Path(composed.hydra.sweep.dir)
         if launcher == "ray":
             folder = folder.resolve()  # its workers may start elsewhere
-    choices = _choices(composed, parsed, conf)
+    choices = _choices(composed, parsed)
     runs: list[SweptRun] = []
     seen: dict[str, str] = {}
     for job in itertools.product(*choices.values()):
         varied = " ".join(item for item, values in zip(job, choices.values(), strict=True) if len(values) > 1)
         try:
-            config = compose_run(job, conf, in_sweep=True)
+            config = compose_run(job, in_sweep=True)
         except EnvGenError as error:
             raise type(error)(f"{error} (in the run {varied})" if varied else str(error)) from error
         if config.folder is not None:
@@ -173,38 +173,38 @@ def compose_sweep(overrides: Sequence[str], conf: Path = CONF) -> Sweep:
     return Sweep(folder, own, launcher, settings, study, tuple(runs))
 
 
-def own_folders(overrides: Sequence[str], conf: Path = CONF) -> list[Path]:
+def own_folders(overrides: Sequence[str]) -> list[Path]:
     """Config folders of one's own that the overrides name."""
-    return searchpath.folders(_parse(overrides, conf))
+    return searchpath.folders(_parse(overrides))
 
 
-def spelled_out(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
+def spelled_out(overrides: Sequence[str]) -> list[str]:
     """The overrides with the options that a glob(...) finds in its place."""
-    return [str(override.input_line) for override in _parse(overrides, conf)]
+    return [str(override.input_line) for override in _parse(overrides)]
 
 
-def sweep_choices(overrides: Sequence[str], conf: Path = CONF) -> dict[str, list[str]]:
+def sweep_choices(overrides: Sequence[str]) -> dict[str, list[str]]:
     """What a multirun varies and what it fixes: the values of each key, e.g. {'seed': ['seed=0', 'seed=1'], ...}."""
-    parsed = _parse(overrides, conf)
-    return _choices(_with_hydra(parsed, conf), parsed, conf)
+    parsed = _parse(overrides)
+    return _choices(_with_hydra(parsed), parsed)
 
 
-def hydra_settings(overrides: Sequence[str], conf: Path = CONF) -> dict[str, Any]:
+def hydra_settings(overrides: Sequence[str]) -> dict[str, Any]:
     """What Hydra itself is told, of one run or of a sweep."""
-    composed = _with_hydra(_parse(overrides, conf), conf)
+    composed = _with_hydra(_parse(overrides))
     settings: Any = OmegaConf.to_container(composed.hydra, resolve=False, enum_to_str=True)
     return {"hydra": settings}
 
 
-def _with_hydra(parsed: Sequence[Override], conf: Path) -> DictConfig:
-    with _one_line(parsed, conf):
-        return _compose([o for o in parsed if not o.is_sweep_override()], conf, with_hydra=True)
+def _with_hydra(parsed: Sequence[Override]) -> DictConfig:
+    with _one_line(parsed):
+        return _compose([o for o in parsed if not o.is_sweep_override()], with_hydra=True)
 
 
-def _choices(composed: DictConfig, parsed: Sequence[Override], conf: Path) -> dict[str, list[str]]:
+def _choices(composed: DictConfig, parsed: Sequence[Override]) -> dict[str, list[str]]:
     params = [f"{key}={value}" for key, value in (composed.hydra.sweeper.get("params") or {}).items()]
     choices: dict[str, list[str]] = {}
-    for override in (*_parse(params, conf), *parsed):
+    for override in (*_parse(params), *parsed):
         key = override.get_key_element()
         swept = override.is_sweep_override()
         values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
@@ -244,21 +244,21 @@ def register_plain() -> None:
     schemas.store.cache_clear()  # whoever composes next puts them back
 
 
-def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override], conf: Path) -> RunConfig:
+def _resumed(stored: RunConfig, folder: Path, parsed: Sequence[Override]) -> RunConfig:
     if len(parsed) == 1:  # resume=FOLDER alone
         return dataclasses.replace(stored, folder=None, resume=str(folder))
     values = plain(stored) | {"folder": None}
-    own, groups = searchpath.chosen(parsed), _groups(parsed, conf)
-    typed = plain(_frozen([*own, *groups], conf)) if groups else {}
+    own, groups = searchpath.chosen(parsed), _groups(parsed)
+    typed = plain(_frozen([*own, *groups])) if groups else {}
     for override in groups:
         if isinstance(values.get(override.key_or_group), dict):
             values[override.key_or_group] = typed[override.key_or_group]
         else:
             # No section, e.g. an experiment or an arm: what it sets is where it differs from having none.
-            without = _frozen([*own, *(other for other in groups if other is not override)], conf)
+            without = _frozen([*own, *(other for other in groups if other is not override)])
             _copy_differences(plain(without), typed, values)
     config = structured(values, folder)
-    with _one_line(parsed, conf):
+    with _one_line(parsed):
         for override in parsed:
             if override not in groups and not override.key_or_group.startswith("hydra"):
                 OmegaConf.update(config, override.key_or_group, override.value())
@@ -273,30 +273,30 @@ def _copy_differences(old: Mapping[str, Any], new: Mapping[str, Any], target: di
             target[name] = value
 
 
-def _frozen(parsed: Sequence[Override], conf: Path) -> RunConfig:
-    with _one_line(parsed, conf):
-        return freeze(_compose(parsed, conf), RunConfig)
+def _frozen(parsed: Sequence[Override]) -> RunConfig:
+    with _one_line(parsed):
+        return freeze(_compose(parsed), RunConfig)
 
 
-def _compose(parsed: Sequence[Override], conf: Path, *, with_hydra: bool = False) -> DictConfig:
+def _compose(parsed: Sequence[Override], *, with_hydra: bool = False) -> DictConfig:
     """What Hydra makes of the overrides. Composing is slow: what differs in single values alone is composed once."""
     schemas.register()
-    choosing = _groups(parsed, conf)
+    choosing = _groups(parsed)
     words = tuple(str(o.input_line) for o in parsed if o in choosing or o.key_or_group.startswith("hydra"))
     if not with_hydra:
-        stamp = schemas.stamp(conf, *searchpath.folders(parsed))
-        config = copy.deepcopy(schemas.composed(words, conf, stamp, schemas.registered()))
+        stamp = schemas.stamp(*searchpath.folders(parsed))
+        config = copy.deepcopy(schemas.composed(words, stamp, schemas.registered()))
         with contextlib.suppress(*_ERRORS):  # Hydra's own words for them follow
             for override in parsed:
                 if override.input_line not in words:
                     OmegaConf.update(config, override.key_or_group, override.value())
             return config
-    with schemas.hydra(conf):
+    with schemas.hydra():
         return compose("config", overrides=[str(o.input_line) for o in parsed], return_hydra_config=with_hydra)
 
 
 @contextmanager
-def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
+def _one_line(parsed: Sequence[Override]) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
@@ -304,25 +304,25 @@ def _one_line(parsed: Sequence[Override], conf: Path) -> Iterator[None]:
             for override in parsed:
                 if override.key_or_group == group and override.value() in registry.names:
                     registry.config(str(override.value()), common)  # one that does not load has no keys to be found
-        raise ConfigError(explain(error, parsed, conf)) from error
+        raise ConfigError(explain(error, parsed)) from error
 
 
-def _groups(parsed: Iterable[Override], conf: Path) -> list[Override]:
+def _groups(parsed: Iterable[Override]) -> list[Override]:
     """Those that choose an option of a config group, e.g. env=heist."""
     own = searchpath.chosen(parsed := list(parsed))
-    return [override for override in parsed if _options(override.key_or_group, conf, own)]
+    return [override for override in parsed if _options(override.key_or_group, own)]
 
 
-def _options(key: str, conf: Path, own: Sequence[Override]) -> list[str]:
+def _options(key: str, own: Sequence[Override]) -> list[str]:
     """What a config group may be, schemas included; nothing for what is none."""
     schemas.register()
-    words, stamp = tuple(str(o.input_line) for o in own), schemas.stamp(conf, *searchpath.folders(own))
-    return _listed(key, conf, words, stamp, schemas.registered())
+    words, stamp = tuple(str(o.input_line) for o in own), schemas.stamp(*searchpath.folders(own))
+    return _listed(key, words, stamp, schemas.registered())
 
 
 @functools.lru_cache(256)
-def _listed(key: str, conf: Path, own: tuple[str, ...], stamp: int, registered: object) -> list[str]:
-    with schemas.hydra(conf) as loader:
+def _listed(key: str, own: tuple[str, ...], stamp: int, registered: object) -> list[str]:
+    with schemas.hydra() as loader:
         return list(loader.get_group_options(key, overrides=list(own)))
 
 
@@ -353,7 +353,7 @@ _IGNORED = {
 """Settings of Hydra's that would do nothing, and what does."""
 
 
-def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
+def _parse(overrides: Iterable[str]) -> list[Override]:
     """The overrides as Hydra reads them; ConfigError for one that it can't read or that this project has no use for."""
     parsed: list[Override] = []
     parser = OverridesParser.create()
@@ -378,7 +378,7 @@ def _parse(overrides: Iterable[str], conf: Path) -> list[Override]:
                 raise ConfigError(f"{text}: nothing can be removed; {key}=VALUE sets another value")
             if override.is_add() or override.is_force_add():
                 raise ConfigError(f"{text}: no keys can be added; write it without +")
-        options = [name for name in _options(key, conf, searchpath.chosen(parsed)) if not name.startswith("schema")]
+        options = [name for name in _options(key, searchpath.chosen(parsed)) if not name.startswith("schema")]
         if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
             found = override.value().filter(options)  # type: ignore[union-attr]
             if not found:

@@ -21,10 +21,11 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from envgen_exp.config import RunConfig
 from envgen_exp.guard.frozen import schema
 from envgen_exp.registry import nearest
+from envgen_exp.run.schemas import CONF
 
 
-def explain(error: BaseException, overrides: Sequence[Override], conf: Path) -> str:
-    """One line for an error that was raised while `overrides` were composed from the files of `conf`."""
+def explain(error: BaseException, overrides: Sequence[Override]) -> str:
+    """One line for an error that was raised while `overrides` were composed."""
     where = _file(str(error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
@@ -32,24 +33,24 @@ def explain(error: BaseException, overrides: Sequence[Override], conf: Path) -> 
         return f"{where}{group}={name}: no such option{nearest(name, options)}; allowed: {_listed(options)}"
     at = _omegaconf_error(error)
     if at is not None and at.key is not None:
-        return _explain_key(at, where, _typed(overrides, at.full_key), conf)
+        return _explain_key(at, where, _typed(overrides, at.full_key))
     # An override that Hydra could not place, without a cause that says more.
     unplaced = re.search(r"Could not override '([^']+)'", str(error))
     if unplaced:
         key = unplaced[1]
-        return f"{_typed(overrides, key) or where + key}: no such key{nearest(key, [*groups_of(conf), *_known_keys()])}"
+        return f"{_typed(overrides, key) or where + key}: no such key{nearest(key, [*groups_of(CONF), *_known_keys()])}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"{error.problem_mark.name} line {error.problem_mark.line + 1}: {error.problem}"
     return _first_line(error)
 
 
-def _explain_key(error: Any, where: str, typed: str, conf: Path) -> str:
+def _explain_key(error: Any, where: str, typed: str) -> str:
     """An OmegaConf error that names a key: there is none such, or its value is wrong."""
     name, full_key = str(error.key), error.full_key
     siblings = _fields(error.object_type)
     if siblings and name not in siblings:
         section = full_key.removesuffix(name)
-        allowed = dict.fromkeys([*siblings, *(groups_of(conf) if not section else ())])
+        allowed = dict.fromkeys([*siblings, *(groups_of(CONF) if not section else ())])
         close = nearest(full_key, [*(section + key for key in allowed), *_known_keys()])
         return f"{typed or where + full_key}: no such key{close}; allowed: {_listed(allowed)}"
     if name in siblings and isinstance(error, ValidationError):

@@ -84,38 +84,38 @@ def store(registered: tuple[object, ...]) -> None:
 
 
 @functools.lru_cache(64)
-def composed(words: tuple[str, ...], conf: Path, stamp: int, registered: object) -> DictConfig:
+def composed(words: tuple[str, ...], stamp: int, registered: object) -> DictConfig:
     """What Hydra makes of these words; whoever changes it copies it first."""
-    with hydra(conf):
+    with hydra():
         return compose("config", overrides=list(words))
 
 
 def preset(words: tuple[str, ...], values: Mapping[str, Any]) -> RunConfig:
     """The config that these options stand for, with these values, unchecked."""
     register()
-    config = copy.deepcopy(composed(words, CONF, stamp(CONF), registered()))
+    config = copy.deepcopy(composed(words, stamp(), registered()))
     for key, value in values.items():
         OmegaConf.update(config, key, value)
     return freeze(config, RunConfig)
 
 
-def stamp(*conf: Path) -> int:
-    """A number that is another one once a file of these folders has changed."""
-    walked = (found for folder in conf for found in os.walk(folder))
+def stamp(*own: Path) -> int:
+    """A number that is another one once a file of conf/, or of these folders, has changed."""
+    walked = (found for folder in (CONF, *own) for found in os.walk(folder))
     files = [file for folder, _, names in walked for file in (os.stat(f"{folder}/{name}") for name in names)]
     return hash(tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files))
 
 
 @contextmanager
-def hydra(conf: Path) -> Iterator[ConfigLoader]:
-    """Hydra on `conf`, set aside for as long where one is running already: a sweep's run composes inside of one."""
+def hydra() -> Iterator[ConfigLoader]:
+    """Hydra on conf/, set aside for as long where one is running already: a sweep's run composes inside of one."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     # Whenever it composes, Hydra copies its sources, and with one of them the whole store, of which it takes copies
     # alone. At other times a copy is one: a launcher keeps the store of the process that began the sweep.
     ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
     try:
-        with initialize_config_dir(str(conf), version_base="1.3", job_name="envgen"):
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name="envgen"):
             yield GlobalHydra.instance().config_loader()
     finally:
         del ConfigStore.__deepcopy__  # type: ignore[attr-defined]
