@@ -15,6 +15,7 @@ from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.writing import write_json
+from envgen_exp.learners import traits
 from envgen_exp.learners.learner import Learner, Onlooker
 from envgen_exp.learners.skills import SkillReport, shares
 from envgen_exp.llm.prompt import Ended
@@ -93,8 +94,10 @@ class Evaluations:
         write_json(session.folder.midway_file(step), {"step": session.trained, **result})
 
     def _report_quota(self) -> list[int]:
+        """One who is asked plays one episode after the other, each in a world of its own slot."""
         episodes = plan.report_episodes(self.config)
-        return shares(episodes, min(self.config.evaluation.num_envs, episodes))
+        trains = traits(self.config.agent.name).trains
+        return shares(episodes, min(self.config.evaluation.num_envs, episodes) if trains else episodes)
 
     def _seeds(self, quota: Sequence[int], *names: str | int) -> list[int]:
         return seeding.integers(self.config.seed, "worlds", *names, count=len(quota))
