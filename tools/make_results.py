@@ -39,6 +39,7 @@ from envgen_exp.reporting.study.answers import answers
 from envgen_exp.reporting.study.collect import Arm, Study
 from envgen_exp.reporting.study.packs import open_study
 from envgen_exp.reporting.study.parts import error_sheets, score_sheets
+from envgen_exp.reporting.study.preregistered import mains
 from envgen_exp.reporting.study.tables import Sheet, sheets, skill_sheets, spread
 from envgen_exp.run.summary import Successes
 from envgen_exp.seeding import WorldSet
@@ -213,8 +214,8 @@ def chart(analysis: Analysis) -> tuple[Callable[[Path], None], str]:
     family = study.arms[0].runs[0].family
     if isinstance(family, Parted):
         return functools.partial(charts.draw_parts, study.arms, family), PART_CURVES
-    if study.folder.name in (result_lead.STUDY, result_lead.MORE):
-        text = CURVES_OF_STUDY + result_lead.caption(study.arms)
+    if study.arms[0].runs[0].flat.get("preregistered"):
+        text = CURVES_OF_STUDY + result_lead.caption(study.arms, decides=bool(mains(analysis)))
         return functools.partial(charts.draw_verdict, analysis), text
     return functools.partial(charts.draw_study, study.arms), STUDY_CURVES
 

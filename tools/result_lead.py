@@ -52,14 +52,16 @@ runs. `placebo` is the same model, told rates of the wrong skills; `random` are 
 CAPTION = f"""\
 Left: training episodes in the original, by twentieths of the training steps, mean over seeds{{band}}; points are
 missing where training was in designed worlds. Right: differences of the report's score, a dot for each pair of runs,
-and their mean with its 95 % interval, the main one in black. The grey band is ±{MARGIN:g} points: an interval that lies
-in it and holds 0 would count as no difference that matters.
+and their mean with its 95 % interval, the main one in black. The grey band is ±{MARGIN:g} points{{rule}}.
 """
+RULE = """: an interval that lies
+in it and holds 0 would count as no difference that matters"""
 
 
-def caption(arms: Sequence[Arm]) -> str:
-    """Of the figure."""
-    return CAPTION.format(band=" with a band of one standard deviation" if len(arms) <= FEW else "")
+def caption(arms: Sequence[Arm], *, decides: bool = True) -> str:
+    """Of the figure of a study that `decides` by the rule of docs/verdict.md, or is beside it."""
+    band = " with a band of one standard deviation" if len(arms) <= FEW else ""
+    return CAPTION.format(band=band, rule=RULE if decides else "")
 
 
 def lead(analysis: Analysis) -> list[str]:
