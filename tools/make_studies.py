@@ -18,8 +18,8 @@ from envgen_exp.commands.help import gloss
 from envgen_exp.config import LLMKind, RunConfig
 from envgen_exp.designers import Means, make_designer
 from envgen_exp.families import make_family
-from envgen_exp.llm.prices import expected_cost
 from envgen_exp.run.plan import phases, report_episodes, training_steps
+from envgen_exp.run.preparation import expected_calls
 from envgen_exp.tracking.progress import duration
 
 MODEL = "gpt4"
@@ -130,12 +130,8 @@ def row(name: str, scale: str) -> str:
 def asked(config: RunConfig) -> tuple[int, float | None]:
     """LLM calls of a run and their expected dollars; None where the price is not known."""
     designer = make_designer(config.designer, Means(make_family(config.env), cycles=config.cycles))
-    calls = designer.num_calls(config.cycles)
-    if not designer.uses_llm or not config.llm.kind.is_model or not calls:
-        return 0, 0.0
-    first, *later = designer.preview()
-    expected = expected_cost(config.llm, first, later[0] if later else None, designer.example_reply(), calls)
-    return calls, expected.cost
+    expected = expected_calls(config, designer)
+    return (expected.calls, expected.cost) if expected else (0, 0.0)
 
 
 def run_seconds(config: RunConfig) -> float:
