@@ -79,6 +79,7 @@ def test_parts_make_the_whole_in_any_order(sweep: Path, packed: Path, tmp_path: 
     for order in (packs, packs[::-1], [parts[1], packs[0]], [*packs, packs[0]]):
         assert write(tmp_path / "merged.json", *order).read_bytes() == whole.read_bytes()
     assert tables(*packs) == tables(whole)
+    assert open_study(packs).folder == tmp_path / "part0+part1"
 
 
 def test_a_curve_is_in_the_pack(tmp_path: Path) -> None:
@@ -147,8 +148,21 @@ def test_the_command_and_its_report(sweep: Path, tmp_path: Path, capsys: pytest.
     assert "nothing is overwritten" in capsys.readouterr().err
     assert main(["pack", str(sweep / "a-0"), str(tmp_path / "one.json")]) == 0  # a single run
     make_run(tmp_path / "begun" / "run", finished=False)
+    make_run(tmp_path / "begun" / "other", finished=False, changes={"seed": 1})
+    make_run(tmp_path / "begun" / "broken")
+    (tmp_path / "begun" / "broken" / "phases" / "003-cycle1-evaluate.json").unlink()
     assert main(["pack", str(tmp_path / "begun"), str(tmp_path / "none.json")]) == 2
-    assert "holds no finished run (1 runs are not finished)" in capsys.readouterr().err
+    assert "holds no finished run (passed over: " in capsys.readouterr().err
+    # Beside others each has its line, but for what another folder has finished.
+    make_run(tmp_path / "begun" / "done", changes={"seed": 9, **GPT4})
+    Path(shutil.copytree(sweep / "a-0", tmp_path / "begun" / "copied") / "summary.json").unlink()
+    assert main(["pack", str(tmp_path / "begun"), str(sweep), str(tmp_path / "both.json")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("unfinished, not packed: ") == 2
+    assert "broken: phases/ lacks phase 003" in out
+    study = open_study([tmp_path / "begun", sweep], tmp_path / "out")
+    assert sorted(run.folder.name for run in study.unfinished) == ["other", "run"]
+    assert "broken: phases/ lacks phase 003" in "".join(study.notes)
 
 
 # What a stranger may send

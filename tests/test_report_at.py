@@ -120,7 +120,7 @@ def test_tables_page_and_log_show_it(both: tuple[Path, Path]) -> None:
 
 def test_a_study_s_tables_show_it_from_a_folder_and_from_a_pack(both: tuple[Path, Path], tmp_path: Path) -> None:
     found = RunRecord(both[1]).midway
-    (tmp_path / "pack.json").write_bytes(packs.pack(packs.opened(both[1])[1]))
+    (tmp_path / "pack.json").write_bytes(packs.pack(packs.opened(both[1]).runs))
     texts = {markdown(Analysis(packs.open_study([path]))) for path in (both[1].parent, tmp_path / "pack.json")}
     for text in texts:
         table = text[text.index("## Score in the midst of training") :].splitlines()

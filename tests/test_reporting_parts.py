@@ -157,7 +157,7 @@ def test_a_run_s_page_tells_no_change_from_feedback_to_a_report_of_another_look(
 def test_a_pack_keeps_them_and_leaves_the_worst_frames(sweep: Path, tmp_path: Path) -> None:
     study = collect(sweep)
     file = tmp_path / "boxes.json"
-    file.write_bytes(pack(opened(sweep)[1]))
+    file.write_bytes(pack(opened(sweep).runs))
     packed = Analysis(open_study([file]))
     assert "worst" not in file.read_text()
     assert error_sheets(packed) == error_sheets(Analysis(study))

@@ -102,7 +102,11 @@ def test_seeds_of_one_design_set_stand_together(tmp_path: Path) -> None:
 def test_what_draws_no_designs_has_no_sets(tmp_path: Path) -> None:
     for seed in range(4):
         make_run(tmp_path / str(seed), "designer=original", changes={"seed": seed, "design_set": seed // 2})
-    assert Analysis(collect(tmp_path)).arms[0].n == "4"
+    for seed in range(4):  # of a sweep over both, whose runs are the same once more
+        make_run(tmp_path / f"{seed}x", "designer=original", changes={"seed": seed, "design_set": 9})
+    analysis = Analysis(collect(tmp_path))
+    assert analysis.arms[0].n == "4"
+    assert "3x repeats" in "".join(analysis.notes)
 
 
 def test_differences_go_by_seed_and_are_corrected_for_their_family(tmp_path: Path) -> None:
@@ -196,7 +200,7 @@ def test_the_config_names_more_contrasts(tmp_path: Path) -> None:
 
 def test_costs_by_kind(tmp_path: Path) -> None:
     for seed in (0, 1):
-        steps = {"designed": 400, "original": 700, "feedback": 50, "report": 100, "validation": 800_000}
+        steps = {"designed": 400, "original": 700, "feedback": 50, "report": 100, "validation": 800_000, "midway": 3}
         numbers: dict[str, Any] = {"llm_calls": 4 + seed, "prompt_tokens": 1000, "cost": 0.25 + seed}
         make_run(tmp_path / str(seed), changes={"seed": seed, **GPT4}, steps=steps, updates=240, **numbers)
     analysis = Analysis(collect(tmp_path))
@@ -204,7 +208,11 @@ def test_costs_by_kind(tmp_path: Path) -> None:
     costs = row(text[text.index("## Costs") :], "adaptive")
     assert costs[1:] == ["4.5", "1,000", "0.75", "240", "6 min"]
     steps_of = row(text[text.index("## Environment steps") :], "adaptive")
-    assert steps_of[1:] == ["400", "700", "50", "100", "800,000"]
+    assert steps_of[1:] == ["400", "700", "50", "100", "800,000", "3"]
+    assert records(write_tables(analysis)[2])[0]["dollars"] == "0.75"
+    make_run(tmp_path / "open", changes={"seed": 2, **GPT4}, steps=steps, **numbers | {"cost": None})
+    (*_, arms, _, _) = write_tables(Analysis(collect(tmp_path)))
+    assert records(arms)[0]["dollars"] == ""  # as the table has it
     assert "took up to 800,000 validation steps beyond the training budget" in text
     without = make_run(tmp_path / "x" / "y")
     assert "| validation |" not in markdown(Analysis(collect(without.parent)))

@@ -111,7 +111,7 @@ def test_its_main_contrast_and_the_family_of_the_others(tmp_path: Path) -> None:
     assert found["adaptive", "placebo"].corrected == pytest.approx(min(1, 12 * p("adaptive", "placebo")))
     large = found["fixed_large", "fixed"].difference
     assert (large.pairs, large.count) == (4, 3)  # seeds 0 and 10 have one recording
-    assert "tested alone, adaptive - original; all others" in markdown(analysis)
+    assert "adaptive - original, and tested alone; all others" in markdown(analysis)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +207,7 @@ def test_two_main_contrasts_are_corrected_for_each_other(tmp_path: Path) -> None
     original, placebo = corrected()
     make_run(tmp_path / "other", "arm=archive_mutated")  # of a study whose main contrast is that with placebo
     assert corrected() == pytest.approx([2 * original, 2 * placebo / 12])
+    assert "tested 2 times here, its p multiplied by that" in markdown(Analysis(collect(tmp_path)))
 
 
 # Packs

@@ -367,7 +367,7 @@ def page(packs: Sequence[Path], pictures: Path | None = None) -> str:
         lines_of_page = learning_page(arms, random, packs)
     else:
         beside = WITH.get(packs[0].stem, "")
-        study = open_study([*packs, *([packs[0].with_stem(beside)] if beside else [])])
+        study = open_study([*packs, *([packs[0].with_stem(beside)] if beside else [])], packs[0].with_suffix(""))
         if any(not arm.runs[0].trains for arm in study.arms):
             head, tables = result_played.page(study, beside)
             lines_of_page = [*head, "", *(line for table in tables for line in told(table))]

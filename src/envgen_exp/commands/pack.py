@@ -16,7 +16,7 @@ from pathlib import Path
 from envgen_exp.commands.failure import told
 from envgen_exp.errors import RunFolderError
 from envgen_exp.guard.writing import write_atomic
-from envgen_exp.reporting.study.packs import merged, opened, pack
+from envgen_exp.reporting.study.packs import merged, opened, pack, unfinished
 from envgen_exp.run.pasted import pasted, typed
 
 
@@ -32,9 +32,14 @@ def main(argv: Sequence[str]) -> int:
     asked = parser.parse_args(argv)
     if os.path.lexists(asked.file):
         raise RunFolderError(f"{asked.file} is there already: choose another name, nothing is overwritten")
-    runs = merged([opened(folder) for folder in asked.folders], asked.across)
+    sources = [opened(folder) for folder in asked.folders]
+    runs = merged(sources, asked.across)
     data = pack(runs)
     write_atomic(asked.file, data)
+    for line in (line for source in sources for line in source.passed_over):
+        print(line)
+    for run in unfinished(sources):
+        print(f"unfinished, not packed: {run.folder}")
     tables = pasted(f"python -m envgen_exp report {shlex.quote(str(asked.file))}")
     print(f"written: {asked.file} ({len(runs)} runs, {len(data):,} bytes); its tables: {tables}")
     return 0

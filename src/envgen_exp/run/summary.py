@@ -16,6 +16,9 @@ from envgen_exp.learners.skills import SkillReport, pooled, rate, tallies
 STEP_KINDS = ("designed", "original", "feedback", "report", "validation")
 """Of environment steps, those that train first."""
 
+PLAYED_KINDS = (*STEP_KINDS, "midway")
+"""With those of evaluation.report_at, which few runs have."""
+
 
 @dataclass(frozen=True)
 class Successes:

@@ -97,17 +97,12 @@ class Analysis:
         return [_arm_result(arm) for arm in self.study.diagnostics]
 
     @functools.cached_property
-    def contrasts(self) -> list[ContrastResult]:
-        """Of all pairs of arms that a contrast names and that can be compared.
-
-        The main one stands alone. All others are one family: p is multiplied by the number of RIVALS, whichever of
-        them a study has, so that a contrast has one corrected p in all tables; by more only where more are tested.
-        One that a config alone names may be of two language models, where it is clear which arms are meant.
-        """
+    def _pairs(self) -> list[tuple[Arm, Arm]]:
+        """The arms of all contrasts."""
         by_name: dict[str, list[Arm]] = {}
         for arm in self.study.arms:
             by_name.setdefault(arm.name, []).append(arm)
-        pairs = [
+        return [
             (a, b)
             for ours, theirs in self.study.contrasts
             for a in by_name.get(ours, [])
@@ -119,11 +114,28 @@ class Analysis:
                 any_model=f"{ours} - {theirs}" not in CONTRASTS and len(by_name[ours]) == len(by_name[theirs]) == 1,
             )
         ]
-        is_main = [(a.name, b.name) in self.study.mains for a, b in pairs]
-        others = max(len(RIVALS), is_main.count(False))
+
+    @property
+    def is_main(self) -> list[bool]:
+        """Of each contrast, whether it is a main one."""
+        return [(a.name, b.name) in self.study.mains for a, b in self._pairs]
+
+    @property
+    def family(self) -> int:
+        """What the p of the other contrasts is multiplied by."""
+        return max(len(RIVALS), self.is_main.count(False))
+
+    @functools.cached_property
+    def contrasts(self) -> list[ContrastResult]:
+        """Of all pairs of arms that a contrast names and that can be compared.
+
+        The main one stands alone. All others are one family: p is multiplied by the number of RIVALS, whichever of
+        them a study has, so that a contrast has one corrected p in all tables; by more only where more are tested.
+        One that a config alone names may be of two language models, where it is clear which arms are meant.
+        """
         return [
-            _contrast(*pair, is_main.count(True) if alone else others)
-            for pair, alone in zip(pairs, is_main, strict=True)
+            _contrast(*pair, self.is_main.count(True) if alone else self.family)
+            for pair, alone in zip(self._pairs, self.is_main, strict=True)
         ]
 
     @functools.cached_property

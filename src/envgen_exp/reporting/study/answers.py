@@ -109,7 +109,8 @@ def _designs(arms: Sequence[Arm]) -> Sheet:
         "Targets: how many skills at least one design is to train. Targeted: their change from the feedback "
         "evaluation before the cycle to that after it; untargeted: that of the others. Weak skills are targeted, and "
         "what was low by chance rises by itself; and skills rise without designs. So the last column takes off the "
-        "difference of the same skills over the same cycle in original's run of the seed. In brackets 95 % intervals.",
+        "difference of the same skills over the same cycle in original's run of the seed. In brackets 95 % intervals; "
+        "(5 of 15): in so many runs alone there are skills of both kinds, or there is a run to compare with.",
         ("arm", "cycle", "designed - original", "targets", "targeted", "untargeted", "difference", "beside original"),
         [row for arm in arms for row in _cycles(arm, _originals(arm, arms))],
         numbers=2,
@@ -123,7 +124,8 @@ def _cycles(arm: Arm, originals: Mapping[int, FoundRun]) -> Iterator[list[str]]:
             for runs in arm.sets
         ]
         gaps, wanted = ([value for some in _column(sets, name) for value in some] for name in ("gap", "targets"))
-        changes = [_points(_column(sets, name)) for name in ("targeted", "untargeted", "difference", "beside")]
+        names = ("targeted", "untargeted", "difference", "beside")
+        changes = [_points(_column(sets, name), sum(map(len, sets))) for name in names]
         yield [arm.label, str(cycle), spread(gaps), average(wanted), *changes]
 
 
@@ -191,12 +193,14 @@ def _column(sets: Sequence[Sequence[Taught]], name: str) -> list[list[float]]:
     return [group for group in found if group]
 
 
-def _points(groups: Groups, digits: int = 1) -> str:
+def _points(groups: Groups, of: int = 0, digits: int = 1) -> str:
+    """Their mean with its interval, and how many `of` so many runs have the number, where not all do."""
     if not groups:
         return "-"
-    ends = mean_interval(groups)
+    ends, known = mean_interval(groups), sum(map(len, groups))
     mean, *both = (f"{value:+.{digits}f}" for value in (units(groups).mean(), *(ends or ())))
-    return f"{mean} [{', '.join(both)}]" if both else mean
+    some = f" ({known} of {of})" if known < of else ""
+    return (f"{mean} [{', '.join(both)}]" if both else mean) + some
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,7 @@ def _carried(analysis: Analysis) -> Sheet:
         "with 95 % intervals, corrected for nothing: it says where a difference comes from, and tests nothing.",
         ("skill", *known),
         [
-            [skill, *(_points(skills.get(skill, []), 2) for skills in known.values())]
+            [skill, *(_points(skills.get(skill, []), digits=2) for skills in known.values())]
             for skill in dict.fromkeys(skill for skills in known.values() for skill in skills)
         ],
     )
@@ -288,7 +292,7 @@ def _unlocks(part: Sequence[SkillsOfArm]) -> Sheet:
         "When skills come",
         f"Training steps, in designs and in the original, until a skill is shown in {100 * PASSED:.0f} % of the "
         f"training episodes in the original, looked at by each {WINDOWS}th of the training: median over runs, and how "
-        "many came there; never: fewer than half. The paper's Figure 5 takes the first episode that shows a skill, "
+        "many came there; never: half or fewer. The paper's Figure 5 takes the first episode that shows a skill, "
         "which is luck and comes sooner where more episodes are played. A window in which all training was in "
         "designs, as in the first it may be, has no episode of the original. What came in it is counted later, so "
         "that arms with designs look later than original.",

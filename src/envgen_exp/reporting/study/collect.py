@@ -300,7 +300,8 @@ def make_arms(finished: Sequence[FoundRun]) -> tuple[tuple[Arm, ...], list[str]]
     for runs in by_treatment.values():
         once: dict[tuple[Any, ...], FoundRun] = {}
         for run in runs:
-            first = once.setdefault((run.flat["seed"], run.design_set), run)
+            drawn = run.flat["designer.name"] not in _DRAW_NOTHING
+            first = once.setdefault((run.flat["seed"], run.design_set if drawn else None), run)
             if first is not run:
                 notes.append(f"{run.folder} repeats {first.folder} (same arm and seed): counted once")
         label = ", ".join([runs[0].label, *_distinction(runs[0], firsts[runs[0].label])])

@@ -12,7 +12,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,7 +101,16 @@ class PackedRun(FoundRun):
         return self.values["summary"]
 
 
-Source = tuple[str, list[FoundRun]]
+@dataclass(frozen=True)
+class Source:
+    """What one of several paths holds."""
+
+    where: str
+    runs: list[FoundRun]
+    """The finished ones."""
+    unfinished: list[FoundRun] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+    """A line for each folder that can't be used."""
 
 
 def open_study(paths: Sequence[Path], out: Path | None = None) -> Study:
@@ -111,15 +120,26 @@ def open_study(paths: Sequence[Path], out: Path | None = None) -> Study:
     """
     if len(paths) == 1 and os.path.isdir(paths[0]):
         return collect(paths[0])
-    # A folder has a page of its own.
-    beside = paths[0].with_name("+".join(path.name for path in paths)) if os.path.isdir(paths[0]) else None
-    return make_study(out or beside or paths[0].with_suffix(""), merged([opened(path) for path in paths]), ())
+    names = [path.name if os.path.isdir(path) else path.stem for path in paths]
+    sources = [opened(path) for path in paths]
+    runs, left_out = merged(sources), [line for source in sources for line in source.passed_over]
+    return make_study(out or paths[0].with_name("+".join(names)), [*runs, *unfinished(sources)], left_out)
+
+
+def unfinished(sources: Sequence[Source]) -> list[FoundRun]:
+    """Runs that no source has finished."""
+    finished = {_key(run) for source in sources for run in source.runs}
+    return [run for source in sources for run in source.unfinished if _key(run) not in finished]
+
+
+def _key(run: FoundRun) -> tuple[str, int]:
+    return str(run.document["identity"]), int(run.flat["seed"])
 
 
 def opened(path: Path) -> Source:
-    """The finished runs in a sweep's folder, in a run's, or in a pack."""
+    """What a sweep's folder holds, a run's, or a pack; RunFolderError where no run of it is finished."""
     if not os.path.isdir(path):
-        return str(path), list(_read(path))
+        return Source(str(path), list(_read(path)))
     found, passed_over = (
         ([checked_run(FoundRun(path))], []) if os.path.lexists(path / "config.yaml") else find_runs(path)
     )
@@ -127,7 +147,7 @@ def opened(path: Path) -> Source:
     if not finished:
         reason = passed_over[0] if passed_over else f"{len(found)} runs are not finished" if found else "no run"
         raise RunFolderError(f"{path}: holds no finished run ({reason})")
-    return str(path), finished
+    return Source(str(path), finished, [run for run in found if run.summary is None], passed_over)
 
 
 def merged(sources: Sequence[Source], across: Sequence[str] = ()) -> list[FoundRun]:
@@ -138,13 +158,13 @@ def merged(sources: Sequence[Source], across: Sequence[str] = ()) -> list[FoundR
     """
     _check_versions(sources)
     once: dict[tuple[str, int], tuple[str, FoundRun]] = {}
-    for where, runs in sources:
-        for run in runs:
-            key = str(run.document["identity"]), int(run.flat["seed"])
-            other, first = once.setdefault(key, (where, run))
+    for source in sources:
+        for run in source.runs:
+            other, first = once.setdefault(_key(run), (source.where, run))
             if first is not run and _result(first) != _result(run):
                 raise RunFolderError(
-                    f"{run.arm}, seed {key[1]} came out differently in {other} and in {where}: one is another version's"
+                    f"{run.arm}, seed {run.flat['seed']} came out differently in {other} and in {source.where}: one is "
+                    "another version's"
                 )
     for number, source in enumerate(sources):
         for earlier in sources[:number]:
@@ -275,27 +295,28 @@ def _read(path: Path) -> Sequence[FoundRun]:
 
 def _check_versions(sources: Sequence[Source]) -> None:
     seen: dict[str, tuple[Any, str]] = {}
-    for where, runs in sources:
-        for run in runs:
+    for source in sources:
+        for run in source.runs:
             for name, value in versions_of(run).items():
-                first, other = seen.setdefault(name, (value, where))
+                first, other = seen.setdefault(name, (value, source.where))
                 if first != value:
                     raise RunFolderError(
-                        f"the {name} is {first} in {other} and {value} in {where}: what they found is not put together"
+                        f"the {name} is {first} in {other} and {value} in {source.where}: what they found is not put "
+                        "together"
                     )
 
 
 def _check_alike(one: Source, other: Source, across: Sequence[str]) -> None:
     arms: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = defaultdict(lambda: ([], []))
-    for side, (_, runs) in enumerate((one, other)):
-        for run in runs:
+    for side, source in enumerate((one, other)):
+        for run in source.runs:
             arms[run.arm][side].append(run.treatment)
     for arm, (ours, theirs) in arms.items():
         for name, (here, there) in _differences(ours, theirs).items():
             if name not in across:
                 raise RunFolderError(
-                    f"{arm} has {name}={here} in {one[0]} and {name}={there} in {other[0]}: these are different arms; "
-                    f"if the study varies it, say so by --across {name}"
+                    f"{arm} has {name}={here} in {one.where} and {name}={there} in {other.where}: these are different "
+                    f"arms; if the study varies it, say so by --across {name}"
                 )
 
 

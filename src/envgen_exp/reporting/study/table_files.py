@@ -15,8 +15,8 @@ from envgen_exp.reporting.study.analysis import Analysis, steps_of, updates
 from envgen_exp.reporting.study.answers import answers
 from envgen_exp.reporting.study.claims import MARGIN
 from envgen_exp.reporting.study.parts import error_sheets, score_sheets
-from envgen_exp.reporting.study.tables import Sheet, sheets, skill_sheets, unfinished
-from envgen_exp.run.summary import STEP_KINDS
+from envgen_exp.reporting.study.tables import Sheet, mean_cost, sheets, skill_sheets, unfinished
+from envgen_exp.run.summary import PLAYED_KINDS
 
 MARK = "<!-- written by python -m envgen_exp report; changes are lost -->"
 """First line of a Markdown file that may be written anew."""
@@ -138,8 +138,8 @@ def arm_records(analysis: Analysis) -> list[dict[str, Any]]:
             ("llm_calls", arm.values(lambda s: s.llm_calls)),
             ("prompt_tokens", arm.values(lambda s: s.prompt_tokens)),
             ("completion_tokens", arm.values(lambda s: s.completion_tokens)),
-            ("dollars", arm.values(lambda s: s.cost)),
-            *((f"{kind}_steps", arm.values(steps_of(kind))) for kind in STEP_KINDS),
+            ("dollars", [] if (cost := mean_cost(arm)) is None else [cost]),
+            *((f"{kind}_steps", arm.values(steps_of(kind))) for kind in PLAYED_KINDS),
             ("updates", arm.values(updates)),
             ("seconds", arm.values(lambda s: s.seconds)),
         ):

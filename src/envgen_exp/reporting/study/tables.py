@@ -18,10 +18,10 @@ from envgen_exp.reporting.study.analysis import (
     updates,
 )
 from envgen_exp.reporting.study.claims import MARGIN
-from envgen_exp.reporting.study.collect import RIVALS, Arm, Study, comparable
+from envgen_exp.reporting.study.collect import Arm, Study, comparable
 from envgen_exp.reporting.study.contrasts import Difference, Number, difference
 from envgen_exp.reporting.study.preregistered import FEWEST, decided, mains, reasons
-from envgen_exp.run.summary import STEP_KINDS, RunSummary
+from envgen_exp.run.summary import PLAYED_KINDS, RunSummary
 from envgen_exp.tracking.progress import duration
 
 DIAGNOSTICS = "Diagnostics, not to be compared: "
@@ -99,15 +99,17 @@ def _contrasts(analysis: Analysis) -> list[Sheet]:
     if not analysis.contrasts:
         return []
     main = " and ".join(" - ".join(pair) for pair in analysis.study.mains)
+    times = analysis.is_main.count(True)
+    tested = f"tested {times} times here, its p multiplied by that" if times > 1 else "tested alone"
     return [
         Sheet(
             "Differences",
             "Points of report score with 95 % interval and p, by pairs of runs with the same seed (a t test, over "
             "design sets where runs share them); with 0 pairs, and beside it, Welch's. Corrected: one main contrast is "
-            f"fixed before any run and tested alone, {main}; all others are one family, fixed too, and their p is "
-            f"multiplied by its size, {len(RIVALS)}. Shuffled: a permutation test; ≥ is the smallest p it can give, "
-            "where that is above 0.05. P(better): probability that a run of the first is above one of the second. The "
-            f"last column: independent pairs, or runs an arm, that would show {MARGIN:g} points with 80 % power.",
+            f"fixed before any run, {main}, and {tested}; all others are one family, fixed too, and their p is "
+            f"multiplied by its size, {analysis.family}. Shuffled: a permutation test; ≥ is the smallest p it can "
+            "give, where that is above 0.05. P(better): probability that a run of the first is above one of the other. "
+            f"The last column: independent pairs, or runs an arm, that would show {MARGIN:g} points with 80 % power.",
             (
                 *("difference", "points [95 %]", "pairs", "p", "corrected", "Welch's p", "shuffled"),
                 *("P(better) [95 %]", f"n for {MARGIN:g}"),
@@ -259,7 +261,7 @@ def _beside_paper(results: Sequence[ArmResult]) -> list[Sheet]:
 
 
 def _costs(results: Sequence[ArmResult], words: str = "") -> list[Sheet]:
-    kinds = [kind for kind in STEP_KINDS if any(one.arm.values(steps_of(kind)) for one in results)]
+    kinds = [kind for kind in PLAYED_KINDS if any(one.arm.values(steps_of(kind)) for one in results)]
     return [
         Sheet(
             _title(words, "Costs"),
@@ -279,7 +281,8 @@ def _costs(results: Sequence[ArmResult], words: str = "") -> list[Sheet]:
         ),
         Sheet(
             _title(words, "Environment steps"),
-            "Means of a run. Designed and original steps train; the others are beyond the training budget.",
+            "Means of a run. Designed and original steps train, the others don't: they are beyond the training budget, "
+            "but for validation that is taken off it (`designer.deduct`). Midway are those of evaluation.report_at.",
             ("arm", *kinds),
             [[one.arm.label, *(average(one.arm.values(steps_of(kind))) for kind in kinds)] for one in results],
         ),
@@ -338,11 +341,16 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 def dollars(arm: Arm) -> str:
     """Mean cost of a run; '?' where a run's price is not known, '-' where no language model was asked."""
-    asked = [summary for summary in arm.summaries if summary.uses_llm]
-    if not asked:
+    if not any(summary.uses_llm for summary in arm.summaries):
         return "-"
-    costs = [summary.cost for summary in asked if summary.cost is not None]
-    return f"{mean_sd(costs)[0]:.2f}" if len(costs) == len(asked) else "?"
+    return "?" if (cost := mean_cost(arm)) is None else f"{cost:.2f}"
+
+
+def mean_cost(arm: Arm) -> float | None:
+    """In dollars, over the runs that ask a language model; None where none does, or one's price is not known."""
+    asked = [summary.cost for summary in arm.summaries if summary.uses_llm]
+    known = [cost for cost in asked if cost is not None]
+    return mean_sd(known)[0] if asked and len(known) == len(asked) else None
 
 
 def average(values: Sequence[float]) -> str:
