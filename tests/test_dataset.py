@@ -98,6 +98,7 @@ def test_one_that_was_stopped_goes_on_to_the_same_bytes(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("num_images=1_",), "num_images=1_: allowed is a whole number above 0"),
         (("num_images=0",), "num_images=0: allowed is a whole number above 0"),
         (("env=crafter", "num_images=9"), "env=crafter: its games are stepped; allowed is a family whose frames"),
         (("num_images=9", "env.nois=1"), "env.nois"),

@@ -363,6 +363,10 @@ def test_an_arm_s_name_is_a_label(tmp_path: Path) -> None:
             ["arm=human", "designer.file={file}", "designer.num_designs=1"],
             "cycle 1, design 1: there is no setting 'tre",
         ),
+        (
+            ["arm=human", "designer.sets=[[{{tree_rarity: rare}}]]"],
+            "designer.sets: has designs for 1 cycles, the run has",
+        ),
         (["arm=easy_to_hard", "designer.num_candidates=7"], "takes 8 of them (4 a cycle); allowed is 8 or more"),
         (["arm=adversarial", "designer.num_candidates=3"], "allowed is 4 or more"),
         (["arm=plr", "designer.temperature=0"], "designer.temperature=0"),

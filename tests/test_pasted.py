@@ -129,6 +129,7 @@ def test_who_began_with_envgen_goes_on_with_it(tmp_path: Path, monkeypatch: pyte
     script = tmp_path / "bin" / "envgen"
     script.write_text("#!/bin/sh\n")
     assert [pasted(run), pasted(report)] == ["bin/envgen run 'a= b'", "bin/envgen report x"]
+    assert pasted("python -m wandb sync x").endswith("python -m wandb sync x")  # no command of ours
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(script.parent))
     assert [pasted(run), pasted(report)] == ["envgen run 'a= b'", "envgen report x"]

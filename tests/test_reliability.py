@@ -31,6 +31,7 @@ from envgen_exp.run import loop as pipeline
 from envgen_exp.run.folder import RunFolder
 from envgen_exp.run.pasted import pasted
 from envgen_exp.run.session import Session
+from envgen_exp.run.stored import resume_command
 
 ROOT = Path(__file__).parents[1]
 
@@ -327,12 +328,32 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
     assert final_state(folder) == final_state(whole)
 
 
+def test_a_signal_while_a_run_opens_ends_it_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def opened(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "__init__", opened)
+        assert command.run(composed(f"folder={tmp_path / 'run'}"), []) == 128 + signal.SIGTERM
+    assert (
+        f"stopped by SIGTERM; to go on:\n{resume_command(tmp_path / 'run', composed().llm)}" in capsys.readouterr().out
+    )
+    assert command.run(composed(f"resume={tmp_path / 'run'}", "dry_run=true"), []) == 0
+
+
 def test_without_a_whole_checkpoint_a_run_is_refused(interrupted: Path) -> None:
     folder = interrupted
     for file in (folder / "checkpoints").glob("*.pt"):
         file.write_bytes(b"")
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         run(folder)
+    shutil.rmtree(folder / "checkpoints")
+    before = (folder / "metrics.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match=r"\d phases are done, and .* holds no checkpoint"):
+        run(folder)
+    assert (folder / "metrics.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize("log", ["metrics.jsonl", "episodes.jsonl", "timings.jsonl"])

@@ -99,6 +99,10 @@ def test_killed_at_an_evaluation_and_resumed(
     with quick():
         for moment in ("before its rows", "after them"):
             assert wait(fork(lambda moment=moment: until_killed(moment))) < 0  # type: ignore[misc]
+        (tmp_path / "run" / "report_at" / "130.json").rename(tmp_path / "130.json")
+        with pytest.raises(ConfigError, match=r"report_at: 130; the run has \d+ training steps: allowed are later"):
+            run(tmp_path / "run")
+        (tmp_path / "130.json").rename(tmp_path / "run" / "report_at" / "130.json")
         run(tmp_path / "run")
     assert final_state(tmp_path / "run") == final_state(both[1])
     for file in sorted((both[1] / "report_at").iterdir()):

@@ -19,6 +19,7 @@ from envgen_exp.guard.writing import write_atomic
 from envgen_exp.run import checkpoint
 from envgen_exp.run.folder import RunFolder, read_config
 from envgen_exp.run.identity import identity
+from envgen_exp.run.record import RunRecord
 from envgen_exp.run.schemas import preset
 from envgen_exp.tracking.metrics import Log
 
@@ -73,6 +74,8 @@ def test_another_identity_is_refused_and_named(tmp_path: Path, change: str) -> N
 def test_what_changes_no_result_may_change(tmp_path: Path, change: str) -> None:
     make(tmp_path / "run").close()
     RunFolder.reopen(composed(f"resume={tmp_path / 'run'}", change)).close()
+    key, _, value = change.partition("=")
+    assert str(RunRecord(tmp_path / "run").flat[key]) in (value, f"{value}.0")  # from then on
 
 
 def test_foreign_folders_are_refused(tmp_path: Path) -> None:

@@ -83,7 +83,9 @@ def test_the_file_has_every_number_once_also_after_a_resume(tmp_path: Path) -> N
         tracker = wandb.make_tracker(config, tmp_path, pytest.fail, RunRecord, 0)
         tracker.start(ROWS[:known], TIMINGS if known else ())
         for row in ROWS[known:]:
-            tracker.publish(row, TIMINGS[0] if row["step"] == 300 else None)
+            tracker.publish(row)
+            if row["step"] == 300:
+                tracker.time(TIMINGS[0])
         tracker.close()
         tracker.close()
     assert events(tmp_path / FILE) == [

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +229,13 @@ def test_a_resumed_runs_history_is_metrics_jsonl_row_by_row(resumed: Path, histo
     numbers = [{k: v for k, v in row.items() if not k.startswith(clock)} for row in published(history)]
     assert numbers == runs.rows(resumed / "metrics.jsonl")
     assert sum("seconds/update" in row for row in history) == sum("loss/policy" in row for row in history) > 5
+
+    def places(rows: Iterable[dict[str, Any]], name: str = "step") -> set[tuple[int, str, int]]:
+        return {(row["step"], row["phase"], row["cycle"]) for row in rows if name in row}
+
+    timings = runs.rows(resumed / "timings.jsonl")
+    for name in ("checkpoint/bytes", "seconds/visual"):  # which come by themselves, after their row
+        assert places(history, name) == places(timings, name) & places(history) != set()
 
 
 def test_a_sweeps_run_stands_in_its_group_with_filters(resumed: Path) -> None:

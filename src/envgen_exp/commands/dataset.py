@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     own = dict(word.split("=", 1) for word in argv if word.split("=")[0] in _OWN and "=" in word)
     if missing := [name for name in _OWN if not own.get(name)]:
         raise ConfigError(f"dataset: needs {missing[0]}=..., e.g. env=driving num_images=480_000 folder=frames")
-    if not re.fullmatch(r"[1-9][0-9_]{0,14}", own["num_images"]):
+    if not re.fullmatch(r"(?=.{1,15}$)[1-9]\d*(_\d+)*", own["num_images"], re.ASCII):
         raise ConfigError(f"num_images={own['num_images']}: allowed is a whole number above 0")
     words = [word for word in argv if word.split("=")[0] not in _OWN]
     config = compose_run([*words, "agent=supervised", "tracker=none"])

@@ -122,7 +122,7 @@ def run_sweep(overrides: Sequence[str]) -> int:
     except EnvGenError as error:
         tell(error)
         fault = error.exit_status
-    return tell_failures(sweep) or fault
+    return tell_failures(sweep, argv) or fault
 
 
 def _tell_plans(sweep: Sweep) -> int:
@@ -227,7 +227,7 @@ def launch(sweep: Sweep, argv: Sequence[str]) -> int:
         sys.stderr.write(f"envgen: error: hydra/launcher={sweep.launcher} ended early ({name}): {log}\n")
         return 1
     except BaseException:
-        print(f"sweep stopped; to go on:\n{pasted(f'python run.py -m {shlex.join(argv)}')}", flush=True)
+        print(f"sweep stopped; to go on:\n{_again(argv)}", flush=True)
         raise
     finally:
         _launching = False
@@ -325,8 +325,16 @@ def tell_tables(folder: Path) -> None:
         show(folder)
 
 
-def tell_failures(sweep: Sweep) -> int:
-    """Name each run that is not finished; the exit status of the first one that failed, 1 for one that has no error."""
+def _again(argv: Sequence[str]) -> str:
+    """The command that goes on with a sweep, in its folder: without one the same words begin another."""
+    return pasted(f"python run.py -m {shlex.join(argv)}")
+
+
+def tell_failures(sweep: Sweep, argv: Sequence[str]) -> int:
+    """Name each run that is not finished, and what goes on with them.
+
+    Returns the exit status of the first one that failed, 1 for one that has no error.
+    """
     statuses = []
     for run in sweep.runs:
         failure = _failure(sweep, run)
@@ -340,7 +348,7 @@ def tell_failures(sweep: Sweep) -> int:
             statuses.append(1)
             sys.stderr.write(f"envgen: not finished: {run.name}\n")
     if statuses:
-        sys.stderr.write(f"envgen: {len(statuses)} of {len(sweep.runs)} runs; the same command goes on with them\n")
+        sys.stderr.write(f"envgen: {len(statuses)} of {len(sweep.runs)} runs; to go on:\n{_again(argv)}\n")
     return statuses[0] if statuses else 0
 
 

@@ -73,10 +73,11 @@ class HumanConfig(DesignerConfig):
         if isinstance(old, HumanConfig) and self.file in (None, old.file):
             return replace(self, sets=old.sets)
         if self.file is not None:
-            return replace(self, sets=_sets(Path(self.file), run))
+            where = f"designer.file={self.file}"
+            return replace(self, sets=_checked(load(read_file(Path(self.file), where), where), where, run))
         if not self.sets:
             raise ConfigError("designer=human needs the file with the designs: designer.file=FILE")
-        return self
+        return replace(self, sets=_checked(self.sets, "designer.sets", run))
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,8 @@ def _told(folder: Path, config: RunConfig, read: Stored) -> list[Any]:
     return reports[:needed]
 
 
-def _sets(file: Path, config: RunConfig) -> list[Any]:
-    """The designs of each cycle as they stand in a file."""
-    where = f"designer.file={file}"
-    found = load(read_file(file, where), where)
+def _checked(found: Any, where: str, config: RunConfig) -> list[Any]:
+    """The designs of each cycle, as many as the run has of both."""
     one = listed(found)
     if one is not None:
         found = [one] * config.cycles

@@ -39,7 +39,7 @@ from envgen_exp.guard.reading import (
 )
 from envgen_exp.guard.writing import UNFINISHED, disk_errors, open_own, write_atomic, write_json
 from envgen_exp.learners import preset, traits
-from envgen_exp.run.identity import counted, identity, identity_of
+from envgen_exp.run.identity import ON_RESUME, counted, identity, identity_of
 from envgen_exp.run.stored import quoted
 
 FORMAT = 1
@@ -147,6 +147,8 @@ class RunFolder(Files):
                 "only tracker, checkpoint, paths and threads may change on resume"
             )
         folder = cls(path, _lock(path))
+        if _keep(document["config"], plain(config)):
+            write_atomic(folder.config, dump_yaml(document).encode())
         with disk_errors(path):
             for left_by_a_kill in path.rglob(f".*{UNFINISHED}"):
                 left_by_a_kill.unlink()
@@ -167,6 +169,19 @@ class RunFolder(Files):
     def finish_phase(self, index: int, name: str, result: Mapping[str, Any]) -> None:
         """The one atomic write that ends a phase."""
         write_json(self.phase_file(index, name), {"format": FORMAT, "phase": name, **result})
+
+
+def _keep(stored: dict[str, Any], now: Mapping[str, Any]) -> bool:
+    """Put what a resume may change into the config that its folder has; returns whether anything did."""
+    changed = False
+    for key in ON_RESUME:
+        *parents, last = key.split(".")
+        old, new = stored, now
+        for name in parents:
+            old, new = old.get(name, {}), new[name]
+        if last in old and old[last] != new[last]:
+            old[last], changed = new[last], True
+    return changed
 
 
 def check_new(path: Path) -> None:

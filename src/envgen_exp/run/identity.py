@@ -49,6 +49,13 @@ NOT_IDENTITY = (
 )
 """Keys that may differ between a run and its resume: they change no result."""
 
+ON_RESUME = tuple(
+    key
+    for key in NOT_IDENTITY
+    if key.partition(".")[0] in ("tracker", "checkpoint", "evaluation", "num_threads", "env", "verbosity", "llm")
+)
+"""Of these, what a resume leaves in the folder's config, for the next one."""
+
 LATER = {"designer.evidence": False}
 """Keys that came later, with what earlier runs did: there they don't count, so that those go on, and in their arms."""
 

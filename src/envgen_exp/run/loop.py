@@ -72,36 +72,47 @@ def run(config: RunConfig, argv: Sequence[str], views: Views, part: plan.Part = 
     if config.dry_run:
         print(tell_messages(prepared))
         return 0
-    with (
-        stoppable() as stop,
-        open_folder(config, prepared.chosen, argv) as folder,
-        Run(prepared, folder, views) as this,
-    ):
-        stop.emergency = this.stopped
+    with stoppable() as stop:
+        path: Path | None = None
         try:
-            if config.resume is not None and not this.session.finished:
-                views.page(folder.path)
-            if part is plan.Part.whole:
-                loop(this, plan.cycles(config))
-            else:
-                begin(this, part)
-        except Stopped as stopped:
-            this.stopped(str(stopped))
-            with contextlib.suppress(RunFolderError):
-                this.close()
+            with open_folder(config, prepared.chosen, argv) as folder:
+                path = folder.path
+                with Run(prepared, folder, views) as this:
+                    stop.emergency = this.stopped
+                    return _walk(this, part)
+        except Stopped as stopped:  # while it was being opened
+            if path is not None:
+                print(f"stopped by {stopped}; to go on:\n{resume_command(path, config.llm)}", flush=True)
             return stopped.exit_status
-        except Exception as error:
-            # What went wrong may be the disk: then the last checkpoint that was written has to do.
-            with contextlib.suppress(RunFolderError):
-                this.session.save_snapshot()
-            with contextlib.suppress(RunFolderError):
-                this.close()
-            print(f"to go on:\n{resume_command(folder.path, config.llm)}", flush=True)
-            if is_out_of_memory(error):
-                raise MemoryFullError(
-                    f"no memory left in the phase {this.session.current.name}: {this.learner.sparing}"
-                ) from error
-            raise
+
+
+def _walk(this: Run, part: plan.Part) -> int:
+    """All phases that are left, or the first ones; the exit status."""
+    config, path = this.config, this.folder.path
+    try:
+        if config.resume is not None and not this.session.finished:
+            this.views.page(path)
+        if part is plan.Part.whole:
+            loop(this, plan.cycles(config))
+        else:
+            begin(this, part)
+    except Stopped as stopped:
+        this.stopped(str(stopped))
+        with contextlib.suppress(RunFolderError):
+            this.close()
+        return stopped.exit_status
+    except Exception as error:
+        # What went wrong may be the disk: then the last checkpoint that was written has to do.
+        with contextlib.suppress(RunFolderError):
+            this.session.save_snapshot()
+        with contextlib.suppress(RunFolderError):
+            this.close()
+        print(f"to go on:\n{resume_command(path, config.llm)}", flush=True)
+        if is_out_of_memory(error):
+            raise MemoryFullError(
+                f"no memory left in the phase {this.session.current.name}: {this.learner.sparing}"
+            ) from error
+        raise
     return 0
 
 

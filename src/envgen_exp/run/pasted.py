@@ -25,7 +25,7 @@ def pasted(command: str) -> str:
     python, *words = shlex.split(command)
     if python != "python":
         return command
-    if _by_envgen():
+    if _by_envgen() and "wandb" not in words[:2]:
         words = ["run", *words[1:]] if words[0] == SCRIPT.name else words[2:]
         script = Path(sys.executable).with_name("envgen")
         program = [_found("envgen", script)] if script.exists() else [_interpreter(), "-m", "envgen_exp"]

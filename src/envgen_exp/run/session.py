@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from envgen_exp.config import RunConfig
+from envgen_exp.errors import CheckpointError, ConfigError
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
 from envgen_exp.learners import traits
@@ -58,12 +59,20 @@ class Session:
         self._position = 0
         self._walked = 0
         self._checkpoint, state, damaged = checkpoint.load_latest(folder.checkpoints)
+        done = len([*folder.phases.glob("*.json")])
+        if state is None and done > 1:  # the first may have ended before there was one
+            raise CheckpointError(f"{done} phases are done, and {folder.checkpoints} holds no checkpoint to go on from")
         logs = {"metrics": folder.metrics, "timings": folder.timings, "episodes": folder.episodes}
         with understood(folder.checkpoints):
             for name, path in logs.items():
                 metrics.Log.cut(path, state["logs"][name] if state else 0)
             if state:
                 self._restore(state)
+        for step in config.evaluation.report_at:
+            if step <= self.trained and not folder.midway_file(step).exists():
+                raise ConfigError(
+                    f"evaluation.report_at: {step}; the run has {self.trained:,} training steps: allowed are later ones"
+                )
         self._logs = {name: metrics.Log(path) for name, path in logs.items()}
         self._saved_steps = self.stepped
         self._saved_at = self._ticked_at = self._snapped_at = time.monotonic()
@@ -204,7 +213,9 @@ class Session:
 
     def _log_readings(self, readings: Mapping[str, Any]) -> None:
         where = (self.trained, self.current.name, self.current.cycle)
-        self._logs["timings"].append(metrics.row(*where, readings, clock=True, own=self._own_metrics))
+        timing = metrics.row(*where, readings, clock=True, own=self._own_metrics)
+        self._logs["timings"].append(timing)
+        self.tracker.time(timing)
 
     @contextmanager
     def visual(self) -> Iterator[None]:

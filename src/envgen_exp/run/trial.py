@@ -81,7 +81,9 @@ class Trials:
             if self._inside is not None:
                 pupil.load_state_dict(self._inside["learner"])
                 training.load_state_dict(self._inside["training"])
-            session.progress.phase(planned.name, steps, planned.cycle, done=training.steps_done)
+            session.progress.phase(
+                planned.name, steps, planned.cycle, done=training.steps_done, unit="validation steps"
+            )
             for progress in training:
                 session.steps["validation"] += progress.steps
                 session.progress.update(training.steps_done)

@@ -48,6 +48,9 @@ class TensorBoardTracker:
         )
         self._write(_key(2, 0) + _varint(int(row["step"])) + _part(5, b"".join(shown)))
 
+    def time(self, timing: Mapping[str, Any]) -> None:
+        self.publish(timing)
+
     def close(self) -> None:
         file, self._file = self._file, None
         if file is not None:

@@ -62,6 +62,9 @@ class Tracker(Protocol):
         It goes out with the next row or at the end: by then all files of its phase are written.
         """
 
+    def time(self, timing: Mapping[str, Any]) -> None:
+        """Show a row of timings.jsonl that comes by itself: beside the last row of metrics, where that is its place."""
+
     def close(self) -> None:
         """Send what is left. May be called without `start`, and twice."""
 
@@ -101,6 +104,10 @@ class Trackers:
     def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
         for tracker in self._trackers:
             tracker.publish(row, timing)
+
+    def time(self, timing: Mapping[str, Any]) -> None:
+        for tracker in self._trackers:
+            tracker.time(timing)
 
     def close(self) -> None:
         for tracker in self._trackers:
@@ -160,6 +167,11 @@ class WandbTracker:
     def publish(self, row: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
         self._send_waiting()
         self._waiting.append((row, timing))
+
+    def time(self, timing: Mapping[str, Any]) -> None:
+        if self._waiting and _place(self._waiting[-1][0]) == _place(timing):
+            row, before = self._waiting[-1]
+            self._waiting[-1] = row, {**(before or {}), **timing}
 
     def close(self) -> None:
         self._send_waiting()

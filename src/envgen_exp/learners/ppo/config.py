@@ -97,7 +97,7 @@ class PPOConfig(PresetConfig):
     update_epochs: int = ranged(3, at_least(1))
     """Passes over a rollout."""
     num_minibatches: int = ranged(8, at_least(1))
-    """Minibatches of a pass."""
+    """Minibatches of a pass, at most: with a memory as many as share the environments in parts of one size."""
     shuffle: bool = True
     """Draw the minibatches of each pass anew; else they are taken in order."""
     clip_coef: float = ranged(0.2, POSITIVE)

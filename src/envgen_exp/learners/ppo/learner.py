@@ -192,10 +192,12 @@ def check_memory(ppo: PPOConfig, spec: Mapping[str, ArraySpec]) -> None:
     """Refuse a rollout that this machine can't hold."""
     needed, there = (1 + ppo.aux_freq) * rollout_bytes(ppo.num_steps, ppo.num_envs, spec), memory_bytes()
     if needed > there:
-        kept = f", ppo.aux_freq={ppo.aux_freq}" if ppo.aux_freq else ""
+        kept, what = (
+            (f", ppo.aux_freq={ppo.aux_freq}", "its rollouts take") if ppo.aux_freq else ("", "a rollout takes")
+        )
         raise ConfigError(
             f"ppo.num_steps={ppo.num_steps}, ppo.num_envs={ppo.num_envs}{kept}: "
-            f"a rollout takes {needed / 2**30:,.1f} GiB, this machine has {there / 2**30:,.1f} GiB"
+            f"{what} {needed / 2**30:,.1f} GiB, this machine has {there / 2**30:,.1f} GiB"
         )
 
 
