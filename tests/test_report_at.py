@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from runs import composed, die, final_state, fork, quick, rows, run, summary, wait
 
+from envgen_exp.commands import run as command
 from envgen_exp.errors import ConfigError
 from envgen_exp.reporting.run.page_of_run import make_report
 from envgen_exp.reporting.run.terminal import midway_line
@@ -102,6 +103,10 @@ def test_killed_at_an_evaluation_and_resumed(
         (tmp_path / "run" / "report_at" / "130.json").rename(tmp_path / "130.json")
         with pytest.raises(ConfigError, match=r"report_at: 130; the run has \d+ training steps: allowed are later"):
             run(tmp_path / "run")
+        kept = (tmp_path / "run" / "config.yaml").read_bytes()
+        with pytest.raises(ConfigError, match="allowed are later"):
+            command.run(composed(f"resume={tmp_path / 'run'}", *QUICK, "evaluation.report_at=[2]"), [])
+        assert (tmp_path / "run" / "config.yaml").read_bytes() == kept
         (tmp_path / "130.json").rename(tmp_path / "run" / "report_at" / "130.json")
         run(tmp_path / "run")
     assert final_state(tmp_path / "run") == final_state(both[1])

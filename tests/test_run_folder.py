@@ -69,11 +69,16 @@ def test_another_identity_is_refused_and_named(tmp_path: Path, change: str) -> N
 
 @pytest.mark.parametrize(
     "change",
-    ["tracker.project=p", "num_threads=1", "env.num_threads=1", "checkpoint.every_steps=9", "llm.max_dollars=9"],
+    [
+        *("tracker.project=p", "num_threads=1", "env.num_threads=1", "checkpoint.every_steps=9", "llm.max_dollars=9"),
+        "evaluation.report_at=[900]",
+    ],
 )
 def test_what_changes_no_result_may_change(tmp_path: Path, change: str) -> None:
     make(tmp_path / "run").close()
-    RunFolder.reopen(composed(f"resume={tmp_path / 'run'}", change)).close()
+    config = composed(f"resume={tmp_path / 'run'}", change)
+    with RunFolder.reopen(config) as folder:
+        folder.keep(config)
     key, _, value = change.partition("=")
     assert str(RunRecord(tmp_path / "run").flat[key]) in (value, f"{value}.0")  # from then on
 

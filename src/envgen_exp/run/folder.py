@@ -147,12 +147,16 @@ class RunFolder(Files):
                 "only tracker, checkpoint, paths and threads may change on resume"
             )
         folder = cls(path, _lock(path))
-        if _keep(document["config"], plain(config)):
-            write_atomic(folder.config, dump_yaml(document).encode())
         with disk_errors(path):
             for left_by_a_kill in path.rglob(f".*{UNFINISHED}"):
                 left_by_a_kill.unlink()
         return folder
+
+    def keep(self, config: RunConfig) -> None:
+        """Write down what was typed on resume, so that the next one has it too."""
+        document = read_config(self.path)
+        if _keep(document["config"], plain(config)):
+            write_atomic(self.config, dump_yaml(document).encode())
 
     def __enter__(self) -> RunFolder:
         return self

@@ -168,6 +168,8 @@ class Run:
             "paused": self.paused,
         }
         self.session = Session(config, folder, parts, saves_games=prepared.saves_games)
+        if config.resume is not None:
+            folder.keep(config)
         self.evaluations = Evaluations(config, self.family, self.learner, self.session)
 
     def __enter__(self) -> Run:
