@@ -371,7 +371,7 @@ def test_a_cap_holds_in_mid_episode_and_the_run_goes_on_from_there(server: LLMSe
     with pytest.raises(BudgetError, match=r"llm\.max_dollars=0\.01"):
         command.run(poorer, [])
     assert len(server.seen) == 8
-    assert command.run(compose_run([f"resume={folder}", "llm.max_calls=12"]), []) == 0
+    assert command.run(compose_run([f"resume={folder}", "llm.max_calls=12", "llm.max_dollars=null"]), []) == 0
     assert len(server.seen) == 12
     assert summary(folder).llm_calls == 12
 
