@@ -162,6 +162,8 @@ def test_the_command_and_its_report(sweep: Path, tmp_path: Path, capsys: pytest.
     assert "broken: phases/ lacks phase 003" in out
     study = open_study([tmp_path / "begun", sweep], tmp_path / "out")
     assert sorted(run.folder.name for run in study.unfinished) == ["other", "run"]
+    assert len(open_study([tmp_path / "begun", tmp_path / "begun", sweep]).unfinished) == 2
+    assert open_study([tmp_path / "both.json"] * 30).folder == tmp_path / "both+29-more"
     assert "broken: phases/ lacks phase 003" in "".join(study.notes)
 
 

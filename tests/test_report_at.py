@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,15 @@ def test_killed_at_an_evaluation_and_resumed(
     assert final_state(tmp_path / "run") == final_state(both[1])
     for file in sorted((both[1] / "report_at").iterdir()):
         assert (tmp_path / "run" / "report_at" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_what_was_played_is_shown_when_it_is_no_longer_asked_for(both: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(both[1], tmp_path / "run")
+    with quick():
+        assert command.run(composed(f"resume={tmp_path / 'run'}", "evaluation.report_at=[400]"), []) == 0
+    record = RunRecord(tmp_path / "run")
+    assert record.flat["evaluation.report_at"] == [400]
+    assert [one.step for one in record.midway] == [192, 400, 992]
 
 
 def test_tables_page_and_log_show_it(both: tuple[Path, Path]) -> None:

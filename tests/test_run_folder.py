@@ -83,6 +83,19 @@ def test_what_changes_no_result_may_change(tmp_path: Path, change: str) -> None:
     assert str(RunRecord(tmp_path / "run").flat[key]) in (value, f"{value}.0")  # from then on
 
 
+def test_a_key_that_an_earlier_version_lacked_is_kept_too(tmp_path: Path) -> None:
+    make(tmp_path / "run").close()
+    document = read_config(tmp_path / "run")
+    del document["config"]["evaluation"]["report_at"], document["config"]["checkpoint"]
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(document))
+    for words in ([], ["evaluation.report_at=[900]"]):
+        config = composed(f"resume={tmp_path / 'run'}", *words)
+        with RunFolder.reopen(config) as folder:
+            folder.keep(config)
+        found = read_config(tmp_path / "run")["config"]
+        assert found["evaluation"].get("report_at") == ([900] if words else None)
+
+
 def test_foreign_folders_are_refused(tmp_path: Path) -> None:
     def refused(folder: Path) -> str:
         with pytest.raises(RunFolderError) as caught:

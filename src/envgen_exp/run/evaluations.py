@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from envgen_exp import seeding
-from envgen_exp.config import RunConfig
+from envgen_exp.config import EvaluationConfig, RunConfig
 from envgen_exp.errors import RunFolderError
 from envgen_exp.families.design import design_key
 from envgen_exp.families.family import Family
@@ -94,10 +94,11 @@ class Evaluations:
         write_json(session.folder.midway_file(step), {"step": session.trained, **result})
 
     def _report_quota(self) -> list[int]:
-        """One who is asked plays one episode after the other, each in a world of its own slot."""
-        episodes = plan.report_episodes(self.config)
+        """For one who is asked the usual number of slots: here another is no other experiment."""
         trains = traits(self.config.agent.name).trains
-        return shares(episodes, min(self.config.evaluation.num_envs, episodes) if trains else episodes)
+        num_envs = self.config.evaluation.num_envs if trains else EvaluationConfig.num_envs
+        episodes = plan.report_episodes(self.config)
+        return shares(episodes, min(num_envs, episodes))
 
     def _seeds(self, quota: Sequence[int], *names: str | int) -> list[int]:
         return seeding.integers(self.config.seed, "worlds", *names, count=len(quota))

@@ -40,7 +40,7 @@ from envgen_exp.guard.reading import (
 from envgen_exp.guard.writing import UNFINISHED, disk_errors, open_own, write_atomic, write_json
 from envgen_exp.learners import preset, traits
 from envgen_exp.run.identity import ON_RESUME, counted, identity, identity_of
-from envgen_exp.run.stored import quoted
+from envgen_exp.run.stored import quoted, stored_config
 
 FORMAT = 1
 """Version of the folder's layout and file formats."""
@@ -155,7 +155,7 @@ class RunFolder(Files):
     def keep(self, config: RunConfig) -> None:
         """Write down what was typed on resume, so that the next one has it too."""
         document = read_config(self.path)
-        if _keep(document["config"], plain(config)):
+        if _keep(document["config"], plain(stored_config(document["config"], self.path)), plain(config)):
             write_atomic(self.config, dump_yaml(document).encode())
 
     def __enter__(self) -> RunFolder:
@@ -175,16 +175,16 @@ class RunFolder(Files):
         write_json(self.phase_file(index, name), {"format": FORMAT, "phase": name, **result})
 
 
-def _keep(stored: dict[str, Any], now: Mapping[str, Any]) -> bool:
-    """Put what a resume may change into the config that its folder has; returns whether anything did."""
+def _keep(stored: dict[str, Any], was: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Put what a resume changes of `was` into what is `stored` of it; returns whether anything was changed."""
     changed = False
     for key in ON_RESUME:
         *parents, last = key.split(".")
-        old, new = stored, now
+        target, old, new = stored, was, now
         for name in parents:
-            old, new = old.get(name, {}), new[name]
-        if last in old and old[last] != new[last]:
-            old[last], changed = new[last], True
+            target, old, new = target.setdefault(name, {}), old[name], new[name]
+        if old[last] != new[last]:
+            target[last], changed = new[last], True
     return changed
 
 

@@ -73,7 +73,9 @@ def run(config: RunConfig, argv: Sequence[str], views: Views, part: plan.Part = 
         print(tell_messages(prepared))
         return 0
     with stoppable() as stop:
-        path: Path | None = None
+        path = Path(config.resume) if config.resume else None
+
+        stop.emergency = lambda why: tell_stopped(why, path, config)
         try:
             with open_folder(config, prepared.chosen, argv) as folder:
                 path = folder.path
@@ -81,9 +83,14 @@ def run(config: RunConfig, argv: Sequence[str], views: Views, part: plan.Part = 
                     stop.emergency = this.stopped
                     return _walk(this, part)
         except Stopped as stopped:  # while it was being opened
-            if path is not None:
-                print(f"stopped by {stopped}; to go on:\n{resume_command(path, config.llm)}", flush=True)
+            tell_stopped(str(stopped), path, config)
             return stopped.exit_status
+
+
+def tell_stopped(why: str, path: Path | None, config: RunConfig) -> None:
+    """Say how to go on with a run that has a folder by now."""
+    if path is not None:
+        print(f"stopped by {why}; to go on:\n{resume_command(path, config.llm)}", flush=True)
 
 
 def _walk(this: Run, part: plan.Part) -> int:
@@ -168,8 +175,6 @@ class Run:
             "paused": self.paused,
         }
         self.session = Session(config, folder, parts, saves_games=prepared.saves_games)
-        if config.resume is not None:
-            folder.keep(config)
         self.evaluations = Evaluations(config, self.family, self.learner, self.session)
 
     def __enter__(self) -> Run:
@@ -185,7 +190,7 @@ class Run:
         except RunFolderError as error:
             self.session.progress.message(f"the last checkpoint that was written has to do: {error}")
         self.session.progress.close()
-        print(f"stopped by {why}; to go on:\n{resume_command(self.folder.path, self.config.llm)}", flush=True)
+        tell_stopped(why, self.folder.path, self.config)
 
     def close(self) -> None:
         """Close the logs and the display, and end a model that runs here."""

@@ -306,8 +306,8 @@ class RunRecord:
     @property
     def midway_results(self) -> list[Any]:
         """Of these, what their files keep."""
-        files = (self.files.midway_file(step) for step in sorted(self.flat.get("evaluation.report_at", [])))
-        return [read_json(file) for file in files if file.exists()]
+        files = (file for file in self.files.report_at.glob("*.json") if file.stem.isdecimal())
+        return [read_json(file) for file in sorted(files, key=lambda file: int(file.stem))]
 
     @functools.cached_property
     def starts(self) -> dict[str, int]:

@@ -60,8 +60,11 @@ class Session:
         self._walked = 0
         self._checkpoint, state, damaged = checkpoint.load_latest(folder.checkpoints)
         done = len([*folder.phases.glob("*.json")])
-        if state is None and done > 1:  # the first may have ended before there was one
-            raise CheckpointError(f"{done} phases are done, and {folder.checkpoints} holds no checkpoint to go on from")
+        with understood(folder.metrics):
+            begun = {row["phase"] for row in metrics.read(folder.metrics)} if state is None else set()
+        # The first phase may have ended before there was one, but then no other has begun.
+        if state is None and (done > 1 or begun - {self.current.name}):
+            raise CheckpointError(f"more than a phase has begun, and {folder.checkpoints} holds no checkpoint of it")
         logs = {"metrics": folder.metrics, "timings": folder.timings, "episodes": folder.episodes}
         with understood(folder.checkpoints):
             for name, path in logs.items():
@@ -73,6 +76,8 @@ class Session:
                 raise ConfigError(
                     f"evaluation.report_at: {step}; the run has {self.trained:,} training steps: allowed are later ones"
                 )
+        if config.resume is not None:
+            folder.keep(config)
         self._logs = {name: metrics.Log(path) for name, path in logs.items()}
         self._saved_steps = self.stepped
         self._saved_at = self._ticked_at = self._snapped_at = time.monotonic()
@@ -85,12 +90,15 @@ class Session:
             done_steps=self.trained,
             verbosity=config.verbosity,
         )
-        for line in damaged:
-            self.progress.message(f"passed over: {line}")
-        self.tracker = make_tracker(
-            config, folder.path, self.progress.message, RunRecord, sum(p.steps for p in self._phases)
-        )
-        self.tracker.start(metrics.read(folder.metrics), metrics.read(folder.timings))
+        with ExitStack() as unless_it_starts:
+            unless_it_starts.callback(self.progress.close)
+            for line in damaged:
+                self.progress.message(f"passed over: {line}")
+            self.tracker = make_tracker(
+                config, folder.path, self.progress.message, RunRecord, sum(p.steps for p in self._phases)
+            )
+            self.tracker.start(metrics.read(folder.metrics), metrics.read(folder.timings))
+            unless_it_starts.pop_all()
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._position = state["position"]

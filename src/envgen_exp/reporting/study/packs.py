@@ -42,6 +42,9 @@ FORMAT = 1
 MAX_RUNS = 10_000
 """Runs of a pack; its bytes are at most those of any JSON file that is read."""
 
+MAX_NAME = 100
+"""Letters of the folder that the tables of several go to."""
+
 _PLACES = {
     **dict.fromkeys(("folder", "resume", "llm.api_base", "llm.weights", "tracker.entity")),
     **dict.fromkeys(("designer.placebo_from", "designer.file")),
@@ -120,16 +123,19 @@ def open_study(paths: Sequence[Path], out: Path | None = None) -> Study:
     """
     if len(paths) == 1 and os.path.isdir(paths[0]):
         return collect(paths[0])
-    names = [path.name if os.path.isdir(path) else path.stem for path in paths]
+    name = "+".join(path.resolve().name if os.path.isdir(path) else path.stem for path in paths)
+    if len(name) > MAX_NAME:
+        name = f"{paths[0].stem}+{len(paths) - 1}-more"
     sources = [opened(path) for path in paths]
     runs, left_out = merged(sources), [line for source in sources for line in source.passed_over]
-    return make_study(out or paths[0].with_name("+".join(names)), [*runs, *unfinished(sources)], left_out)
+    return make_study(out or paths[0].with_name(name), [*runs, *unfinished(sources)], left_out)
 
 
 def unfinished(sources: Sequence[Source]) -> list[FoundRun]:
     """Runs that no source has finished."""
     finished = {_key(run) for source in sources for run in source.runs}
-    return [run for source in sources for run in source.unfinished if _key(run) not in finished]
+    once = {_key(run): run for source in sources for run in source.unfinished}
+    return [run for key, run in once.items() if key not in finished]
 
 
 def _key(run: FoundRun) -> tuple[str, int]:

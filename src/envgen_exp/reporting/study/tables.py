@@ -282,7 +282,8 @@ def _costs(results: Sequence[ArmResult], words: str = "") -> list[Sheet]:
         Sheet(
             _title(words, "Environment steps"),
             "Means of a run. Designed and original steps train, the others don't: they are beyond the training budget, "
-            "but for validation that is taken off it (`designer.deduct`). Midway are those of evaluation.report_at.",
+            "but for validation that is taken off it (`designer.deduct`)."
+            + (" Midway are those of evaluation.report_at." if "midway" in kinds else ""),
             ("arm", *kinds),
             [[one.arm.label, *(average(one.arm.values(steps_of(kind))) for kind in kinds)] for one in results],
         ),
@@ -347,10 +348,9 @@ def dollars(arm: Arm) -> str:
 
 
 def mean_cost(arm: Arm) -> float | None:
-    """In dollars, over the runs that ask a language model; None where none does, or one's price is not known."""
-    asked = [summary.cost for summary in arm.summaries if summary.uses_llm]
-    known = [cost for cost in asked if cost is not None]
-    return mean_sd(known)[0] if asked and len(known) == len(asked) else None
+    """In dollars; None where a run's price is not known, or no run is finished."""
+    known = arm.values(lambda s: s.cost)
+    return mean_sd(known)[0] if known and len(known) == len(arm.summaries) else None
 
 
 def average(values: Sequence[float]) -> str:
