@@ -28,8 +28,8 @@ GPT4 = {"llm.name": "gpt4", "llm.kind": "litellm", "llm.model": "openai/gpt-4.1"
 FIXED = {"designer.name": "fixed"}
 
 
-def write(file: Path, *sources: Path, across: tuple[str, ...] = ()) -> Path:
-    file.write_bytes(pack(merged([opened(source) for source in sources], across)))
+def write(file: Path, *sources: Path) -> Path:
+    file.write_bytes(pack(merged([opened(source) for source in sources])))
     return file
 
 
@@ -111,11 +111,15 @@ def test_different_versions_are_refused_by_name(sweep: Path, tmp_path: Path) -> 
 
 
 def test_different_configs_are_refused_by_name_unless_the_study_varies_them(sweep: Path, tmp_path: Path) -> None:
-    make_run(tmp_path / "other" / "run", changes={"seed": 7, "ppo.gamma": 0.5, **GPT4})
-    with pytest.raises(RunFolderError, match=r"adaptive has ppo.gamma=0.\d+ in .*sweep and ppo.gamma=0.5 in .*other"):
+    make_run(tmp_path / "other" / "run", changes={"seed": 7, "ppo.gamma": 0.5, "ppo.clip_coef": 0.3, **GPT4})
+    words = ["--across", "ppo.clip_coef", "--across", "ppo.gamma"]
+    wanted = rf"adaptive has ppo.clip_coef=0.\d+ in .*sweep and ppo.clip_coef=0.3 in .*other.*by {' '.join(words)}$"
+    with pytest.raises(RunFolderError, match=wanted):
         write(tmp_path / "x.json", sweep, tmp_path / "other")
-    file = write(tmp_path / "x.json", sweep, tmp_path / "other", across=("ppo.gamma",))
+    file = tmp_path / "x.json"
+    assert main(["pack", *words, str(sweep), str(tmp_path / "other"), str(file)]) == 0
     assert len(open_study([file]).arms) == 3
+    assert main(["report", str(sweep), str(tmp_path / "other"), *words]) == 0
     make_run(
         tmp_path / "arm" / "run", changes={"seed": 7, "designer.name": "random"}
     )  # an arm of its own is none of that

@@ -16,7 +16,7 @@ from runs import composed, die, final_state, fork, quick, rows, run, wait
 from tiny_env import TinyDesign, TinyVectorEnv
 
 from envgen_exp.commands.compose import compose_sweep
-from envgen_exp.commands.sweep import check_phases
+from envgen_exp.commands.sweep import check_runs
 from envgen_exp.errors import CheckpointError, ConfigError
 from envgen_exp.families.crafter.vector import CrafterVector
 from envgen_exp.families.design import design_key
@@ -266,6 +266,6 @@ def test_phases_shorter_than_an_episode_are_told_and_in_a_study_refused() -> Non
     words = ["experiment=table3", "cycles=40", "seed=0"]
     study = compose_sweep([*words, "scale=laptop"])
     with pytest.raises(ConfigError, match=r"1,920 steps for 32 slots.*allowed are 5,760 steps, or at most 10 slots"):
-        check_phases(study)
-    check_phases(compose_sweep([*words, "scale=laptop", "ppo=symbolic_long"]))
-    check_phases(compose_sweep([*words, "scale=smoke"]))
+        check_runs(study)
+    check_runs(compose_sweep([*words, "scale=laptop", "ppo=symbolic_long"]))
+    check_runs(compose_sweep([*words, "scale=smoke"]))

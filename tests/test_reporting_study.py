@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -478,6 +479,17 @@ def test_numbers_are_whole_in_a_narrow_terminal(tmp_path: Path) -> None:
     assert "1,240,000" in text
     assert "345 s" in text or "6 min" in text
     assert "1 - 2" in text
+    assert not Counter(text_of(tmp_path, 250).split()) - Counter(text.split())  # no column is left out
+
+
+def test_a_contrast_of_an_arm_that_is_none_is_noted(tmp_path: Path) -> None:
+    make_run(
+        tmp_path / "a", changes={"main_contrast": "adaptive - orignal", "contrasts": ["fixed - mine", "mine - random"]}
+    )
+    make_run(tmp_path / "b", changes={"arm": "mine"})
+    notes = "\n".join(Analysis(collect(tmp_path)).notes)
+    assert "adaptive - orignal: no arm is called orignal, did you mean original?" in notes
+    assert notes.count("no arm is called") == 1
 
 
 def test_a_thousand_runs_take_seconds(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import stat
 from pathlib import Path
@@ -76,11 +77,15 @@ def test_another_identity_is_refused_and_named(tmp_path: Path, change: str) -> N
 )
 def test_what_changes_no_result_may_change(tmp_path: Path, change: str) -> None:
     make(tmp_path / "run").close()
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text(file.read_text().replace("python run.py", f"python run.py {change}0 seed=0"))  # as typed at first
     config = composed(f"resume={tmp_path / 'run'}", change)
     with RunFolder.reopen(config) as folder:
         folder.keep(config)
     key, _, value = change.partition("=")
-    assert str(RunRecord(tmp_path / "run").flat[key]) in (value, f"{value}.0")  # from then on
+    record = RunRecord(tmp_path / "run")
+    assert str(record.flat[key]) in (value, f"{value}.0")  # from then on
+    assert record.document["command"].replace(".0", "") == shlex.join(["python", "run.py", change, "seed=0"])
 
 
 def test_a_key_that_an_earlier_version_lacked_is_kept_too(tmp_path: Path) -> None:

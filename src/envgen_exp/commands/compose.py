@@ -362,10 +362,9 @@ def _parse(overrides: Iterable[str]) -> list[Override]:
         try:
             override = parser.parse_override(_as_hydra_reads(text))
         except HydraException as error:
-            raise ConfigError(
-                f"{text}: not of the form KEY=VALUE; a value with brackets, braces, quotes, = or , stands in quotes, "
-                f"twice in a shell: {_quoted_twice(text)}"
-            ) from error
+            hint = "; a value with brackets, braces, quotes, = or , stands in quotes, twice in a shell: "
+            hint = hint + _quoted_twice(text) if "=" in text else ""
+            raise ConfigError(f"{text}: not of the form KEY=VALUE{hint}") from error
         key = override.key_or_group
         if key == searchpath.KEY:
             override = parser.parse_override(searchpath.whole(override))

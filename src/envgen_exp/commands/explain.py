@@ -18,6 +18,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from envgen_exp.commands.searchpath import folders
 from envgen_exp.config import RunConfig
 from envgen_exp.guard.frozen import schema
 from envgen_exp.registry import nearest
@@ -26,7 +27,7 @@ from envgen_exp.run.schemas import CONF
 
 def explain(error: BaseException, overrides: Sequence[Override]) -> str:
     """One line for an error that was raised while `overrides` were composed."""
-    where = _file(str(error))
+    where = _file(str(error), folders(overrides))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = [option for option in error.options or () if not option.startswith("schema")]
@@ -41,7 +42,7 @@ def explain(error: BaseException, overrides: Sequence[Override]) -> str:
         return f"{_typed(overrides, key) or where + key}: no such key{nearest(key, [*groups_of(CONF), *_known_keys()])}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"{error.problem_mark.name} line {error.problem_mark.line + 1}: {error.problem}"
-    return _first_line(error)
+    return where + _first_line(error)
 
 
 def _explain_key(error: Any, where: str, typed: str) -> str:
@@ -138,16 +139,20 @@ def _typed(overrides: Sequence[Override], full_key: str) -> str:
     return ""
 
 
-def _file(text: str) -> str:
-    """'conf/experiment/x.yaml: ' where Hydra says that it was reading this file."""
+def _file(text: str, own: Sequence[Path]) -> str:
+    """'conf/experiment/x.yaml: ' where Hydra says that it was reading this file, in conf/ or in an own folder."""
     named = re.match(r"In '([^']+)'", text)
-    return f"conf/{named[1]}.yaml: " if named and named[1] not in ("config", "hydra/config") else ""
+    if not named or named[1] in ("config", "hydra/config"):
+        return ""
+    file = f"{named[1]}.yaml"
+    theirs = [folder for folder in own if (folder / file).exists() and not (CONF / file).exists()]
+    return f"{(theirs or [Path('conf')])[0] / file}: "
 
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith("raised while composing config:"):
-        return _file(lines[0]) + lines[1]
+        return lines[1]
     return re.sub(r"^\w+ raised while resolving interpolation: ", "", lines[0]) if lines else type(error).__name__
 
 

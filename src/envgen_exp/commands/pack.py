@@ -26,9 +26,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=typed("python -m envgen_exp pack"), description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="a sweep's folder, a run's, or a pack")
     parser.add_argument("file", type=Path, help="the file to write; nothing is overwritten")
-    parser.add_argument(
-        "--across", nargs="+", default=[], metavar="KEY", help="keys that the study varies, e.g. cycles"
-    )
+    add_across(parser)
     asked = parser.parse_args(argv)
     if os.path.lexists(asked.file):
         raise RunFolderError(f"{asked.file} is there already: choose another name, nothing is overwritten")
@@ -43,3 +41,10 @@ def main(argv: Sequence[str]) -> int:
     tables = pasted(f"python -m envgen_exp report {shlex.quote(str(asked.file))}")
     print(f"written: {asked.file} ({len(runs)} runs, {len(data):,} bytes); its tables: {tables}")
     return 0
+
+
+def add_across(parser: argparse.ArgumentParser) -> None:
+    """The option for sources whose configs differ."""
+    parser.add_argument(
+        "--across", action="append", default=[], metavar="KEY", help="a key that the study varies, e.g. cycles"
+    )

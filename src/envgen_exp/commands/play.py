@@ -91,6 +91,8 @@ class Player:
             raise RunFolderError(f"{folder} holds no trained agent: a language model played there")
         number, state, damaged = checkpoint.load_latest(record.files.checkpoints)
         if state is None:
+            if len(record.phases) > 1:
+                raise CheckpointError(f"{folder} has no checkpoint any more, and so no agent")
             raise CheckpointError(f"{folder} has no checkpoint yet; to go on: {record.resume_command}")
         family = make_family(config.env)
         with understood(record.files.checkpoints):

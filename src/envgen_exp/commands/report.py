@@ -20,6 +20,7 @@ from rich.text import Text
 
 from envgen_exp.commands.compose import compose_run
 from envgen_exp.commands.failure import told
+from envgen_exp.commands.pack import add_across
 from envgen_exp.errors import ConfigError, EnvGenError
 from envgen_exp.guard.reading import understood
 from envgen_exp.guard.writing import write_atomic
@@ -57,22 +58,23 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="write a run's curves, a row for each of its logs' rows"
     )
+    add_across(parser)
     asked = parser.parse_args(argv)
     if asked.csv is not None:
         if len(asked.folder) != 1 or os.path.lexists(asked.csv):
             raise ConfigError(f"--csv {asked.csv}: needs a run's folder, and a file that is not there yet")
         write_curves(asked.folder[0], asked.csv)
     elif asked.claims is None:
-        show(*asked.folder, out=asked.out)
+        show(*asked.folder, out=asked.out, across=asked.across)
     else:
         show_claims(asked.claims, asked.out or CLAIMS)
     return 0
 
 
-def show(folder: Path, *more: Path, out: Path | None = None) -> None:
+def show(folder: Path, *more: Path, out: Path | None = None, across: Sequence[str] = ()) -> None:
     """Print the tables of the run or the sweep in `folder`, or of packs, and write its page; else RunFolderError.
 
-    Two runs have a page, which goes to `out`, and no tables.
+    Two runs have a page, which goes to `out`, and no tables. `across` are keys in which packs may differ.
     """
     paths = [folder, *more]
     two = len(paths) == 2 and all(map(_is_run, paths))
@@ -82,13 +84,13 @@ def show(folder: Path, *more: Path, out: Path | None = None) -> None:
         if two:
             _tell_page(make_page_of_two(paths[0], paths[1], out), make_console())
         else:
-            _show(paths, make_console())
+            _show(paths, make_console(), across)
 
 
-def _show(paths: Sequence[Path], console: Console) -> None:
+def _show(paths: Sequence[Path], console: Console, across: Sequence[str]) -> None:
     folder = paths[0]
     if len(paths) > 1 or not _is_run(folder):
-        analysis = Analysis(open_study(paths))
+        analysis = Analysis(open_study(paths, across=across))
         files = write_tables(analysis)
         print_study(analysis, console)
         console.print(Text("tables", style="bold"))

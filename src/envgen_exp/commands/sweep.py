@@ -58,19 +58,15 @@ class SweepError(Exception):
 
 def run_once(config: RunConfig, argv: Sequence[str], part: plan.Part = plan.Part.whole) -> int:
     """One run in this process, or the first part of it; its exit status."""
-    _set_waiting()
     return _pipeline()(config, argv, part)
-
-
-def _set_waiting() -> None:
-    # OpenMP's waiting threads spin, which on a machine with other work costs most of the speed. libgomp reads this
-    # once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @contextmanager
 def _memory() -> Iterator[None]:
-    """Tell what it means when libraries that are installed can't be loaded."""
+    """For the libraries that a run needs: tell what it means when installed ones can't be loaded."""
+    # OpenMP's waiting threads spin, which on a machine with other work costs most of the speed. libgomp reads this
+    # once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         yield
     except ModuleNotFoundError:
@@ -104,13 +100,14 @@ def run_sweep(overrides: Sequence[str]) -> int:
     if any(run.config.dry_run for run in sweep.runs):
         return _tell_plans(sweep)
     check_folder(sweep)
-    check_phases(sweep)
+    check_runs(sweep)
     shared = threads(sweep)
     sweep = dataclasses.replace(
         sweep, runs=tuple(dataclasses.replace(run, overrides=(*run.overrides, *shared)) for run in sweep.runs)
     )
     # Hydra would read the time of day, and so the folder's name, anew.
-    argv = [*overrides, f"hydra.sweep.dir={quoted(str(sweep.folder))}", *shared]
+    words = [word for word in overrides if not word.startswith("hydra.sweep.dir=")]
+    argv = [*words, f"hydra.sweep.dir={quoted(str(sweep.folder))}", *shared]
     if sweep.launcher == "joblib":
         argv.append("hydra.launcher.batch_size=1")  # else it takes runs that end at once for what all are like
     begin(sweep)
@@ -173,14 +170,25 @@ def check_folder(sweep: Sweep) -> None:
     )
 
 
-def check_phases(sweep: Sweep) -> None:
-    """Refuse a study in which slots see how worlds begin and no more."""
-    if not sweep.study:
-        return
-    _set_waiting()  # the learner that is asked for its slots loads torch
+def check_runs(sweep: Sweep) -> None:
+    """Refuse what a run could not start with here, and a study in which slots see how worlds begin and no more.
+
+    Of runs that differ in the seed alone one is asked.
+    """
+    with _memory():
+        from envgen_exp.run.preparation import prepare
+    asked: dict[str, SweptRun] = {}
     for run in sweep.runs:
-        if short := plan.short_phase(run.config):
-            raise ConfigError(f"{short} (in the run {run.name})")
+        if not _is_finished(sweep, run):
+            asked.setdefault(_treatment(run.config), run)
+    for run in asked.values():
+        try:
+            if sweep.study and (short := plan.short_phase(run.config)):
+                raise ConfigError(short)
+            if run.source is None and sweep.launcher not in ("ray", "submitit_slurm"):
+                prepare(run.config)
+        except EnvGenError as error:
+            raise type(error)(f"{error} (in the run {run.name})") from error
 
 
 def threads(sweep: Sweep) -> list[str]:

@@ -23,6 +23,9 @@ def validate(config: RunConfig) -> None:
         if isinstance(section, Section):
             section.check(config)
     _check_llm(config)
+    for name in (config.main_contrast, *config.contrasts):
+        if not re.fullmatch(r"\s*\S.* - .*\S\s*", name):
+            raise ConfigError(f"main_contrast, contrasts: {name!r}: allowed is 'arm - arm'")
     if config.resume is not None and config.folder is not None:
         raise ConfigError(f"folder={config.folder}: a resumed run stays in its folder; leave out folder or resume")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from envgen_exp.config import LLMConfig, RunConfig, design_set
 from envgen_exp.errors import ConfigError
 from envgen_exp.families.design import Design
-from envgen_exp.families.family import Family, FrameBuffers, Playable
+from envgen_exp.families.family import FrameBuffers, Playable
 from envgen_exp.families.vector import EpisodeRecord, VectorEnv
 from envgen_exp.learners.curriculum import Curriculum
 from envgen_exp.llm.client import Client
@@ -287,10 +287,3 @@ class Defaults:
 def seeded(llm: LLMConfig, seed: int) -> LLMConfig:
     """A language model's section with this sampling seed where the config names none."""
     return llm if llm.seed is not None else replace(llm, seed=seed)
-
-
-def check_needs(family: Family, learner: type[Learner], name: str) -> None:
-    """ConfigError where a learner can't do with a family; `name` is the learner's."""
-    if not isinstance(family, learner.needs):
-        what = " ".join((learner.needs.__doc__ or learner.needs.__name__).split("\n")[0].split())
-        raise ConfigError(f"agent={name}: needs a family with more than env={family.name} has: {what}")

@@ -19,6 +19,7 @@ wandb/           a published view
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import shlex
 import shutil
@@ -144,7 +145,8 @@ class RunFolder(Files):
             changes = _differences(counted(document["config"]), counted(plain(config)))
             raise IdentityError(
                 f"resume={path}: this would be another run ({'; '.join(changes) or 'other defaults'}); "
-                "only tracker, checkpoint, paths and threads may change on resume"
+                "on resume may change tracker, checkpoint, evaluation.report_at, paths, threads, and a model's "
+                "address, caps, prices, retries and time-outs"
             )
         folder = cls(path, _lock(path))
         with disk_errors(path):
@@ -153,9 +155,12 @@ class RunFolder(Files):
         return folder
 
     def keep(self, config: RunConfig) -> None:
-        """Write down what was typed on resume, so that the next one has it too."""
+        """Write down what was typed on resume, for the next one, and in the command that repeats the run."""
         document = read_config(self.path)
-        if _keep(document["config"], plain(stored_config(document["config"], self.path)), plain(config)):
+        values = plain(config)
+        if _keep(document["config"], plain(stored_config(document["config"], self.path)), values):
+            words = (_typed_now(word, values) for word in shlex.split(document["command"]))
+            document["command"] = shlex.join(words)
             write_atomic(self.config, dump_yaml(document).encode())
 
     def __enter__(self) -> RunFolder:
@@ -186,6 +191,17 @@ def _keep(stored: dict[str, Any], was: Mapping[str, Any], now: Mapping[str, Any]
         if old[last] != new[last]:
             target[last], changed = new[last], True
     return changed
+
+
+def _typed_now(word: str, values: Mapping[str, Any]) -> str:
+    """A word of a run's command with the value that a resume gave its key; an option of a group stays."""
+    key, _, _ = word.partition("=")
+    value: Any = values if any(f"{key}.".startswith(f"{one}.") for one in ON_RESUME) else {}
+    for name in key.split("."):
+        value = value.get(name, {}) if isinstance(value, dict) else {}
+    if isinstance(value, dict):
+        return word
+    return f"{key}={quoted(value) if isinstance(value, str) else json.dumps(value).replace(' ', '')}"
 
 
 def check_new(path: Path) -> None:

@@ -43,6 +43,13 @@ class PlannedPhase:
     episodes: int = 0
     """Evaluation episodes; 0 for phases that don't evaluate."""
 
+    @property
+    def key(self) -> str:
+        """Where a training phase's steps stand in the config."""
+        if self.kind == "blend":
+            return "schedule.designed_steps + schedule.original_steps"
+        return f"schedule.{'final' if self.name == 'final' else self.kind}_steps"
+
 
 def cycles(config: RunConfig) -> int:
     """Rounds of design, training and evaluation; none for a learner that does not train."""
@@ -166,6 +173,10 @@ def describe(
     if expected:
         cost = "price not known" if expected.cost is None else f"about ${expected.cost:.2f}"
         llm = f"{expected.calls} to {config.llm.model} (more where a reply needs repair), {cost}"
+        for name, wanted in (("max_calls", expected.calls), ("max_dollars", expected.cost)):
+            cap = getattr(config.llm, name)
+            if cap is not None and wanted is not None and cap < wanted:
+                llm += f"; it stops at llm.{name}={cap}"
     elif DESIGNERS.find(config.designer.name).uses_llm:
         llm = f"0 (llm={config.llm.name} is not a language model)"
     else:

@@ -21,7 +21,7 @@ from envgen_exp.errors import ConfigError
 from envgen_exp.families import make_family
 from envgen_exp.families.family import Family, Playable
 from envgen_exp.learners import LEARNERS, traits
-from envgen_exp.learners.learner import Learner, check_needs
+from envgen_exp.learners.learner import Learner
 from envgen_exp.llm.client import LateClient
 from envgen_exp.llm.client import check_ready as check_llm
 from envgen_exp.llm.prices import Expected, count_tokens, expected_cost
@@ -75,11 +75,14 @@ def prepare(config: RunConfig) -> Prepared:
         plan.check_report_at(config)
     for planned in plan.phases(config):
         if planned.steps:
-            kind.check_steps(planned.steps, config)
+            try:
+                kind.check_steps(planned.steps, config)
+            except ConfigError as error:
+                raise ConfigError(f"{planned.key}: {error}") from error
     if not config.dry_run:  # which publishes nothing
         check_tracker(config.tracker)
     family = make_family(config.env)
-    check_needs(family, kind, config.agent.name)
+    check_needs(family, config.agent.name)
     llm = kind.llm(config)
     client = LateClient()
     learner = kind.create(config, family, client, plan.training_steps(config))
@@ -100,6 +103,19 @@ def saves(family: Family) -> bool:
         return True
     with contextlib.closing(family.vector([None], [0], WorldSet.VALIDATION)) as env:
         return hasattr(env, "get_state") and hasattr(env, "set_state")
+
+
+def check_needs(family: Family, name: str) -> None:
+    """ConfigError where the learner `name` can't do with a family."""
+    needs = LEARNERS.find(name).needs
+    if not isinstance(family, needs):
+        what = " ".join((needs.__doc__ or needs.__name__).split("\n")[0].split()).rstrip(".")
+        ours = filter(LEARNERS.is_built_in, LEARNERS.names)
+        fit = [other for other in ours if isinstance(family, LEARNERS.find(other).needs)]
+        raise ConfigError(
+            f"agent={name}: needs a family with more than env={family.name} has: {what}"
+            + (f"; allowed for it: agent={' | '.join(fit)}" if fit else "")
+        )
 
 
 def check_designer(config: RunConfig, designer: Designer) -> None:
@@ -145,7 +161,10 @@ def expected_calls(config: RunConfig, designer: Designer | None) -> Expected | N
 def tell_messages(prepared: Prepared) -> str:
     """What would be sent: the first cycle's messages and what a later one adds, or the learner's own questions."""
     designed = prepared.designer.preview() if prepared.designer else []
-    chats = [(f"cycle {cycle}", chat) for cycle, chat in enumerate(designed, start=1)]
+    chats = [
+        (f"cycle {cycle}{', rates and steps left not known yet' if cycle > 1 else ''}", chat)
+        for cycle, chat in enumerate(designed, start=1)
+    ]
     lines = []
     for title, chat in [*chats, *prepared.learner.preview()]:
         for message in chat:

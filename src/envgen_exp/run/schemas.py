@@ -78,7 +78,7 @@ def store(registered: tuple[object, ...]) -> None:
                 own = common
             if own is not common:
                 schemas.store(name=f"schema_{name}", group=group, node=schema(own))
-            if not registry.is_built_in(name):
+            if not registry.is_built_in(name) and not (CONF / group / f"{name}.yaml").exists():
                 named = {"name": name, registry.key.rpartition(".")[2]: name}
                 schemas.store(name=name, group=group, node=schema(own)(**named))
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from envgen_exp import seeding
+from envgen_exp.designers import DESIGNERS
 from envgen_exp.learners.intervals import wilson
 from envgen_exp.learners.skills import rate
+from envgen_exp.registry import nearest
 from envgen_exp.reporting.statistics import (
     Equivalence,
     bootstrap_interval,
@@ -22,6 +24,7 @@ from envgen_exp.reporting.statistics import (
 from envgen_exp.reporting.study.claims import MARGIN, paper_score
 from envgen_exp.reporting.study.collect import CONTRASTS, RIVALS, Arm, Study, comparable
 from envgen_exp.reporting.study.contrasts import Difference, difference
+from envgen_exp.run.schemas import CONF
 from envgen_exp.run.summary import RunSummary
 
 
@@ -162,6 +165,10 @@ class Analysis:
         for pair in self.study.contrasts:
             if set(pair) <= names and pair not in compared:
                 notes.append(f"{' - '.join(pair)} is not compared: no two of these arms have all else equal")
+        known = names | {*DESIGNERS.names, *(file.stem for file in (CONF / "arm").glob("*.yaml"))}
+        for pair in self.study.contrasts:
+            for name in (name for name in pair if name not in known):
+                notes.append(f"{' - '.join(pair)}: no arm is called {name}{nearest(name, sorted(known))}")
         return notes
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from envgen_exp.errors import RunFolderError
-from envgen_exp.guard.reading import MAX_JSON, read_json, understood
+from envgen_exp.guard.reading import MAX_JSON, read_text, understood
 from envgen_exp.guard.redaction import redact
 from envgen_exp.llm.ledger import Totals, digest
 from envgen_exp.reporting.study.collect import (
@@ -116,7 +116,7 @@ class Source:
     """A line for each folder that can't be used."""
 
 
-def open_study(paths: Sequence[Path], out: Path | None = None) -> Study:
+def open_study(paths: Sequence[Path], out: Path | None = None, across: Sequence[str] = ()) -> Study:
     """The study in a sweep's folder, or in packs and folders together; its tables go to `out`, else beside the first.
 
     RunFolderError where there is none, or packs don't go together.
@@ -127,7 +127,7 @@ def open_study(paths: Sequence[Path], out: Path | None = None) -> Study:
     if len(name) > MAX_NAME:
         name = f"{paths[0].stem}+{len(paths) - 1}-more"
     sources = [opened(path) for path in paths]
-    runs, left_out = merged(sources), [line for source in sources for line in source.passed_over]
+    runs, left_out = merged(sources, across), [line for source in sources for line in source.passed_over]
     return make_study(out or paths[0].with_name(name), [*runs, *unfinished(sources)], left_out)
 
 
@@ -275,9 +275,14 @@ def _plain(value: Any) -> Any:
 
 
 def _read(path: Path) -> Sequence[FoundRun]:
-    value = read_json(path)
+    try:
+        value = json.loads(read_text(path, MAX_JSON))
+    except (ValueError, RecursionError):
+        value = None
     if not isinstance(value, dict) or "runs" not in value or not isinstance(value.get("format"), int):
-        raise RunFolderError(f"{path} is no pack of runs: `python -m envgen_exp pack FOLDER FILE` makes one")
+        raise RunFolderError(
+            f"{path} is no run's folder and no pack of runs: `python -m envgen_exp pack FOLDER FILE` makes one"
+        )
     if value["format"] != FORMAT:
         raise RunFolderError(f"{path} is a pack in format {value['format']}; this version reads format {FORMAT}")
     try:
@@ -317,13 +322,17 @@ def _check_alike(one: Source, other: Source, across: Sequence[str]) -> None:
     for side, source in enumerate((one, other)):
         for run in source.runs:
             arms[run.arm][side].append(run.treatment)
-    for arm, (ours, theirs) in arms.items():
-        for name, (here, there) in _differences(ours, theirs).items():
-            if name not in across:
-                raise RunFolderError(
-                    f"{arm} has {name}={here} in {one.where} and {name}={there} in {other.where}: these are different "
-                    f"arms; if the study varies it, say so by --across {name}"
-                )
+    found = {
+        name: f"{arm} has {name}={here} in {one.where} and {name}={there} in {other.where}"
+        for arm, (ours, theirs) in arms.items()
+        for name, (here, there) in _differences(ours, theirs).items()
+        if name not in across
+    }
+    if found:
+        words = " ".join(f"--across {name}" for name in found)
+        raise RunFolderError(
+            f"{next(iter(found.values()))}: these are different arms; if the study varies it, say so by {words}"
+        )
 
 
 def _differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, tuple[Any, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -9,8 +11,8 @@ from rich.text import Text
 from envgen_exp.reporting.study.analysis import Analysis
 from envgen_exp.reporting.study.tables import Sheet, sheets, unfinished
 
-WIDTH = 78
-"""Columns that the tables need; a narrower terminal wraps their lines rather than lose a column."""
+LEAST, MOST = 78, 400
+"""Columns that a table may take; a narrower terminal wraps its lines rather than lose a column."""
 
 
 def print_study(analysis: Analysis, console: Console) -> None:
@@ -21,7 +23,6 @@ def print_study(analysis: Analysis, console: Console) -> None:
         console.print(Text(line, style=style), soft_wrap=True)
 
     tell(str(study.folder), style="bold")
-    console.width = max(WIDTH, console.width)
     numbers: dict[str, str] = {}
     for arm in (*study.arms, *study.diagnostics):
         numbers[arm.label] = str(len(numbers) + 1)
@@ -29,7 +30,7 @@ def print_study(analysis: Analysis, console: Console) -> None:
     pairs = {f"{a} - {b}": f"{i} - {j}" for a, i in numbers.items() for b, j in numbers.items()} if numbers else {}
     for sheet in sheets(analysis):
         console.print()
-        console.print(_rich(sheet, {**numbers, **pairs}))
+        _print(sheet, {**numbers, **pairs}, console)
         console.print(Text(sheet.caption, style="dim"))
     console.print()
     for note in analysis.notes:
@@ -39,12 +40,20 @@ def print_study(analysis: Analysis, console: Console) -> None:
         tell(f"  {command}")
 
 
-def _rich(sheet: Sheet, names: dict[str, str]) -> Table:
+def _print(sheet: Sheet, names: dict[str, str], console: Console) -> None:
+    """As a table in the columns that there are, or in as many more as it takes: rich leaves out what has no room."""
     table = Table(title=sheet.title, title_justify="left", box=None)
     rows = [(names.get(row[0], row[0]), *row[1:]) for row in sheet.rows]
-    for header, *cells in zip(sheet.headers, *rows, strict=True):
-        words = [word for cell in (header, *cells) for word in cell.split()]
-        table.add_column(header, justify="right", min_width=max(map(len, words)))  # a number is never cut
+    words = [[word for cell in column for word in cell.split()] for column in zip(sheet.headers, *rows, strict=True)]
+    for header, its_words in zip(sheet.headers, words, strict=True):
+        table.add_column(header, justify="right", min_width=max(map(len, its_words)))
     for row in rows:
         table.add_row(*map(Text, row))
-    return table
+    wanted = Counter(word for its_words in words for word in its_words)
+    before = console.width
+    for console.width in range(max(LEAST, before), MOST, 2):
+        shown = "\n".join("".join(part.text for part in line) for line in console.render_lines(table))
+        if not wanted - Counter(shown.split()):
+            break
+    console.print(table)
+    console.width = before
