@@ -483,10 +483,9 @@ def test_numbers_are_whole_in_a_narrow_terminal(tmp_path: Path) -> None:
 
 
 def test_a_contrast_of_an_arm_that_is_none_is_noted(tmp_path: Path) -> None:
-    make_run(
-        tmp_path / "a", changes={"main_contrast": "adaptive - orignal", "contrasts": ["fixed - mine", "mine - random"]}
-    )
-    make_run(tmp_path / "b", changes={"arm": "mine"})
+    named = {"main_contrast": "adaptive - orignal", "contrasts": ["fixed - mine", "mine - random"]}
+    make_run(tmp_path / "a", changes=named)
+    make_run(tmp_path / "b", changes={"arm": "mine", "ppo.gamma": 0.5, **named})
     notes = "\n".join(Analysis(collect(tmp_path)).notes)
     assert "adaptive - orignal: no arm is called orignal, did you mean original?" in notes
     assert notes.count("no arm is called") == 1
