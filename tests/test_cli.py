@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -326,6 +327,25 @@ def test_a_failed_run_lets_the_others_run(pipeline: Pipeline, capsys: pytest.Cap
     assert "envgen: 1 of 3 runs" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("llm=offline,gpt4",), "no key for .* (in the run llm=gpt4)"),
+        (("scale=smoke", "ppo.num_envs=4,32"), "schedule.designed_steps: .* 192 or 224 (in the run ppo.num_envs=32)"),
+        (("env=crafter,driving",), "agent=ppo: needs .*: agent=supervised .* (in the run env=driving)"),
+        (("scale=smoke", "contrasts=[adaptive]"), "contrasts: 'adaptive': allowed is 'arm - arm'"),
+    ],
+)
+def test_what_one_run_could_not_start_with_is_refused_before_any_starts(
+    words: tuple[str, ...], error: str, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["-m", *words, "seed=0,1", "hydra.sweep.dir=multirun/s"]) == 2
+    assert pipeline.configs == []
+    assert not Path("multirun").exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(error.replace("(in", r"\(in"), line)
+
+
 def test_a_bug_in_one_run_shows_its_traceback(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     pipeline.answers[1] = ZeroDivisionError("a bug")
     assert cli.main(["-m", "seed=0,1"]) == 1
@@ -392,14 +412,15 @@ def test_a_resumed_run_takes_an_option_of_ones_own(mine: Path, tmp_path: Path) -
 
 
 def test_runs_of_a_sweep_go_to_other_processes(tmp_path: Path) -> None:
-    # Without its key each run ends in the process that it was sent to, having got there whole.
-    argv = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "llm=gpt4", "env.engine=reference", "seed=0,1"]
+    # Without a server each run ends in the process that it was sent to, having got there whole.
+    local = ["llm=local", "llm.api_base=http://127.0.0.1:9/v1", "llm.check_key=true", "llm.max_attempts=1"]
+    argv = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *local, "env.engine=reference", "seed=0,1"]
     done = subprocess.run(
         [sys.executable, str(RUN), *argv], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 1, done.stderr
     for seed in (0, 1):
-        assert "set the environment variable OPENAI_API_KEY" in done.stderr
+        assert "openai/default at http://127.0.0.1:9/v1: not connected" in done.stderr
         assert f"(in the run seed={seed})\n" in done.stderr
     assert "Traceback" not in done.stderr
     assert "envgen: 2 of 2 runs" in done.stderr
