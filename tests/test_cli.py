@@ -343,7 +343,7 @@ def test_what_one_run_could_not_start_with_is_refused_before_any_starts(
     assert pipeline.configs == []
     assert not Path("multirun").exists()
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(error.replace("(in", r"\(in"), line)
+    assert re.search(error.replace("(", r"\(").replace(")", r"\)"), line)
 
 
 def test_a_bug_in_one_run_shows_its_traceback(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
