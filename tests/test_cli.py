@@ -129,6 +129,9 @@ def refused(argv: Sequence[str], capsys: pytest.CaptureFixture[str], pipeline: P
         ("llm.kind=replay", ["llm.from=FOLDER"]),
         ("llm.kind=litellm", ["llm.model"]),
         ("llm.api_base=localhost", ["llm.api_base=localhost", "http://"]),
+        ("llm.api_base=http://127.0.0.1:99999/v1", ["llm.api_base=http://127.0.0.1:99999/v1", "http://127"]),
+        ("llm.api_base='http://[1:2]:80/v1'", ["llm.api_base: allowed", "http://127"]),
+        ("llm.input_price=5", ["llm.output_price", "both"]),
         # Hydra's own that would do nothing.
         ("hydra.run.dir=x", ["hydra.run.dir=x", "folder=FOLDER"]),
         ("hydra.job.chdir=true", ["hydra.job.chdir=true", "started in"]),
@@ -330,9 +333,12 @@ def test_a_failed_run_lets_the_others_run(pipeline: Pipeline, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("llm=offline,gpt4",), "no key for .* (in the run llm=gpt4)"),
-        (("scale=smoke", "ppo.num_envs=4,32"), "schedule.designed_steps: .* 192 or 224 (in the run ppo.num_envs=32)"),
-        (("env=crafter,driving",), "agent=ppo: needs .*: agent=supervised .* (in the run env=driving)"),
+        (("llm=offline,gpt4",), "no key for .* (in the run llm=gpt4 seed=0)"),
+        (
+            ("scale=smoke", "ppo.num_envs=4,32"),
+            "schedule.designed_steps: .* 192 or 224 (in the run seed=0 ppo.num_envs=32)",
+        ),
+        (("env=crafter,driving",), "agent=ppo: needs .*: agent=supervised .* (in the run env=driving seed=0)"),
         (("scale=smoke", "contrasts=[adaptive]"), "contrasts: 'adaptive': allowed is 'arm - arm'"),
     ],
 )

@@ -106,7 +106,13 @@ def test_what_the_family_says_of_the_original(mode: HeistMode) -> None:
     assert family.engine == f"procgen 0.10.7, {mode.value} mode"
     game, rules = family.brief.game, " ".join(family.brief.rules)
     assert f"{mode.value} mode" in game
-    assert "777 steps" in game
+    assert "777 steps." in game
+    short = HeistFamily(HeistConfig(mode=mode, designed_length=200))
+    assert "1000 steps, and one of a design after 200 steps if its timeout is not less." in short.brief.game
+    far = HeistDesign(maze_size="15x15", locks="three", gem_distance_least=40)
+    findings = {len(one.check(far, num_worlds=4).findings): one for one in (family, short)}
+    assert "4 levels take more than the 200 steps of an episode" in short.check(far, num_worlds=4).findings[1]
+    assert findings.keys() == {1, 2}
     sample = [family.grade(world_seed(0, episode, WorldSet.VALIDATION)) for episode in range(1, 257)]
     for number, name in enumerate(("no locks", "one lock", "two locks", "three locks")):
         assert f"{sample.count(number) / 256:.0%} have {name}" in rules

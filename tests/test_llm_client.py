@@ -507,6 +507,7 @@ def test_checking_the_key_sends_one_request_that_is_counted(server: LLMServer, t
     checked = client(config(server.url, check_key=True), tmp_path)
     assert len(server.seen) == 1
     assert checked.totals().calls == 1
+    assert client(config(server.url, check_key=True), tmp_path).totals().calls == 2  # each process its own
     server.script("401")
     with pytest.raises(LLMError, match="refused the key"):
         client(config(server.url, check_key=True), tmp_path / "other")

@@ -21,7 +21,7 @@ from llm_server import LLMServer
 from test_llm_client import CHAT, FAMILY, REPLY, client, config, statuses
 
 from envgen_exp.config import LLMConfig, Prompt
-from envgen_exp.errors import RunFolderError, UnavailableError
+from envgen_exp.errors import BudgetError, RunFolderError, UnavailableError
 from envgen_exp.llm import body, ledger, parameters, prices, provider, transport
 from envgen_exp.llm.client import RecordedClient
 from envgen_exp.llm.ledger import Address, Ledger
@@ -133,6 +133,13 @@ def test_the_larger_count_and_our_price_are_what_counts(server: LLMServer, tmp_p
         answer = asking.complete(CHAT, cycle=cycle)
         assert (answer.prompt_tokens, answer.completion_tokens) == counts
         assert answer.cost == price.cost(*counts)
+    # A price that came later counts for what was bought without one.
+    unpriced = config(server.url, input_price=None, output_price=None)
+    for cycle in (1, 2):
+        client(unpriced, tmp_path / "later").complete(CHAT, cycle=cycle)
+    capped = config(server.url, input_price=1e6, output_price=1e6, max_dollars=own[0] + own[1])
+    with pytest.raises(BudgetError, match=rf"\${2 * sum(own)}\.0000 are spent or may be"):
+        client(capped, tmp_path / "later").complete(CHAT, cycle=3)
     # The second cost more than the most that it should have: what was spent counts.
     reserve = prices.most_cost(known, CHAT)
     assert reserve is not None
@@ -232,6 +239,7 @@ def test_a_parameter_is_refused_once_only_and_a_length_is_never_left_out(server:
         ("json_schema is not supported", None, "response_format is left out"),
         ("Invalid schema", "response_format.json_schema", "response_format is left out"),
         ("temperature: Only the default (1) is supported", "temperature", "temperature is left out"),
+        ("temperature: range: 0..1", None, None),  # a value that it can't have
         ("the seed-36b model has no temperature-control", None, None),
         ("your messages say seed", "messages", None),
         ("top_p is unknown", None, None),

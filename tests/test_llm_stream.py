@@ -239,6 +239,10 @@ def test_thoughts_and_tools_come_whole() -> None:
     assert whole["content"][1]["input"] == {"a": 1}
     assert (whole["stop_reason"], whole["usage"]) == ("tool_use", {"input_tokens": 3, "output_tokens": 7})
     assert pieces == ['{"a"', ": 1}"]
+    # Cut off, a tool's input is what there is of it.
+    cut = [event for event in events if event.get("delta") != {"partial_json": ": 1}"}]
+    whole = json.loads(put_together([sse(*cut, {"type": "message_stop"})], Anthropic(), []))
+    assert whole["content"][1] == {"type": "text", "text": '{"a"'}
 
 
 @pytest.mark.parametrize("whole", WHOLES)

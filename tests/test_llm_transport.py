@@ -136,6 +136,7 @@ def test_a_proxy_that_refuses_to_connect_is_named(
         ("ALL_PROXY", "http://"),
         ("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:port"),
         ("HTTPS_PROXY", "http://[me:hunter2"),
+        ("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:99999"),
         ("SSL_CERT_FILE", "/nowhere/ca.pem"),
         ("SSL_CERT_FILE", __file__),
         ("SSL_CERT_DIR", "/nowhere"),

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from envgen_exp.config import LLMKind, RunConfig, Section
 from envgen_exp.errors import ConfigError
@@ -40,12 +41,22 @@ def _check_llm(config: RunConfig) -> None:
         raise ConfigError(f"llm.from={llm.replay_from}: only llm=replay takes recorded replies")
     if llm.kind is not LLMKind.embedded and llm.weights is not None:
         raise ConfigError(f"llm.weights={llm.weights}: only llm=embedded runs weights")
+    if (llm.input_price is None) != (llm.output_price is None):
+        raise ConfigError("llm.input_price, llm.output_price: one without the other sets no price; allowed are both")
     check_key_variable(llm.key_variable)
     if llm.api_base is not None:
         refuse_address(llm.api_base)
-        if not re.fullmatch(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[!-~]*)?", llm.api_base):
+        form = r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[!-~]*)?"
+        if not re.fullmatch(form, llm.api_base) or not _has_a_place(llm.api_base):
             shown = f"={llm.api_base}" if re.fullmatch(r"[\w./:-]{1,100}", llm.api_base) else ""
             raise ConfigError(f"llm.api_base{shown}: allowed is an address, e.g. http://127.0.0.1:8000/v1")
+
+
+def _has_a_place(address: str) -> bool:
+    try:
+        return bool(urlsplit(address).hostname) and urlsplit(address).port != 0
+    except ValueError:  # a port above 65535, or brackets around what is no address
+        return False
 
 
 def _check_ranges(prefix: str, section: Any) -> None:

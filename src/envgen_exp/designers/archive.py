@@ -94,7 +94,8 @@ class Archive(Adaptive):
         if feedback is not None and self._last is not None:
             self._shelf.add(self._last, feedback.taught)
             if parents := self._shelf.parents(cycle, self._num_designs):
-                feedback, self._last = replace(feedback, designs=parents.designs), parents
+                feedback = replace(feedback, designs=parents.designs)
+                self._last = replace(parents, source=self._last.source)
         try:
             return super().design(cycle, feedback)
         except BaseException:

@@ -64,6 +64,7 @@ class _Ranked(Defaults):
         """New candidates, and an agent's mean return in each."""
         assert self._means.trial is not None, "a designer that ranks needs an agent"
         candidates = self._writer().design(cycle, None)
+        candidates = replace(candidates, notes=tuple(f"candidates: {note}" for note in candidates.notes))
         designs = [design for design in candidates.designs if design is not None]
         return candidates, self._means.trial(designs, episodes=self._config.validation_episodes, by_pupil=by_pupil)
 
@@ -99,7 +100,8 @@ class EasyToHard(_Ranked):
             easiest = sorted(range(len(returns)), key=lambda index: (-returns[index], index))
             self._ranked = candidates.take(easiest, returns)
         count = self._config.num_designs
-        return self._ranked.take(range((cycle - 1) * count, cycle * count), self._ranked.returns)
+        taken = self._ranked.take(range((cycle - 1) * count, cycle * count), self._ranked.returns)
+        return taken if cycle == 1 else replace(taken, notes=(), repairs=0)  # the one call was the first cycle's
 
     def state_dict(self) -> dict[str, Any]:
         """The candidates in their order."""

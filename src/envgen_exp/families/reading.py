@@ -195,6 +195,8 @@ class Reader:
         for name, value in raw.items():
             key = squeeze(name)
             setting = self._settings.get(key) or self._groups.get(group, {}).get(key) or self._joined(group, name)
+            if isinstance(value, dict) and key in self._groups:  # a group may have a setting's name
+                setting = None
             if setting is not None or not self._is_group(name, value) or depth == _DEPTH:
                 yield str(name), value, setting
                 continue

@@ -120,7 +120,7 @@ def make_client(
         source = Provider(config, folder / PARTIAL, tell)
     client = RecordedClient(config, source, Ledger(folder, run))
     if config.kind is LLMKind.litellm and config.check_key:
-        client.complete([{"role": "user", "content": "Answer with the word ok."}], cycle=0, purpose="check")
+        client.check()
     return client
 
 
@@ -202,6 +202,11 @@ class RecordedClient:
         if record is None:
             record = self._buy(address, request, key)
         return Completion(**record["answer"], attempts=record["attempts"], call=record["call"])
+
+    def check(self) -> None:
+        """Send one request; LLMError where it does not go through."""
+        self._positions[0, "check"] = self._ledger.totals(0).calls  # what an earlier process heard is of another day
+        self.complete([{"role": "user", "content": "Answer with the word ok."}], cycle=0, purpose="check")
 
     def _buy(self, address: Address, request: Mapping[str, Any], key: str) -> dict[str, Any]:
         """Ask until there is an answer or no hope of one; returns the record that is now on disk."""
@@ -302,7 +307,8 @@ class RecordedClient:
                 f"llm.max_calls={config.max_calls}: the run has sent {calls} requests; the next is not sent"
             )
         if config.max_dollars is not None and reserve is not None:
-            spent = self._ledger.committed()
+            price = prices.prices(config)
+            spent = self._ledger.committed(price.cost if price else None, reserve)
             if spent + reserve > config.max_dollars:
                 raise BudgetError(
                     f"llm.max_dollars={config.max_dollars:g}: ${spent:.4f} are spent or may be and the next request can"

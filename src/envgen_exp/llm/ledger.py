@@ -16,7 +16,7 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,17 +177,23 @@ class Ledger:
         """What real language models were asked so far, in all or in one cycle."""
         return totals(self._events, cycle)
 
-    def committed(self) -> float:
-        """Dollars that are spent or may be: known costs, and the reserve of every request whose cost nobody knows."""
+    def committed(self, price: Callable[[int, int], float] | None = None, most: float = 0.0) -> float:
+        """Dollars that are spent or may be: known costs, and the reserve of every request whose cost nobody knows.
+
+        Where no price was known when one was sent, an answer costs `price` of its tokens, another request `most`.
+        """
         total = 0.0
         for sent, event in requests(self._events):
             if not _of_a_model(sent):
                 continue
+            reserve = sent["reserve"]
             if event is None or event["event"] == "unknown" or event.get("billed"):
-                total += sent["reserve"] or 0.0
+                total += most if reserve is None else reserve
             elif event["event"] == "answered":
-                # Never less than nothing, whatever an earlier version believed.
-                total += (sent["reserve"] or 0.0) if event["cost"] is None else max(event["cost"], 0.0)
+                cost = reserve if event["cost"] is None else event["cost"]
+                if cost is None:
+                    cost = price(event["prompt_tokens"], event["completion_tokens"]) if price else 0.0
+                total += max(cost, 0.0)  # never less than nothing, whatever an earlier version believed
         return total
 
     # The files

@@ -56,7 +56,8 @@ def open_way(proxy: Proxy | None) -> httpx.HTTPTransport:
     if proxy is None:
         return httpx.HTTPTransport(verify=trusted)
     try:
-        if not urlsplit(proxy.url).hostname:
+        parts = urlsplit(proxy.url)
+        if not parts.hostname or parts.port == 0:  # one too high is a ValueError
             raise ValueError(proxy.url)
         return httpx.HTTPTransport(verify=trusted, proxy=proxy.url)
     except (ValueError, ImportError, httpx.InvalidURL):

@@ -21,6 +21,9 @@ _INSTEAD: Mapping[str, str | None] = {
 _ALSO = {"response_format": "|json_schema", "stream_options": "|include_usage", "stream": "|streaming"}
 """Other words by which a refusal names a parameter."""
 
+_OUT_OF_RANGE = re.compile(r"\b(range|between|maximum|at most|less than)\b")
+"""How a refusal speaks of a value that a parameter can't have, not of the parameter."""
+
 _learnt: dict[tuple[str, str | None], set[str]] = {}
 
 
@@ -38,6 +41,8 @@ def learn(model: str, address: str | None, arguments: Mapping[str, Any], error: 
     refused = _learnt.setdefault((model, address), set())
     for name, instead in _INSTEAD.items():
         named = re.search(rf"(?<![\w-])(?:{name}{_ALSO.get(name, '')})(?![\w-])", said)
+        if named and name == "temperature" and _OUT_OF_RANGE.search(said):
+            return None  # without it the run would be at another temperature than its config says
         if named and name in arguments and name not in refused:
             refused.add(name)
             return f"{name} is sent as {instead}" if instead else f"{name} is left out"

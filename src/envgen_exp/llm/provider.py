@@ -106,7 +106,7 @@ class Provider:
             arguments["response_format"] = {"type": "json_schema", "json_schema": form}
         arguments = parameters.adapted(config.model, config.api_base, {**arguments, **STREAM})
         stream = {name: arguments.pop(name) for name in STREAM if name in arguments}
-        if config.api_base and "response_format" in arguments:
+        if config.api_base and "response_format" in arguments and not config.model.startswith("anthropic/"):
             arguments["allowed_openai_params"] = ["response_format"]  # else litellm drops it by the model's name
 
         start = time.monotonic()

@@ -96,7 +96,10 @@ class Anthropic:
         for index, block in self._blocks.items():
             texts = _joined(self._texts.get(index, {}))
             written = texts.pop("partial_json", None)
-            blocks.append({**block, **texts, **({"input": json.loads(written)} if written else {})})
+            try:
+                blocks.append({**block, **texts, **({"input": json.loads(written)} if written else {})})
+            except ValueError:  # cut off by max_tokens: what there is of it is read as text
+                blocks.append({"type": "text", "text": written})
         return self._message | ({"content": blocks} if "error" not in self._message else {})
 
 

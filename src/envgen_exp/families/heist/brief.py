@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from envgen_exp.families.family import Brief, SkillRule
-from envgen_exp.families.heist.config import HeistMode
+from envgen_exp.families.heist.config import HeistConfig, HeistMode
 from envgen_exp.families.heist.design import LOCKS, SKILLS
 from envgen_exp.families.heist.procgen_state import COLOURS
 
@@ -18,15 +18,18 @@ _DIFFICULTY: tuple[str, ...] = (
 _WORLDS = {HeistMode.easy: "9 x 9", HeistMode.hard: "13 x 13", HeistMode.memory: "23 x 23"}
 
 
-def brief(mode: HeistMode, original_length: int, locks: Sequence[float]) -> Brief:
+def brief(config: HeistConfig, locks: Sequence[float]) -> Brief:
     """The game, its rules and its skills in words; `locks` are the shares of the original's levels by their number."""
+    mode, length = config.mode, config.designed_length
+    usual = HeistConfig.designed_length
+    shorter = f", and one of a design after {length} steps if its timeout is not less" if length < usual else ""
     seen = "the 8 x 8 cells around the player" if mode is HeistMode.memory else "the whole world"
     game = (
         f"Heist (procgen, Cobbe et al. 2020, {mode.value} mode) is a maze game; every episode has a new level. The "
         "player starts somewhere in the maze and has to take a gem that lies behind up to three locks. The agent sees "
         f"{seen} as a picture of 64 x 64 pixels and pushes the player in one of eight directions or not at all. Taking "
         "the gem gives a reward of 10 and ends the episode; nothing else is rewarded. Without the gem an episode of "
-        f"the original ends after {original_length} steps."
+        f"the original ends after {config.original_length} steps{shorter}."
     )
     shares = ", ".join(
         f"{share:.0%} have {name} lock{'' if number == 1 else 's'}"

@@ -130,7 +130,7 @@ class HeistFamily:
         if self._brief is None:
             numbers = [self.grade(world_seed(0, episode, WorldSet.VALIDATION)) for episode in range(1, _SAMPLE + 1)]
             shares = [numbers.count(number) / _SAMPLE for number in range(len(LOCKS))]
-            self._brief = brief(self._config.mode, self._config.original_length, shares)
+            self._brief = brief(self._config, shares)
         return self._brief
 
     @property
@@ -173,7 +173,7 @@ class HeistFamily:
         keys, locks = sorted(levels[0].keys), sorted(levels[0].locks)
         possible = {f"collect_key_{key + 1}" for key in keys} | {f"open_lock_{lock + 1}" for lock in locks}
         impossible = tuple(skill for skill in SKILLS if skill not in possible | {"take_gem"})
-        findings = [_course(levels)]
+        findings = _course(levels, self._config.designed_length)
         if impossible:
             findings.append(f"{_things(keys, locks)} in its levels: impossible are {', '.join(impossible)}")
         if hopeless := [skill for skill in checked.targets if skill in impossible]:
@@ -216,14 +216,17 @@ class HeistFamily:
         return pool
 
 
-def _course(levels: Sequence[Level]) -> str:
+def _course(levels: Sequence[Level], length: int) -> list[str]:
     walks = [solve(level) or [] for level in levels]  # every built level has a solution
     cells = [len(walk) - 1 for walk in walks]
     steps = max(steps_needed(walk) for walk in walks)
-    return (
+    course = (
         f"the gem is {min(cells)} to {max(cells)} cells of walking away, keys fetched on the way (mean "
         f"{statistics.fmean(cells):.0f}); a player who knows the way needs {steps} steps at most"
     )
+    late = sum(steps_needed(walk) > length for walk in walks)
+    too_long = f"{late} of {len(walks)} levels take more than the {length} steps of an episode"
+    return [course, too_long] if late else [course]
 
 
 def _things(keys: Sequence[int], locks: Sequence[int]) -> str:
