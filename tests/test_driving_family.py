@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import numpy as np
@@ -20,6 +21,8 @@ from envgen_exp.families.driving.family import DrivingFamily
 from envgen_exp.families.driving.painter import LABELS, STRATA
 from envgen_exp.families.family import FrameBuffers, Labelled, Mirrored, Playable, Told
 from envgen_exp.families.typed import parse_design
+from envgen_exp.llm.prompt import Wording
+from envgen_exp.llm.reply import parse_reply
 from envgen_exp.seeding import WorldSet, world_seed
 
 
@@ -34,6 +37,20 @@ def buffers(family: DrivingFamily, count: int) -> FrameBuffers:
         np.zeros((count, len(family.labels)), np.float32),
         np.zeros((count, len(family.strata)), np.bool_),
     )
+
+
+def test_a_group_with_a_setting_s_name_is_read(family: DrivingFamily) -> None:
+    groups = {
+        "traffic": {"vehicles": "trucks", "car_ahead": "near"},
+        "weather": {"weather": "fog", "fog_visibility": 50},
+    }
+    text = json.dumps({"designs": [{"purpose": "p", **groups}]})
+    reply = parse_reply(text, Wording.plain(VOCABULARY), DrivingDesign, SKILLS, 1)
+    assert not reply.problems
+    (design,) = reply.designs
+    assert design is not None
+    wanted = groups["traffic"] | groups["weather"]
+    assert {name: value for name, value in design.settings().items() if name in wanted} == wanted
 
 
 def test_protocol(family: DrivingFamily) -> None:
