@@ -117,6 +117,8 @@ def refused(argv: Sequence[str], capsys: pytest.CaptureFixture[str], pipeline: P
         # Values that no run can have.
         ("cycles=0", ["cycles=0", "1 or more"]),
         ("seed=-1", ["seed=-1"]),
+        ("seed=1 seed=abc", ["error: seed=abc: allowed"]),
+        ("seed=abc seed=1", ["error: seed=abc: allowed"]),
         ("schedule.designed_steps=-1", ["schedule.designed_steps=-1", "1 or more"]),
         ("schedule.final_steps=-1", ["schedule.final_steps=-1", "0 or more"]),
         ("ppo.num_envs=0", ["ppo.num_envs=0", "from 1"]),

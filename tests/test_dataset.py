@@ -77,6 +77,8 @@ def test_one_that_was_stopped_goes_on_to_the_same_bytes(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, write = tmp_path / "broken", dataset.write_atomic
+    folder.mkdir()
+    (folder / ".asked.json.0.unfinished").write_bytes(b"{")  # killed before anything else was written
 
     def write_until(path: Path, data: bytes) -> None:
         if path.name == "shard-000001.tar.gz":
@@ -102,6 +104,7 @@ def test_one_that_was_stopped_goes_on_to_the_same_bytes(
         (("num_images=0",), "num_images=0: allowed is a whole number above 0"),
         (("env=crafter", "num_images=9"), "env=crafter: its games are stepped; allowed is a family whose frames"),
         (("num_images=9", "env.nois=1"), "env.nois"),
+        (("num_images=9", "dry_run=true"), "dry_run=true: says nothing here"),
     ],
 )
 def test_what_can_not_be_made_is_one_line(
@@ -112,6 +115,12 @@ def test_what_can_not_be_made_is_one_line(
     assert says in error
     assert error.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_can_not_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert made(tmp_path / "file" / "new") == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_small_disk_is_one_line(

@@ -279,20 +279,20 @@ def untaught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_network_drives(untaught: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(FAMILY, Drivable)
     assert command.main([str(untaught), "km=0.1", "events=none"]) == 0
-    written = json.loads((untaught / "drives" / "none-s0.json").read_text())
+    written = json.loads((untaught / "drives" / "none-s0-km0.1.json").read_text())
     assert list(written["drivers"]) == ["network", "exact labels", "straight ahead"]
     for found in written["drivers"].values():
         rate, low, high = found["per_1000_km"]["departures"]
         assert rate == pytest.approx(found["departures"] * 1000 / found["km"], abs=0.01)
         assert low <= rate <= high
     assert written["drivers"]["exact labels"]["departures"] == 0
-    assert (untaught / "drives" / "none-s0.mp4").stat().st_size > 1000
+    assert (untaught / "drives" / "none-s0-km0.1.mp4").stat().st_size > 1000
     printed = capsys.readouterr().out
     assert "collisions" in printed
     assert "pedestrian" in printed
     page = (untaught / "report.html").read_text()
     assert "could not be made" not in page
-    assert "Drive none-s0" in page
+    assert "Drive none-s0-km0.1" in page
     assert page.count("<video") == 1
     rate, low, high = written["drivers"]["straight ahead"]["per_1000_km"]["departures"]
     assert f"{rate:,.0f} [{low:,.0f}, {high:,.0f}]" in page

@@ -121,7 +121,7 @@ def test_the_first_episode_that_shows_a_skill_is_filmed(
     printed = capsys.readouterr().out
     assert f"collect_wood: episode {shown + 1} of those played" in printed
     assert "score" not in printed
-    told = json.loads((folder / "videos" / "play-original-collect_wood-1.json").read_text())
+    told = json.loads((folder / "videos" / f"play-original-collect_wood-s{seed}-1.json").read_text())
     record = next(record for record in records if record.slot == shown)
     assert told["title"] == f"original, world {record.world_seed}"
     assert told["steps"] == record.length
@@ -403,6 +403,12 @@ def test_an_export_of_a_run(folder: Path, player: Player, tmp_path: Path, capsys
     assert all(f"| {skill} |" in readme for skill in found.skills)
     assert f"- processor: {document['origin']['processor']}" in readme
     assert yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0]) == document["config"]
+    assert main([str(folder), "--episodes", "0", "--export", str(tmp_path / "out")]) == 0  # over its own
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "clone" / "README.md").write_text("mine")
+    assert main([str(folder), "--episodes", "0", "--export", str(tmp_path / "clone")]) == 2
+    assert "README.md is there, and no agent that was exported" in capsys.readouterr().err
+    assert (tmp_path / "clone" / "README.md").read_text() == "mine"
     assert yaml.safe_load(readme.split("---")[1])["tags"] == ["reinforcement-learning", "crafter"]
 
 

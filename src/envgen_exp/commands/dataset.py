@@ -37,7 +37,7 @@ from envgen_exp.families.family import FrameBuffers, Labelled
 from envgen_exp.families.frames import draw
 from envgen_exp.guard.frozen import plain
 from envgen_exp.guard.reading import read_bytes, read_json, understood
-from envgen_exp.guard.writing import UNFINISHED, write_atomic, write_json
+from envgen_exp.guard.writing import UNFINISHED, disk_errors, write_atomic, write_json
 from envgen_exp.run.preparation import origin, versions
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_progress
@@ -76,6 +76,9 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"num_images={own['num_images']}: allowed is a whole number above 0")
     words = [word for word in argv if word.split("=")[0] not in _OWN]
     config = compose_run([*words, "agent=supervised", "tracker=none"])
+    if config.dry_run or config.resume is not None:
+        word = "dry_run=true" if config.dry_run else f"resume={config.resume}"
+        raise ConfigError(f"{word}: says nothing here; the same command goes on with a dataset that was begun")
     Dataset(config, int(own["num_images"]), Path(own["folder"])).make()
     return 0
 
@@ -122,7 +125,10 @@ class Dataset:
         missing = [number for number in range(self.num_shards) if number not in there]
         images = sum(len(self._images(number)) for number in missing)
         self._check_disk(images)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for left in self.folder.glob(f".*{UNFINISHED}"):
+                left.unlink()
         if not (self.folder / "asked.json").exists():
             write_json(self.folder / "asked.json", self.asked)
         progress = make_progress(verbosity=self.config.verbosity)
@@ -143,7 +149,7 @@ class Dataset:
         """The facts of the whole shards that are there; RunFolderError for another dataset, and for a damaged shard."""
         if self.folder.exists() and not self.folder.is_dir():
             raise RunFolderError(f"folder={self.folder}: is no folder")
-        if not self.folder.exists() or not any(self.folder.iterdir()):
+        if not self.folder.exists() or all(file.name.endswith(UNFINISHED) for file in self.folder.iterdir()):
             return {}
         asked = self.folder / "asked.json"
         if not asked.exists():
@@ -156,8 +162,6 @@ class Dataset:
                         f"folder={self.folder}: holds a dataset with {key}={then[key]}, not {value}: go on with that, "
                         "or take another folder"
                     )
-        for left in self.folder.glob(f".*{UNFINISHED}"):
-            left.unlink()
         there = {}
         for number in range(self.num_shards):
             # The facts are written after their shard.

@@ -39,7 +39,7 @@ NETWORK = "network"
 
 def _number(low: float, high: float, kind: Callable[[str], float] = float) -> Callable[[str], float]:
     def read(text: str) -> float:
-        pattern = r"\d[\d_]*" if kind is int else r"\d[\d_]*(\.\d+)?"
+        pattern = r"\d+(_\d+)*" if kind is int else r"\d+(_\d+)*(\.\d+)?"
         if not re.fullmatch(pattern, text) or not low <= (value := kind(text)) <= high:
             raise ValueError(f"a {'whole ' if kind is int else ''}number from {low:,} to {high:,}")
         return value
@@ -88,12 +88,14 @@ def main(argv: Sequence[str]) -> int:
         drivers[name] = with_rates(family.drive(reader, **asked, watch=watch))
         console.print(Text(f"driven: {name}, {drivers[name]['km']:,.0f} km"), soft_wrap=True)
     film.finish()
-    stem = Files(player.folder).drives / f"{asked['events']}-s{asked['seed']}"
+    usual = {name: read(default) for name, (default, read) in WORDS.items()}
+    more = "".join(f"-{name}{asked[name]:g}" for name in ("km", "speed") if asked[name] != usual[name])
+    stem = Files(player.folder).drives / f"{asked['events']}-s{asked['seed']}{more}"
     found = {"origin": player.origin, **asked, "drivers": drivers, "film": film.to_json()}
-    write_json(stem.with_suffix(".json"), found)
-    write_atomic(stem.with_suffix(".mp4"), film.data)
+    write_json(Path(f"{stem}.json"), found)
+    write_atomic(Path(f"{stem}.mp4"), film.data)
     tell(drivers, console)
-    for file in (stem.with_suffix(".json"), stem.with_suffix(".mp4"), make_report(player.folder)):
+    for file in (Path(f"{stem}.json"), Path(f"{stem}.mp4"), make_report(player.folder)):
         console.print(Text(f"written: {file}"), soft_wrap=True)
     return 0
 

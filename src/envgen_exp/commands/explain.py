@@ -34,7 +34,7 @@ def explain(error: BaseException, overrides: Sequence[Override]) -> str:
         return f"{where}{group}={name}: no such option{nearest(name, options)}; allowed: {_listed(options)}"
     at = _omegaconf_error(error)
     if at is not None and at.key is not None:
-        return _explain_key(at, where, _typed(overrides, at.full_key))
+        return _explain_key(at, where, _typed(overrides, at.full_key, getattr(at, "value", None)))
     # An override that Hydra could not place, without a cause that says more.
     unplaced = re.search(r"Could not override '([^']+)'", str(error))
     if unplaced:
@@ -130,13 +130,11 @@ def _omegaconf_error(error: BaseException | None) -> Any:
     return error
 
 
-def _typed(overrides: Sequence[Override], full_key: str) -> str:
-    """The argument that set a key, or nothing where a file of conf/ did."""
-    for override in overrides:
-        key = override.key_or_group
-        if key == full_key or key.startswith(f"{full_key}."):
-            return override.input_line or ""
-    return ""
+def _typed(overrides: Sequence[Override], full_key: str, value: object = None) -> str:
+    """The argument that set a key, to this value if there are several; nothing where a file of conf/ did."""
+    found = [one for one in overrides if one.key_or_group == full_key or one.key_or_group.startswith(f"{full_key}.")]
+    found.sort(key=lambda one: str(one.value()) == str(value))
+    return (found[-1].input_line or "") if found else ""
 
 
 def _file(text: str, own: Sequence[Path]) -> str:

@@ -25,7 +25,7 @@ from envgen_exp.config import Device, RunConfig
 from envgen_exp.errors import CheckpointError, ConfigError, RunFolderError
 from envgen_exp.families import make_family
 from envgen_exp.families.design import Design, design_key
-from envgen_exp.families.family import Family
+from envgen_exp.families.family import Family, Playable
 from envgen_exp.families.typed import parse_design
 from envgen_exp.families.vector import EpisodeRecord
 from envgen_exp.guard.reading import understood
@@ -45,6 +45,9 @@ from envgen_exp.run.summary import Episodes
 from envgen_exp.seeding import WorldSet
 from envgen_exp.tracking.progress import make_console
 
+EPISODES = 20
+"""Played where nothing else is asked for."""
+
 MOST_BATCHES = 100
 """How many times all slots are played in search of a skill."""
 
@@ -58,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
     for line in player.notes:
         _tell(console, line)
     _tell(console, player.origin)
+    if asked.skill is not None and not isinstance(player.family, Playable):
+        raise ConfigError(f"--skill {asked.skill}: env={player.family.name} has frames, and no episodes to be filmed")
     design = None if asked.design is None else parse_design(asked.design, player.family)
     if asked.export is not None:
         export(player, asked.export)
@@ -150,7 +155,8 @@ def play(
     """
     records, films = watch(player, design, num_episodes, seed, num_videos)
     print_skills(player, design, records, console)
-    keep(player, films, f"play-{design_key(design)}-s{seed}", console)
+    count = "" if num_episodes == EPISODES else f"-e{num_episodes}"  # which the actions go by
+    keep(player, films, f"play-{design_key(design)}-s{seed}{count}", console)
 
 
 def keep(player: Player, films: Sequence[Film], name: str, console: Console) -> None:
@@ -175,7 +181,8 @@ def show(player: Player, design: Design | None, skill: str, seed: int, console: 
             _, films = watch(player, design, slots, seed + batch, 1, min(shown))
             played = batch * slots + min(shown) + 1
             _tell(console, f"{skill}: episode {played:,} of those played is the first that shows it")
-            return keep(player, films, f"play-{design_key(design)}-{skill}", console)
+            name = f"play-{design_key(design)}-{skill}{f'-s{seed}' if seed else ''}"
+            return keep(player, films, name, console)
     raise ConfigError(f"--skill {skill}: none of {MOST_BATCHES * slots:,} episodes shows it")
 
 
@@ -239,7 +246,11 @@ def _parser() -> argparse.ArgumentParser:
         help="play this design and not the original: 'target_biome: mountain, iron_rarity: common', or a file of it",
     )
     parser.add_argument(
-        "--episodes", type=_count, default=20, metavar="N", help="whole episodes to play; 0 plays none [20]"
+        "--episodes",
+        type=_count,
+        default=EPISODES,
+        metavar="N",
+        help=f"whole episodes to play; 0 plays none [{EPISODES}]",
     )
     parser.add_argument("--seed", type=_count, default=0, metavar="N", help="of worlds and actions [0]")
     parser.add_argument(

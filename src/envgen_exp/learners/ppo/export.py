@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envgen_exp.errors import ConfigError, EnvGenError
+from envgen_exp.errors import ConfigError, EnvGenError, RunFolderError
 from envgen_exp.families import symmetry
 from envgen_exp.families.family import Mirrored, Playable
 from envgen_exp.families.symmetry import Symmetry
@@ -95,7 +95,7 @@ def act(
 
 
 def export(learner: PPO, family: Playable, folder: Path, *, origin: str) -> None:
-    """Write weights.safetensors, agent.py and README.md into `folder`; RunFolderError where it can't.
+    """Write weights.safetensors, agent.py and README.md into `folder`; RunFolderError where it can't, or others' are.
 
     ConfigError for a network of another package: its code is not ours to copy. `origin` is a line
     that says which run's agent it is, and of which moment.
@@ -105,6 +105,9 @@ def export(learner: PPO, family: Playable, folder: Path, *, origin: str) -> None
             f"ppo.network={learner.network}: is another package's, and what is exported runs without any; "
             f"allowed: {' | '.join(BUILT_IN)}"
         )
+    theirs = [name for name in ("README.md", "agent.py") if (folder / name).exists()]
+    if theirs and not (folder / "weights.safetensors").exists():
+        raise RunFolderError(f"{folder / theirs[0]} is there, and no agent that was exported: choose another folder")
     mean, std = learner.value_norm.mean_and_std()
     saved = {
         "network": learner.network,
