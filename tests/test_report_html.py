@@ -318,6 +318,14 @@ def other(copied: Path) -> Path:
     return copied
 
 
+def test_two_runs_of_one_name_are_told_apart(run: Path, tmp_path: Path) -> None:
+    leave = shutil.ignore_patterns("checkpoints", "videos")
+    first, second = (shutil.copytree(run, tmp_path / place / "run", ignore=leave) for place in ("x", "y"))
+    made = make_page_of_two(first, second)
+    assert made == first / "beside-y-run.html"
+    assert "x/run beside y/run" in made.read_text()
+
+
 def test_two_runs_stand_side_by_side(
     run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

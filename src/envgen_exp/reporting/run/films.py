@@ -58,6 +58,8 @@ def films(data: RunRecord) -> Markup:
         f"a whole episode: there is none of one that took more than {MAX_STEPS:,} steps, or whose film would take "
         "more than 2.5 % of the run's time."
     )
+    if any(file.stem.startswith("play-") for file in data.films()):
+        note += " Those that begin with `play` were made afterwards, of episodes that count nowhere."
     return joined([element("p", note, class_="note"), control(), element("div", *parts, class_="charts")])
 
 

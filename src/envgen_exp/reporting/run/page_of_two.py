@@ -13,6 +13,7 @@ import urllib.parse
 from pathlib import Path
 
 from envgen_exp.errors import RunFolderError
+from envgen_exp.families.family import Labelled
 from envgen_exp.guard.writing import write_atomic
 from envgen_exp.reporting.page import Cell, Markup, Section, by_change, element, joined, page, percent_bar, table
 from envgen_exp.reporting.plots import Series, legend, line_chart
@@ -49,7 +50,7 @@ def make_page_of_two(first: Path, second: Path, out: Path | None = None) -> Path
         raise RunFolderError(f"{first} and {second} are runs of {names}: side by side stand runs of one game")
     for run in pair:
         run.check_phases()
-    path = out or first / f"beside-{second.resolve().name}.html"
+    path = out or first / f"beside-{'-'.join(names_of(pair)[1].split('/'))}.html"
     write_atomic(path, render(pair, path).encode())
     return path
 
@@ -64,7 +65,7 @@ def render(pair: Pair, path: Path) -> str:
         Section("learning", "Learning curves", learning(pair)),
         Section("videos", "Videos", videos(pair, path)),
     )
-    names = [run.folder.resolve().name for run in pair]
+    names = names_of(pair)
     unfinished = [name for name, run in zip(names, pair, strict=True) if not run.finished]
     notice = f"Not finished: {', '.join(unfinished)}. " if unfinished else ""
     if pair[0].total_steps != pair[1].total_steps:
@@ -72,6 +73,12 @@ def render(pair: Pair, path: Path) -> str:
         notice += f"The runs have not the same training steps ({steps}): a difference may be theirs."
     subtitle = f"{pair[0].config.env.name}; A is {names[0]}, B is {names[1]}"
     return page(f"{names[0]} beside {names[1]}", subtitle, notice, [part for part in parts if part.content])
+
+
+def names_of(pair: Pair) -> list[str]:
+    """The runs' folders, with those that hold them where the same run stands in two places."""
+    folders = [run.folder.resolve() for run in pair]
+    return ["/".join(folder.parts[-2:]) if folders[0].name == folders[1].name else folder.name for folder in folders]
 
 
 def both(pair: Pair) -> tuple[Evaluation, Evaluation, str] | None:
@@ -239,12 +246,11 @@ def learning(pair: Pair) -> Markup:
             Series(side, run.curve(name, clock=name.startswith("speed")), colour)
             for side, run, colour in zip(SIDES, pair, _COLOURS, strict=True)
         ]
-        charts.append(
-            line_chart(
-                title, series, alt=f"{title} by training steps of both runs", x_range=(0, steps), size=(380, 190)
-            )
-        )
-    return joined([_legend(pair), element("div", *charts, class_="charts")])
+        says_nothing = name.startswith("length") and isinstance(pair[0].family, Labelled)  # a frame is a step
+        if any(one.points for one in series) and not says_nothing:
+            alt = f"{title} by training steps of both runs"
+            charts.append(line_chart(title, series, alt=alt, x_range=(0, steps), size=(380, 190)))
+    return joined([_legend(pair), element("div", *charts, class_="charts")]) if charts else Markup("")
 
 
 def videos(pair: Pair, path: Path) -> Markup:
