@@ -55,6 +55,7 @@ def test_the_page_leads_with_the_verdict_and_readme_follows() -> None:
         ("README.md", "the same small model:", "where it plays", "direct", ()),
         ("docs/results.md", "## What stands behind the verdict", "\n## ", "verdict", ("200", "214")),
         ("docs/results.md", "## Beside the core", "\n## ", "verdict_more", ()),
+        ("docs/results.md", "## On pixels", "\n## ", "verdict_pixels", ("200", "204")),
     ],
 )
 def test_numbers_that_are_typed_stand_in_the_tables(

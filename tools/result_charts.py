@@ -166,5 +166,5 @@ def draw_verdict(analysis: Analysis, file: Path) -> None:
     right.axvline(0, color="#777777", linewidth=1)
     names = [f"{one.ours.name} - {one.theirs.name}" for one, _ in reversed(known)]
     right.set(yticks=range(len(names)), yticklabels=names, xlabel="points of report score, with 95 % interval")
-    right.margins(y=0.15)
+    right.set_ylim(-0.5, len(known) - 0.5)
     save(figure, file, "verdict")
