@@ -473,7 +473,11 @@ def test_unfinished_runs_and_damaged_checkpoints(
     assert "no checkpoint in" in capsys.readouterr().err
     shutil.rmtree(copy / "checkpoints")
     assert main([str(copy)]) == 2
-    assert "has no checkpoint yet" in capsys.readouterr().err
+    assert "has no checkpoint any more, and so no agent" in capsys.readouterr().err
+    for phase in sorted((copy / "phases").iterdir())[1:]:
+        phase.unlink()
+    assert main([str(copy)]) == 2
+    assert "has no checkpoint yet; to go on: " in capsys.readouterr().err
 
 
 # Designs as they are typed
