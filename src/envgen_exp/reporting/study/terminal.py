@@ -46,12 +46,13 @@ def _print(sheet: Sheet, names: dict[str, str], console: Console) -> None:
     rows = [(names.get(row[0], row[0]), *row[1:]) for row in sheet.rows]
     words = [[word for cell in column for word in cell.split()] for column in zip(sheet.headers, *rows, strict=True)]
     for header, its_words in zip(sheet.headers, words, strict=True):
-        table.add_column(header, justify="right", min_width=max(map(len, its_words)))
+        table.add_column(Text(header), justify="right", min_width=max(map(len, its_words)))
     for row in rows:
         table.add_row(*map(Text, row))
     wanted = Counter(word for its_words in words for word in its_words)
     before = console.width
-    for console.width in range(max(LEAST, before), MOST, 2):
+    for width in range(max(LEAST, before), MOST, 2):
+        console.width = width
         shown = "\n".join("".join(part.text for part in line) for line in console.render_lines(table))
         if not wanted - Counter(shown.split()):
             break
